@@ -1,0 +1,186 @@
+"""The base directory (spec/base.md): where it is, whom it trusts, what is made in it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import re
+import stat
+import string
+from contextlib import suppress
+from functools import lru_cache
+from typing import NamedTuple
+
+from .topics import MAX_OCTETS, PATTERN
+
+STALE_AGE = 3600.0
+"""Seconds without a change after which a file counts as left over."""
+
+ATTEMPTS = 100
+"""How often a step is tried again that only a race with another process can have undone."""
+
+_CHANNEL_NAME = re.compile(rf"({PATTERN})_[A-Za-z0-9]{{12}}_([1-9][0-9]{{0,9}})")  # CHAN-1
+_ALPHABET = string.ascii_letters + string.digits
+_system_random = random.SystemRandom()  # differs between processes and after a fork
+
+
+class BaseUnusable(OSError):
+    """The base directory cannot be made, or must not be trusted (BASE-4, BASE-5, BASE-12)."""
+
+
+class ChannelEntry(NamedTuple):
+    """A directory in the base that has a channel's name."""
+
+    path: str
+    pattern: str
+    pid: int
+
+
+class Base(NamedTuple):
+    """A base directory that was looked at and found good."""
+
+    path: str
+    mode: int
+
+    @property
+    def tmp(self) -> str:
+        return f"{self.path}/tmp"
+
+    def fresh(self) -> str:
+        """A path in `tmp` that nobody has used, and that no message file could have."""
+        return f"{self.tmp}/-{fresh_name()}"
+
+    def make_tmp(self) -> None:
+        """Make `tmp` if it is not there (BASE-11, BASE-12)."""
+        try:
+            self.make_directory(self.tmp)
+        except FileExistsError:
+            if not stat.S_ISDIR(os.lstat(self.tmp).st_mode):
+                raise BaseUnusable(
+                    errno.ENOTDIR,
+                    "it has an entry tmp that is not a directory; remove that, or set PUBSUB_HOME",
+                    self.path,
+                ) from None
+
+    def make_directory(self, path: str) -> None:
+        os.mkdir(path, 0o700 | self.mode & 0o077)  # BASE-8
+        self._open_up(path, self.mode & 0o077)
+
+    def make_queue(self, path: str) -> None:
+        os.mkfifo(path, 0o600 | self.mode & 0o022)  # nobody else may read it (CHAN-4)
+        self._open_up(path, self.mode & 0o022)
+
+    def make_file(self, path: str, data: bytes) -> None:
+        """Write a new file, never over one that is there (PUB-6)."""
+        bits = self.mode & 0o066
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 | bits)
+        try:
+            if bits:
+                os.fchmod(file, 0o600 | bits)  # BASE-9
+            written = os.write(file, data)
+            while written < len(data):
+                written += os.write(file, memoryview(data)[written:])
+        except BaseException:
+            os.unlink(path)
+            raise
+        finally:
+            os.close(file)
+
+    def _open_up(self, path: str, bits: int) -> None:
+        """Give what others of a shared base need, whatever the umask took (BASE-9)."""
+        if bits:
+            mode = stat.S_IMODE(os.lstat(path).st_mode)  # a set-group-id bit stays
+            if mode & bits != bits:
+                os.chmod(path, mode | bits)
+
+    def channels(self) -> list[ChannelEntry]:
+        """All directories that have a channel's name; everything else is ignored (BASE-10)."""
+        found = []
+        with os.scandir(self.path) as entries:
+            for entry in entries:
+                name = _CHANNEL_NAME.fullmatch(entry.name)
+                if name and len(name[1]) <= MAX_OCTETS and entry.is_dir(follow_symlinks=False):
+                    found.append(ChannelEntry(entry.path, name[1], int(name[2])))
+        return found
+
+
+def fresh_name() -> str:
+    return "".join(_system_random.choices(_ALPHABET, k=12))
+
+
+def location() -> tuple[str, bool]:
+    """The path of the base, and whether PUBSUB_HOME names it (BASE-1, BASE-2)."""
+    explicit = os.environ.get("PUBSUB_HOME")
+    path = explicit or _default(os.environ.get("TMPDIR"))
+    return (path if path[0] == "/" else os.path.abspath(path)), bool(explicit)
+
+
+@lru_cache(maxsize=1)
+def _default(tmpdir: str | None) -> str:
+    if os.path.isdir("/dev/shm"):
+        return "/dev/shm/pubsub"
+    return os.path.join(tmpdir or "/tmp", "pubsub")
+
+
+def status(path: str, explicit: bool) -> os.stat_result:
+    """The status of a base: a default one is not looked at through a symbolic link (BASE-4)."""
+    return os.stat(path, follow_symlinks=explicit)
+
+
+def look() -> Base | None:
+    """The base with its `tmp`, if it is there. Raises BaseUnusable."""
+    path, explicit = location()
+    try:
+        found = status(path, explicit)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise _unusable(path, error) from error
+    return _trusted(path, explicit, found)
+
+
+def make() -> Base:
+    """The base with its `tmp`, made if it is not there (BASE-3). Raises BaseUnusable."""
+    path, explicit = location()
+    try:
+        try:
+            found = status(path, explicit)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            with suppress(FileExistsError):  # another was faster, or it is a dangling link
+                os.mkdir(path, 0o700)
+            found = status(path, explicit)
+    except OSError as error:
+        raise _unusable(path, error) from error
+    return _trusted(path, explicit, found)
+
+
+def _trusted(path: str, explicit: bool, found: os.stat_result) -> Base:
+    """BASE-4 and BASE-5."""
+    mode = found.st_mode
+    writers = 0o002 if explicit else 0o022
+    if not stat.S_ISDIR(mode):
+        fault = "it is a symbolic link" if stat.S_ISLNK(mode) else "it is not a directory"
+    elif not explicit and found.st_uid not in (os.geteuid(), 0):
+        fault = f"it belongs to user {found.st_uid}, not to you"
+    elif mode & writers and not mode & stat.S_ISVTX:
+        fault = f"its mode {stat.S_IMODE(mode):o} lets others write to it"
+    else:
+        base = Base(path, stat.S_IMODE(mode))
+        try:
+            base.make_tmp()
+        except BaseUnusable:
+            raise
+        except OSError as error:
+            raise _unusable(path, error) from error
+        return base
+    raise BaseUnusable(
+        errno.EPERM, f"{fault}; set PUBSUB_HOME to a directory that you can trust", path
+    )
+
+
+def _unusable(path: str, error: OSError) -> BaseUnusable:
+    return BaseUnusable(
+        error.errno, f"{error.strerror}; set PUBSUB_HOME to a directory that you can use", path
+    )

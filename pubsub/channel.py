@@ -1,0 +1,500 @@
+"""Channels: one subscription's life on disk (spec/channel.md, spec/fetch.md).
+
+Theory of operation
+===================
+
+A channel is closed, open, or closing:
+
+    closed --open()--> open --close()--> closing --the last user leaves--> closed
+
+*Users* are the threads inside `fetch` or `wait`. Descriptors are closed only when there are none
+left: a number that is closed under a thread that reads from it may by then be somebody else's
+file. `close()` therefore marks the channel as closing, wakes whoever waits by an id of 0 in the
+channel's own queue, and the last user out takes the channel down. As nobody reads from a closing
+channel, that one id wakes every waiter.
+
+`fetch` holds the channel's lock from the first step to the last, so each message goes to one
+thread only (FETCH-11). `wait` does not hold it: it sleeps. The lock is re-entrant because a
+signal handler may call `close()` in the middle of a `fetch` of the same thread; then that
+`fetch` is the user that takes the channel down.
+
+The id that was read from the queue is *in hand* until its fate is decided. Whatever interrupts a
+fetch, an error of the system or a Ctrl-C, the next one begins with the id in hand (FETCH-8).
+
+A forked child owns none of its parent's channels. Its copies of the descriptors are closed, so
+that they do not make the parent's channels look alive for longer than they are.
+"""
+
+from __future__ import annotations
+
+import atexit
+import errno
+import logging
+import math
+import os
+import re
+import select
+import stat
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+
+from . import base as _base
+from . import reaper
+from .base import ATTEMPTS, STALE_AGE, Base, fresh_name
+from .message import MAX_OCTETS, InvalidMessage, Message
+from .topics import check_pattern
+
+_logger = logging.getLogger("pubsub")
+
+_LOOK_SECONDS = 0.5  # FETCH-14: how often an idle owner looks whether its directory is there
+_SWEEP_SECONDS = 600.0  # FETCH-16: how often an idle owner looks for orphans
+_LARGEST_FILE = 33 + 200 + 2 * MAX_OCTETS  # no message file is larger (MSG-13)
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW
+
+# What opening something that is not a file says: a symbolic link is ELOOP in POSIX, EMLINK on
+# FreeBSD, EFTYPE on NetBSD; a socket is ENXIO, or EOPNOTSUPP on the BSDs.
+_NOT_A_FILE = frozenset(
+    {errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EOPNOTSUPP, getattr(errno, "EFTYPE", -1)}
+)
+
+
+class ChannelClosed(RuntimeError):
+    """The channel is not open (CHAN-18)."""
+
+
+class ChannelLost(OSError):
+    """The channel's directory was taken away; nobody can write to it any more (FETCH-14)."""
+
+
+class DamagedQueue(ValueError):
+    """The queue held octets that are no whole id. They were discarded (FETCH-9)."""
+
+
+class Channel:
+    """One subscription: a directory in the base that takes the messages of matching topics.
+
+    Opening makes the directory, closing removes it with everything unread. May be used as a
+    context manager, by several threads, and opened again after it was closed.
+    """
+
+    def __init__(self, topic: str) -> None:
+        """`topic` is a pattern: `=` stands for any one word, `+` for one or more.
+
+        Touches no disk. Raises InvalidPattern (TOPIC-2).
+        """
+        check_pattern(topic)
+        self.topic = topic
+        self._lock = threading.RLock()
+        self._left = threading.Condition(self._lock)
+        self._users: list[int] = []
+        self._closing = False
+        self._read = self._write = -1
+        self._in_hand = 0
+        self._base: Base | None = None
+        self._path = ""
+        self._identity = (0, 0)
+        self._lost = False
+        self._next_look = self._next_sweep = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        return self._read >= 0 and not self._closing
+
+    @property
+    def directory_path(self) -> Path:
+        """The channel's directory, since it was last opened. Raises ChannelClosed before."""
+        if not self._path:
+            raise ChannelClosed(f"{self!r} has no directory until it is opened")
+        return Path(self._path)
+
+    def fileno(self) -> int:
+        """A descriptor that is readable while messages wait, for select, poll and asyncio.
+
+        Only the channel may read from it. Raises ChannelClosed.
+        """
+        if not self.is_open:
+            raise self._closed()
+        return self._read
+
+    def __repr__(self) -> str:
+        return f"Channel(topic={self.topic!r})"
+
+    def __enter__(self) -> Channel:
+        self.open()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # --- opening and closing ---
+
+    def open(self) -> None:
+        """Make the channel's directory and begin to receive. Does nothing if it is open.
+
+        Removes what dead processes left in the base (REAP-1). Raises BaseUnusable, OSError.
+        """
+        with self._lock:
+            if self._read >= 0:
+                if self._closing:
+                    raise self._closed()
+                return
+            reaper.reap()
+            for _ in range(ATTEMPTS):
+                with suppress(FileNotFoundError, FileExistsError):
+                    if self._make():
+                        return
+        raise OSError(errno.EAGAIN, f"{ATTEMPTS} new directories were taken away one by one")
+
+    def _make(self) -> bool:
+        """The steps of opening (spec/channel.md). False, or an error of existence: start again."""
+        base = _base.make()
+        made = base.fresh()
+        path = f"{base.path}/{self.topic}_{fresh_name()}_{os.getpid()}"
+        read = write = -1
+        with _registry_lock:  # a fork finds every descriptor registered, or not yet made
+            try:
+                base.make_directory(made)
+                base.make_queue(f"{made}/queue")
+                read = os.open(f"{made}/queue", _READ)
+                write = os.open(f"{made}/queue", os.O_WRONLY | os.O_NONBLOCK)  # CHAN-6, CHAN-7
+                queue = os.fstat(read)
+                try:
+                    os.rename(made, path)  # CHAN-10
+                except OSError as error:
+                    if error.errno == errno.ENOTEMPTY:  # some systems' word for EEXIST
+                        raise FileExistsError(error.errno, error.strerror, path) from error
+                    raise
+                found = os.lstat(f"{path}/queue")
+                ours = (found.st_dev, found.st_ino) == (queue.st_dev, queue.st_ino)  # CHAN-12
+            except BaseException:
+                ours = False
+                raise
+            finally:
+                if not ours:
+                    for descriptor in (read, write):
+                        if descriptor >= 0:
+                            os.close(descriptor)
+                    with suppress(OSError):
+                        reaper.remove(base, made)
+            if ours:
+                self._read, self._write = read, write
+                self._base, self._path = base, path
+                self._identity = queue.st_dev, queue.st_ino
+                self._in_hand = 0
+                self._lost = False
+                now = time.monotonic()
+                self._next_look, self._next_sweep = now + _LOOK_SECONDS, now + _SWEEP_SECONDS
+                _open_channels.add(self)
+        return ours
+
+    def close(self) -> None:
+        """Stop receiving and remove the directory with all that is unread (CHAN-14).
+
+        Whoever waits for a message in another thread is woken. Does nothing if the channel is
+        closed. Raises OSError if the directory could not be removed; it is closed all the same.
+        """
+        with self._lock:
+            if self._read < 0:
+                return
+            self._closing = True
+            with suppress(BlockingIOError):  # a full queue wakes everybody, too
+                os.write(self._write, bytes(8))
+            if not self._users:
+                self._take_down()
+            elif threading.get_ident() not in self._users:
+                while self._closing:
+                    self._left.wait()
+            # else: a signal handler or callback inside our own fetch or wait, which goes on when
+            # we return, and then takes the channel down.
+
+    def _take_down(self) -> None:
+        base, descriptors = self._base, (self._read, self._write)
+        assert base is not None
+        self._read = self._write = -1
+        self._closing = False
+        _open_channels.discard(self)
+        self._left.notify_all()
+        try:
+            try:
+                claimed = reaper.claim(base, self._path)
+            finally:
+                for descriptor in descriptors:
+                    os.close(descriptor)
+            reaper.remove(base, claimed)
+        except FileNotFoundError:
+            pass  # the base, or this channel, was taken away
+
+    def _enter(self) -> None:
+        """Become a user. The caller holds the lock."""
+        if self._read < 0 or self._closing:
+            raise self._closed()
+        self._users.append(threading.get_ident())
+
+    def _leave(self) -> None:
+        """Be a user no more. The caller holds the lock."""
+        self._users.remove(threading.get_ident())
+        if self._closing and not self._users:
+            self._take_down()
+
+    def _closed(self) -> ChannelClosed:
+        return ChannelClosed(f"{self!r} must be open")
+
+    # --- receiving ---
+
+    def wait(self, timeout_seconds: float | None = None) -> bool:
+        """Sleep until a message can be fetched (True) or the time is over (False).
+
+        Raises ChannelClosed, also when another thread closes the channel meanwhile; ChannelLost.
+        """
+        deadline = math.inf if timeout_seconds is None else time.monotonic() + timeout_seconds
+        with self._lock:
+            self._enter()
+        try:
+            poll = select.poll()
+            poll.register(self._read, select.POLLIN)
+            while not self._in_hand:
+                left = max(0.0, deadline - time.monotonic())
+                ready = poll.poll(math.ceil(min(left, _LOOK_SECONDS) * 1000))
+                if self._closing:
+                    raise self._closed()
+                if ready:
+                    break
+                self._look()
+                if left == 0:
+                    return False
+            return True
+        finally:
+            with self._lock:
+                self._leave()
+
+    def _look(self) -> None:
+        """Raise ChannelLost if the directory is gone (FETCH-14).
+
+        By path: a base that was renamed takes the queue along, unchanged but out of reach.
+        """
+        if not self._lost:
+            try:
+                found = os.lstat(f"{self._path}/queue")
+                self._lost = (found.st_dev, found.st_ino) != self._identity
+            except (FileNotFoundError, NotADirectoryError):
+                self._lost = True
+        if self._lost:
+            raise ChannelLost(errno.ENOENT, "the channel's directory is gone", self._path)
+
+    def _when_empty(self) -> None:
+        """What an owner does now and then when its queue is empty."""
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + _LOOK_SECONDS
+            self._look()
+            if now >= self._next_sweep:
+                self._next_sweep = now + _SWEEP_SECONDS
+                self.sweep()
+
+    def sweep(self, stale_age: float = STALE_AGE) -> None:
+        """Remove orphans: files that are stale and of which no id tells (FETCH-17)."""
+        stale_before = time.time() - stale_age
+        with self._lock:
+            stale = []
+            with os.scandir(self._path) as entries:
+                for entry in entries:
+                    if _is_message_name(entry.name):
+                        with suppress(FileNotFoundError):
+                            if entry.stat(follow_symlinks=False).st_ctime < stale_before:
+                                stale.append(entry.path)
+            # Only now: an id that was written before the listing is seen, or was fetched.
+            if stale and not self._in_hand and not _is_readable(self._read):
+                for path in stale:
+                    with suppress(FileNotFoundError, IsADirectoryError):
+                        os.unlink(path)
+
+    def _take_id(self) -> bool:
+        """Take an id out of the queue into the hand. False: the queue is empty."""
+        while not self._in_hand:
+            try:
+                octets = os.read(self._read, 8)
+            except BlockingIOError:
+                return False
+            if len(octets) < 8:  # all that there was: every good write is a whole id (PUB-9)
+                raise DamagedQueue(f"{len(octets)} octets in the queue are no id")
+            self._in_hand = int.from_bytes(octets, "big")  # FETCH-10: 0 is nothing
+        return True
+
+    def _take_message(self) -> Message | None:
+        """The message whose id is in hand. None: there is no such file (FETCH-3)."""
+        path = f"{self._path}/{self._in_hand}"
+        try:
+            file = os.open(path, _READ)
+        except FileNotFoundError:
+            self._in_hand = 0
+            return None
+        except OSError as error:
+            if error.errno in _NOT_A_FILE:
+                raise self._rejected(path, "it is not a regular file") from error
+            if error.errno == errno.EACCES and _denies_reading(path):
+                raise self._rejected(path, "it may not be read") from error
+            raise  # FETCH-8
+        try:
+            status = os.fstat(file)
+            if not stat.S_ISREG(status.st_mode):  # FETCH-7
+                raise self._rejected(path, "it is not a regular file")
+            if status.st_size > _LARGEST_FILE:
+                raise self._rejected(path, f"{status.st_size} octets are too many for a message")
+            data = _read_all(file, status.st_size)
+        finally:
+            os.close(file)
+        try:
+            message = Message.from_bytes(data)
+        except InvalidMessage as error:
+            raise self._rejected(path, str(error)) from error
+        if message.id != self._in_hand:  # FETCH-6
+            raise self._rejected(path, f"it holds the message {message.id}")
+        self._discard(path)
+        return message
+
+    def _rejected(self, path: str, reason: str) -> InvalidMessage:
+        """Remove what is not a message (FETCH-5)."""
+        self._discard(path)
+        return InvalidMessage(f"{path}: {reason}")
+
+    def _discard(self, path: str) -> None:
+        self._in_hand = 0
+        try:
+            os.unlink(path)
+        except (FileNotFoundError, IsADirectoryError):
+            pass  # a directory goes with the channel
+        except OSError as error:
+            # The message was fetched; that its file stays until the channel closes is no reason
+            # to withhold it.
+            _logger.warning("%s cannot be removed: %s", path, error.strerror)
+
+
+def fetch(channel: Channel) -> Message | None:
+    """The next message of an open channel, or None if there is none. Does not wait.
+
+    Raises ChannelClosed; InvalidMessage and DamagedQueue, after which the next fetch goes on;
+    ChannelLost; and OSError for the system's failures, after which the next fetch tries the same
+    message again.
+    """
+    with channel._lock:
+        channel._enter()
+        try:
+            while channel._take_id():
+                message = channel._take_message()
+                if message is not None:
+                    return message
+            channel._when_empty()
+            return None
+        finally:
+            channel._leave()
+
+
+def subscribe(
+    channel: Channel, callback: Callable[[Message], object], timeout_seconds: float = 0
+) -> int:
+    """Call `callback` with each message of an open channel, for `timeout_seconds`; 0: for ever.
+
+    Returns the number of messages, when the time is over or the channel is closed, by the
+    callback or another thread. An exception of the callback is logged and does not end the loop;
+    nor does a file that is not a message. Takes over no signals: Ctrl-C raises KeyboardInterrupt.
+    Raises ValueError for a negative time, ChannelClosed, ChannelLost, OSError.
+    """
+    if timeout_seconds < 0:
+        raise ValueError("timeout_seconds must be non-negative")
+    if not channel.is_open:
+        raise channel._closed()
+    deadline = time.monotonic() + timeout_seconds if timeout_seconds else math.inf
+    count = 0
+    while (left := deadline - time.monotonic()) > 0:
+        try:
+            message = fetch(channel)
+            if message is None:
+                channel.wait(None if left == math.inf else left)
+                continue
+        except ChannelClosed:
+            break
+        except (InvalidMessage, DamagedQueue) as error:
+            _logger.error("%r received what is not a message: %s", channel, error)
+            continue
+        count += 1
+        try:
+            callback(message)
+        except Exception:
+            _logger.exception("callback of %r failed on %r", channel, message)
+    return count
+
+
+def _read_all(file: int, size: int) -> bytes:
+    """Everything in a file of `size` octets, or what comes first of one that grows."""
+    data = os.read(file, size + 1)
+    if len(data) == size:
+        return data
+    parts = [data]
+    while data and sum(map(len, parts)) <= size:  # a system may read less than it is asked for
+        data = os.read(file, size + 1)
+        parts.append(data)
+    return b"".join(parts)
+
+
+def _is_readable(descriptor: int) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
+
+
+def _denies_reading(path: str) -> bool:
+    """Whether it is the file itself that may not be read: trying again would never end."""
+    try:
+        os.lstat(path)
+    except OSError:
+        return False
+    return not os.access(path, os.R_OK)
+
+
+_is_message_name = re.compile(r"[1-9][0-9]{0,19}").fullmatch
+
+
+# --- the channels of this process: for its end, and for forks ---
+
+_registry_lock = threading.RLock()
+_open_channels: set[Channel] = set()
+
+
+def _close_all() -> None:
+    for channel in list(_open_channels):
+        try:
+            channel.close()
+        except OSError as error:
+            _logger.warning("%r cannot be removed: %s", channel, error)
+
+
+def _after_fork_in_child() -> None:
+    global _registry_lock
+    _registry_lock = threading.RLock()
+    for channel in _open_channels:
+        os.close(channel._read)
+        os.close(channel._write)
+        channel._read = channel._write = -1
+        channel._closing = False
+        channel._users.clear()
+        # Another thread of the parent may have held the lock.
+        channel._lock = threading.RLock()
+        channel._left = threading.Condition(channel._lock)
+    _open_channels.clear()
+
+
+atexit.register(_close_all)
+os.register_at_fork(
+    before=lambda: _registry_lock.acquire(),
+    after_in_parent=lambda: _registry_lock.release(),
+    after_in_child=_after_fork_in_child,
+)

@@ -1,0 +1,245 @@
+"""Messages and the message file (spec/message.md): bytes to message and back. No I/O."""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+import time
+from typing import NoReturn, TypeAlias
+
+from .ids import next_id
+from .topics import InvalidTopic, check_topic
+
+HeaderValue: TypeAlias = "str | int | float | bool | None"
+
+_MAGIC = b"PMSG"
+_VERSION = 1
+_HEAD = struct.Struct(">4sBQQI")  # magic, version, id, timestamp, length of the topic
+_LENGTH = struct.Struct(">I")
+
+MAX_OCTETS = 2**32 - 1  # of headers and of content (MSG-16)
+MAX_INTEGER = 2**53 - 1  # in headers, either sign (MSG-10)
+_MAX_DIGITS = len(str(-MAX_INTEGER))
+
+
+class InvalidHeaders(ValueError):
+    """The caller's headers cannot be written down (MSG-15)."""
+
+
+class TooLarge(ValueError):
+    """The caller's headers or content exceed what a length field can say (MSG-16)."""
+
+
+class InvalidMessage(ValueError):
+    """Bytes on disk that are not a message (MSG-1 to MSG-14)."""
+
+
+class Message:
+    """A message: what is published, and what a fetch yields.
+
+    `id` is an integer of 64 bits, `timestamp` the time at which the message was made in
+    microseconds since the epoch, `headers` a dictionary of strings to strings, numbers, booleans
+    or None. A message that was fetched has all of them as its publisher wrote them.
+    """
+
+    __slots__ = ("content", "headers", "id", "timestamp", "topic")
+
+    def __init__(
+        self,
+        topic: str,
+        content: bytes,
+        headers: dict[str, HeaderValue] | None = None,
+        *,
+        id: int | None = None,
+        timestamp: int | None = None,
+    ) -> None:
+        """Raises InvalidTopic (TOPIC-1), and TypeError where `content` is not bytes.
+
+        An `id` (1 to 2^64 - 1) or `timestamp` (microseconds) that is not given is made up.
+        """
+        check_topic(topic)
+        if type(content) is not bytes:
+            content = _as_bytes(content)
+        self.id = next_id() if id is None else id
+        self.timestamp = time.time_ns() // 1000 if timestamp is None else timestamp
+        self.topic = topic
+        self.content = content
+        self.headers = {} if headers is None else headers
+
+    @property
+    def content_length(self) -> int:
+        """The length of the content in octets."""
+        return len(self.content)
+
+    def to_bytes(self) -> bytes:
+        """The message file of this message. Raises InvalidHeaders, TooLarge."""
+        topic = self.topic.encode("ascii")
+        headers = _encode_headers(self.headers)
+        content = self.content
+        if len(content) > MAX_OCTETS:
+            raise TooLarge(f"content has {len(content)} octets, more than {MAX_OCTETS}")
+        return b"".join(
+            (
+                _HEAD.pack(_MAGIC, _VERSION, self.id, self.timestamp, len(topic)),
+                topic,
+                _LENGTH.pack(len(headers)),
+                headers,
+                _LENGTH.pack(len(content)),
+                content,
+            )
+        )
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Message:
+        """The message in a message file. Raises InvalidMessage."""
+        if len(data) < _HEAD.size:
+            raise InvalidMessage(f"{len(data)} octets are too few for a message")
+        magic, version, id, timestamp, length = _HEAD.unpack_from(data)
+        if magic != _MAGIC:  # MSG-2
+            raise InvalidMessage(f"the magic is {magic!r}, not {_MAGIC!r}")
+        if version != _VERSION:  # MSG-3
+            raise InvalidMessage(f"version {version} is not known, only {_VERSION}")
+        if id == 0:  # MSG-4
+            raise InvalidMessage("the id is 0")
+        # Each field is checked against the octets that are there before it is cut out (MSG-13).
+        at = _HEAD.size
+        end = _end(data, at, length, "topic")
+        topic = _decode_topic(data[at:end])
+        at, end = _field(data, end, "headers")
+        headers = {} if at == end else _decode_headers(data[at:end])
+        at, end = _field(data, end, "content")
+        if end != len(data):  # MSG-14
+            raise InvalidMessage(f"{len(data) - end} octets follow the content")
+        message = cls.__new__(cls)
+        message.id = id
+        message.timestamp = timestamp
+        message.topic = topic
+        message.content = data[at:]
+        message.headers = headers
+        return message
+
+    def __repr__(self) -> str:
+        return f"Message(id={self.id}, topic={self.topic!r}, content_length={len(self.content)})"
+
+
+def with_id(encoded: bytes, id: int) -> bytes:
+    """A message file that differs from `encoded` in its id only (PUB-3)."""
+    return encoded[:5] + id.to_bytes(8, "big") + encoded[13:]
+
+
+def _as_bytes(content: object) -> bytes:
+    # bytes(5) is five zeros and bytes([1, 2]) is a guess: only what holds octets is taken.
+    if not isinstance(content, (bytes, bytearray, memoryview)):
+        raise TypeError(f"a message's content is bytes, not {type(content).__name__}")
+    size = content.nbytes if isinstance(content, memoryview) else len(content)
+    if size > MAX_OCTETS:
+        raise TooLarge(f"content has {size} octets, more than {MAX_OCTETS}")
+    return bytes(content)
+
+
+def _field(data: bytes, at: int, name: str) -> tuple[int, int]:
+    """Where the field begins and ends whose length stands at `at`."""
+    start = at + _LENGTH.size
+    if start > len(data):
+        raise InvalidMessage(f"the file ends before the length of the {name}")
+    return start, _end(data, start, _LENGTH.unpack_from(data, at)[0], name)
+
+
+def _end(data: bytes, start: int, length: int, name: str) -> int:
+    left = len(data) - start
+    if length > left:
+        raise InvalidMessage(f"{name} length {length} exceeds the {left} octets left")
+    return start + length
+
+
+def _decode_topic(raw: bytes) -> str:
+    try:
+        topic = raw.decode("ascii")
+        check_topic(topic)
+    except (UnicodeDecodeError, InvalidTopic) as error:  # MSG-6
+        raise InvalidMessage(f"the topic is invalid: {error}") from error
+    return topic
+
+
+# --- headers: JSON, but less of it than Python's json module takes (MSG-7 to MSG-12) ---
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+def _encode_headers(headers: dict[str, HeaderValue]) -> bytes:
+    if not headers and isinstance(headers, dict):
+        return b"{}"
+    fault = _fault(headers)
+    if fault:
+        raise InvalidHeaders(fault)
+    encoded = _encode(headers).encode()
+    if len(encoded) > MAX_OCTETS:
+        raise TooLarge(f"headers have {len(encoded)} octets, more than {MAX_OCTETS}")
+    return encoded
+
+
+def _decode_headers(raw: bytes) -> dict[str, HeaderValue]:
+    if raw == b"{}":
+        return {}
+    try:
+        headers = _decode(raw.decode())
+    except RecursionError:  # MSG-12
+        raise InvalidMessage("headers are nested too deep") from None
+    except ValueError as error:  # not UTF-8, not JSON, or one of the two hooks below
+        raise InvalidMessage(f"headers are invalid: {error}") from error
+    fault = _fault(headers)
+    if fault:
+        raise InvalidMessage(fault)
+    return headers  # type: ignore[no-any-return]  # _fault has looked at all of it
+
+
+def _fault(headers: object) -> str | None:
+    """What is wrong with these headers, if anything."""
+    if not isinstance(headers, dict):  # MSG-7
+        return f"headers are not an object of names and values but {type(headers).__name__}"
+    for name, value in headers.items():
+        if not isinstance(name, str):
+            return f"header name {name!r} is not a string"
+        if not (value is None or isinstance(value, (str, int, float))):  # MSG-8
+            return f"header {name!r} is neither a string, number, boolean nor None"
+        if isinstance(value, int) and abs(value) > MAX_INTEGER:  # MSG-10
+            return f"header {name!r} is beyond the integers that every reader can hold, ±(2^53 - 1)"
+        if isinstance(value, float) and not math.isfinite(value):  # MSG-10
+            return f"header {name!r} is not a finite number"
+        for text in (name, value):
+            if isinstance(text, str) and _has_lone_surrogate(text):  # MSG-11
+                return f"header {name!r} holds a lone surrogate"
+    return None
+
+
+def _has_lone_surrogate(text: str) -> bool:
+    if text.isascii():
+        return False
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) != len(pairs):  # MSG-9
+        raise ValueError("a key occurs twice")
+    return members
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > _MAX_DIGITS:  # before int(): its time grows with the square of the digits
+        raise ValueError("an integer is beyond ±(2^53 - 1)")
+    return int(digits)
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+_decode = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_int=_integer, parse_constant=_no_constant
+).decode

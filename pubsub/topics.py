@@ -1,0 +1,71 @@
+"""The grammar of topics and patterns, and matching (spec/topics.md). No I/O."""
+
+from __future__ import annotations
+
+import re
+
+MAX_OCTETS = 200  # TOPIC-1, TOPIC-2
+
+WORD = r"[A-Za-z0-9-]+"
+TERM = rf"(?:{WORD}|=|\+)"
+PATTERN = rf"{TERM}(?:\.{TERM})*"
+
+_topic = re.compile(rf"{WORD}(?:\.{WORD})*").fullmatch
+_pattern = re.compile(PATTERN).fullmatch
+
+
+class InvalidTopic(ValueError):
+    """The caller's topic does not match the grammar (TOPIC-1)."""
+
+
+class InvalidPattern(ValueError):
+    """The caller's pattern does not match the grammar (TOPIC-2)."""
+
+
+def check_topic(topic: str) -> None:
+    """Raise InvalidTopic unless `topic` is one (TOPIC-1)."""
+    if len(topic) > MAX_OCTETS or not _topic(topic):
+        raise InvalidTopic(
+            f"Topic {_shown(topic)} {_fault(topic, 'a-zA-Z0-9.-')}: a topic is words of"
+            f" [a-zA-Z0-9-] joined by dots, allowed are [a-zA-Z0-9.-] and"
+            f" 1 to {MAX_OCTETS} characters"
+        )
+
+
+def check_pattern(pattern: str) -> None:
+    """Raise InvalidPattern unless `pattern` is one (TOPIC-2)."""
+    if len(pattern) > MAX_OCTETS or not _pattern(pattern):
+        raise InvalidPattern(
+            f"Pattern {_shown(pattern)} {_fault(pattern, 'a-zA-Z0-9+=.-')}: a pattern is words of"
+            f" [a-zA-Z0-9-], or = (any one word), or + (one or more words), joined by dots, allowed"
+            f" are [a-zA-Z0-9+=.-] and 1 to {MAX_OCTETS} characters"
+        )
+
+
+def matches(pattern: str, topic: str) -> bool:
+    """Whether `pattern` matches `topic`, both known to be valid (TOPIC-3 to TOPIC-7)."""
+    words = topic.split(".")
+    # The numbers of words that the terms so far can account for. One pass over the terms, at
+    # most one step for each word: nothing to backtrack, however many `+` there are (TOPIC-7).
+    reached: set[int] | range = {0}
+    for term in pattern.split("."):
+        if term == "+":
+            reached = range(min(reached) + 1, len(words) + 1)
+        else:
+            reached = {n + 1 for n in reached if n < len(words) and term in ("=", words[n])}
+        if not reached:
+            return False
+    return len(words) in reached
+
+
+def _fault(text: str, allowed: str) -> str:
+    if not text:
+        return "is empty"
+    if len(text) > MAX_OCTETS:
+        return f"has {len(text)} characters"
+    foreign = sorted(set(re.sub(f"[{allowed}]", "", text)))
+    return f"contains invalid characters {foreign}" if foreign else "is malformed"
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= MAX_OCTETS else text[:MAX_OCTETS] + "…")
