@@ -125,7 +125,7 @@ def _default(tmpdir: str | None) -> str:
 
 def status(path: str, explicit: bool) -> os.stat_result:
     """The status of a base: a default one is not looked at through a symbolic link (BASE-4)."""
-    return os.stat(path, follow_symlinks=explicit)
+    return os.stat(path) if explicit else os.lstat(path)
 
 
 def look() -> Base | None:

@@ -15,8 +15,7 @@ HeaderValue: TypeAlias = "str | int | float | bool | None"
 
 _MAGIC = b"PMSG"
 _VERSION = 1
-_HEAD = struct.Struct(">4sBQQI")  # magic, version, id, timestamp, length of the topic
-_LENGTH = struct.Struct(">I")
+_HEAD = struct.Struct(">4sBQQ")  # magic, version, id, timestamp; then topic, headers, content
 
 MAX_OCTETS = 2**32 - 1  # of headers and of content (MSG-16)
 MAX_INTEGER = 2**53 - 1  # in headers, either sign (MSG-10)
@@ -81,11 +80,12 @@ class Message:
             raise TooLarge(f"content has {len(content)} octets, more than {MAX_OCTETS}")
         return b"".join(
             (
-                _HEAD.pack(_MAGIC, _VERSION, self.id, self.timestamp, len(topic)),
+                _HEAD.pack(_MAGIC, _VERSION, self.id, self.timestamp),
+                len(topic).to_bytes(4, "big"),
                 topic,
-                _LENGTH.pack(len(headers)),
+                len(headers).to_bytes(4, "big"),
                 headers,
-                _LENGTH.pack(len(content)),
+                len(content).to_bytes(4, "big"),
                 content,
             )
         )
@@ -93,30 +93,35 @@ class Message:
     @classmethod
     def from_bytes(cls, data: bytes) -> Message:
         """The message in a message file. Raises InvalidMessage."""
-        if len(data) < _HEAD.size:
-            raise InvalidMessage(f"{len(data)} octets are too few for a message")
-        magic, version, id, timestamp, length = _HEAD.unpack_from(data)
+        size = len(data)
+        end = _HEAD.size
+        if size < end:
+            raise InvalidMessage(f"{size} octets are too few for a message")
+        magic, version, id, timestamp = _HEAD.unpack_from(data)
         if magic != _MAGIC:  # MSG-2
             raise InvalidMessage(f"the magic is {magic!r}, not {_MAGIC!r}")
         if version != _VERSION:  # MSG-3
             raise InvalidMessage(f"version {version} is not known, only {_VERSION}")
         if id == 0:  # MSG-4
             raise InvalidMessage("the id is 0")
-        # Each field is checked against the octets that are there before it is cut out (MSG-13).
-        at = _HEAD.size
-        end = _end(data, at, length, "topic")
-        topic = _decode_topic(data[at:end])
-        at, end = _field(data, end, "headers")
-        headers = {} if at == end else _decode_headers(data[at:end])
-        at, end = _field(data, end, "content")
-        if end != len(data):  # MSG-14
-            raise InvalidMessage(f"{len(data) - end} octets follow the content")
+        fields = []
+        for name in ("topic", "headers", "content"):
+            start = end + 4
+            if start > size:
+                raise InvalidMessage(f"the file ends before the length of its {name}")
+            length = int.from_bytes(data[end:start], "big")
+            end = start + length
+            if end > size:  # MSG-13: before anything of that length is made
+                raise InvalidMessage(f"{name} length {length} exceeds the {size - start} left")
+            fields.append(data[start:end])
+        if end != size:  # MSG-14
+            raise InvalidMessage(f"{size - end} octets follow the content")
         message = cls.__new__(cls)
         message.id = id
         message.timestamp = timestamp
-        message.topic = topic
-        message.content = data[at:]
-        message.headers = headers
+        message.topic = _decode_topic(fields[0])
+        message.headers = _decode_headers(fields[1])
+        message.content = fields[2]
         return message
 
     def __repr__(self) -> str:
@@ -136,21 +141,6 @@ def _as_bytes(content: object) -> bytes:
     if size > MAX_OCTETS:
         raise TooLarge(f"content has {size} octets, more than {MAX_OCTETS}")
     return bytes(content)
-
-
-def _field(data: bytes, at: int, name: str) -> tuple[int, int]:
-    """Where the field begins and ends whose length stands at `at`."""
-    start = at + _LENGTH.size
-    if start > len(data):
-        raise InvalidMessage(f"the file ends before the length of the {name}")
-    return start, _end(data, start, _LENGTH.unpack_from(data, at)[0], name)
-
-
-def _end(data: bytes, start: int, length: int, name: str) -> int:
-    left = len(data) - start
-    if length > left:
-        raise InvalidMessage(f"{name} length {length} exceeds the {left} octets left")
-    return start + length
 
 
 def _decode_topic(raw: bytes) -> str:
@@ -180,7 +170,7 @@ def _encode_headers(headers: dict[str, HeaderValue]) -> bytes:
 
 
 def _decode_headers(raw: bytes) -> dict[str, HeaderValue]:
-    if raw == b"{}":
+    if raw in (b"", b"{}"):
         return {}
     try:
         headers = _decode(raw.decode())

@@ -104,21 +104,23 @@ class _Copy:
 
     def stage(self) -> None:
         for _ in range(ATTEMPTS):
-            with suppress(FileExistsError):  # PUB-3
+            try:
                 self.base.make_file(self.path, self.encoded)
                 return
-            id = next_id()
-            self.encoded = with_id(self.encoded, id)
-            self._name(id)
+            except FileExistsError:
+                self._take_fresh_id()
         raise OSError(errno.EEXIST, f"{ATTEMPTS} ids were taken", self.path)
 
     def renew(self) -> None:
         """Go on with another copy, under a fresh id (PUB-3)."""
         self.remove()
+        self._take_fresh_id()
+        self.restage()
+
+    def _take_fresh_id(self) -> None:
         id = next_id()
         self.encoded = with_id(self.encoded, id)
         self._name(id)
-        self.restage()
 
     def restage(self) -> None:
         """Stage again what somebody removed, in a base that may have to be made again."""

@@ -115,8 +115,8 @@ def _may_be_read(queue: str) -> bool:
 def _runs(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # none, or a number that none can have
         return False
-    except (PermissionError, OverflowError):
-        return True  # another user's; a number that no process can have is no reason to reap
+    except PermissionError:
+        return True  # another user's
     return True

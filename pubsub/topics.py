@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 MAX_OCTETS = 200  # TOPIC-1, TOPIC-2
 
@@ -22,6 +23,7 @@ class InvalidPattern(ValueError):
     """The caller's pattern does not match the grammar (TOPIC-2)."""
 
 
+@lru_cache(maxsize=1024)  # the same few topics come again and again
 def check_topic(topic: str) -> None:
     """Raise InvalidTopic unless `topic` is one (TOPIC-1)."""
     if len(topic) > MAX_OCTETS or not _topic(topic):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import base64
 import errno
 import json
+import math
 import platform
 import signal
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import pubsub
@@ -32,6 +33,32 @@ CODES: list[tuple[type[Exception], str]] = [
 ]
 
 
+NUMBER = (int, float)
+
+# What each operation needs, and what it may be given besides.
+FIELDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "hello": ({"protocol": int}, {}),
+    "match": ({"pattern": str, "topic": str}, {}),
+    "encode": ({"message": dict}, {}),
+    "decode": ({"bytes": str}, {}),
+    "publish": ({"topic": str, "content": str, "headers": dict}, {"timeout": NUMBER}),
+    "open": ({"pattern": str}, {}),
+    "close": ({"channel": str}, {}),
+    "fetch": ({"channel": str}, {}),
+    "wait": ({"channel": str, "timeout": NUMBER}, {}),
+    "reap": ({}, {"stale_age": NUMBER}),
+    "produce": (
+        {"topic": str, "prefix": str, "count": int, "sizes": list, "report": str},
+        {"rate": NUMBER, "timeout": NUMBER},
+    ),
+    "consume": (
+        {"channel": str, "report": str},
+        {"count": int, "idle": NUMBER, "deadline": NUMBER},
+    ),
+}
+MESSAGE = {"id": str, "timestamp": str, "topic": str, "headers": dict, "content": str}
+
+
 class BadRequest(Exception):
     """The request does not follow the driver protocol."""
 
@@ -40,15 +67,31 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # exit closes all channels
     driver = Driver()
     for line in sys.stdin.buffer:
-        seq: object = None
+        seq = None
         try:
             request = json.loads(line)
             if not isinstance(request, dict):
                 raise BadRequest("a request is a JSON object")
-            seq = request.pop("seq", None)
-            driver.answer(seq, request.pop("op", None), request)
+            seq = request.get("seq")
+            check(request, {"seq": int, "op": str})
+            driver.answer(request["seq"], request["op"], request)
         except (ValueError, BadRequest) as error:
-            send(seq, error={"code": "bad-request", "detail": str(error)})
+            send(
+                seq if isinstance(seq, int) else None,
+                error={"code": "bad-request", "detail": str(error)},
+            )
+
+
+def check(fields: Fields, needed: Fields, optional: Fields | None = None) -> None:
+    for name, kind in needed.items():
+        if name not in fields:
+            raise BadRequest(f"{name} is missing")
+        if not isinstance(fields[name], kind) or isinstance(fields[name], bool):
+            raise BadRequest(f"{name} is {fields[name]!r}")
+    if optional:
+        check(fields, {name: kind for name, kind in optional.items() if name in fields})
+    if fields.get("report", "all") not in ("all", "totals"):
+        raise BadRequest("report is all or totals")
 
 
 class Driver:
@@ -56,27 +99,22 @@ class Driver:
         self.channels: dict[str, pubsub.Channel] = {}
         self.opened = 0
 
-    def answer(self, seq: object, op: object, request: Fields) -> None:
-        operation = OPERATIONS.get(op) if isinstance(op, str) else None
-        if operation is None:
+    def answer(self, seq: int, op: str, request: Fields) -> None:
+        if op not in FIELDS:
             send(seq, error={"code": "unknown-op", "detail": f"{op!r} is no operation"})
             return
+        check(request, *FIELDS[op])
         try:
-            result = operation(self, request)
-            if isinstance(result, dict):
-                send(seq, **result)
-            else:
-                for line in result:
-                    send(seq, **line)
-        except (KeyError, TypeError, AttributeError, BadRequest) as error:
-            send(seq, error={"code": "bad-request", "detail": f"{op}: {error!r}"})
-        except Exception as error:
+            result = getattr(self, op)(request)
+            for fields in [result] if isinstance(result, dict) else result:
+                send(seq, **fields)
+        except tuple(kind for kind, _ in CODES) as error:
             send(seq, error=describe(error))
 
     def channel(self, request: Fields) -> pubsub.Channel:
         handle = request["channel"]
         if handle not in self.channels:
-            raise BadRequest(f"no channel has the handle {handle!r}")
+            raise pubsub.ChannelClosed(f"no open channel has the handle {handle!r}")
         return self.channels[handle]
 
     def hello(self, request: Fields) -> Fields:
@@ -119,6 +157,7 @@ class Driver:
 
     def close(self, request: Fields) -> Fields:
         self.channel(request).close()
+        del self.channels[request["channel"]]
         return {}
 
     def fetch(self, request: Fields) -> Fields:
@@ -132,87 +171,66 @@ class Driver:
         stale_age = request.get("stale_age", pubsub.STALE_AGE)
         pubsub.reap(stale_age)
         for channel in self.channels.values():
-            if channel.is_open:
-                channel.sweep(stale_age)
+            channel.sweep(stale_age)
         return {}
 
     def produce(self, request: Fields) -> Iterator[Fields]:
         topic, prefix, sizes = request["topic"], request["prefix"], request["sizes"]
         rate, timeout = request.get("rate"), request.get("timeout", 0)
-        tell = request["report"] == "all"
-        began = time.monotonic_ns()
         published = total = 0
+        first = start = end = time.monotonic_ns()
         for n in range(request["count"]):
-            if rate:
-                time.sleep(max(0.0, began / 1e9 + n / rate - time.monotonic()))
+            if rate and n:
+                time.sleep(max(0.0, first / 1e9 + n / rate - time.monotonic()))
             text = f"{prefix}:{n}:".encode()
             size = max(sizes[n % len(sizes)], len(text))
             content = (text * (size // len(text) + 1))[:size]
+            headers = {"publisher": prefix, "n": n}
             start = time.monotonic_ns()
             try:
-                count = pubsub.publish(
-                    topic, content, {"publisher": prefix, "n": n}, timeout=timeout
-                )
+                count = pubsub.publish(topic, content, headers, timeout=timeout)
                 outcome: Fields = {"count": count}
                 published += 1
                 total += count
-            except (ValueError, OSError) as error:
+            except OSError as error:  # this message's own; the caller's faults end the stream
                 outcome = {"error": describe(error)}
                 total += getattr(error, "count", 0)
-            if tell:
-                yield event(start, n=n, **outcome)
-        yield done(began, messages=published, count=total)
+            end = time.monotonic_ns()
+            if n == 0:
+                first = start
+            if request["report"] == "all":
+                yield {"event": {"n": n, **times(start, end), **outcome}}
+        yield {"done": {"messages": published, "count": total, **times(first, end)}}
 
     def consume(self, request: Fields) -> Iterator[Fields]:
         channel = self.channel(request)
-        wanted, idle = request.get("count"), request.get("idle")
-        tell = request["report"] == "all"
-        began = time.monotonic_ns()
-        deadline = began / 1e9 + request["deadline"] if "deadline" in request else None
+        began = start = time.monotonic_ns()
+        idle = request.get("idle", math.inf)
+        deadline = began / 1e9 + request.get("deadline", math.inf)
         received = 0
-        while wanted is None or received < wanted:
+        while received < request.get("count", math.inf):
             start = time.monotonic_ns()
-            left = [] if deadline is None else [max(0.0, deadline - start / 1e9)]
-            if left == [0.0]:
+            left = deadline - start / 1e9
+            if left <= 0:
                 break
             try:
                 message = pubsub.fetch(channel)
-                if message is None:
-                    patience = min(left if idle is None else [*left, idle], default=None)
-                    if not channel.wait(patience) and patience == idle:
-                        break
-                    continue
-            except (ValueError, OSError, RuntimeError) as error:
-                yield event(start, error=describe(error))
-                if isinstance(error, (OSError, RuntimeError)):
+            except (pubsub.InvalidMessage, pubsub.DamagedQueue) as error:
+                told = times(start, time.monotonic_ns())
+                yield {"event": {**told, "error": describe(error)}}
+                continue
+            if message is None:
+                patience = min(idle, left)
+                if not channel.wait(None if patience == math.inf else patience) and idle < left:
                     break
                 continue
+            end = time.monotonic_ns()
             received += 1
-            if tell:
-                yield event(
-                    start,
-                    topic=message.topic,
-                    headers=message.headers,
-                    size=message.content_length,
-                    crc=zlib.crc32(message.content),
-                )
-        yield done(began, messages=received)
-
-
-OPERATIONS: dict[str, Callable[[Driver, Fields], Fields | Iterator[Fields]]] = {
-    "hello": Driver.hello,
-    "match": Driver.match,
-    "encode": Driver.encode,
-    "decode": Driver.decode,
-    "publish": Driver.publish,
-    "open": Driver.open,
-    "close": Driver.close,
-    "fetch": Driver.fetch,
-    "wait": Driver.wait,
-    "reap": Driver.reap,
-    "produce": Driver.produce,
-    "consume": Driver.consume,
-}
+            if request["report"] == "all":
+                size, crc = message.content_length, zlib.crc32(message.content)
+                told = {"topic": message.topic, "headers": message.headers, "size": size}
+                yield {"event": {**times(start, end), **told, "crc": crc}}
+        yield {"done": {"messages": received, **times(began, time.monotonic_ns())}}
 
 
 def describe(error: Exception) -> Fields:
@@ -227,12 +245,8 @@ def describe(error: Exception) -> Fields:
     raise error
 
 
-def event(start: int, **fields: Any) -> Fields:
-    return {"event": {"start": str(start), "end": str(time.monotonic_ns()), **fields}}
-
-
-def done(start: int, **fields: Any) -> Fields:
-    return {"done": {"start": str(start), "end": str(time.monotonic_ns()), **fields}}
+def times(start: int, end: int) -> Fields:
+    return {"start": str(start), "end": str(end)}
 
 
 def shown(message: pubsub.Message) -> Fields:
@@ -246,6 +260,7 @@ def shown(message: pubsub.Message) -> Fields:
 
 
 def message_from(fields: Fields) -> pubsub.Message:
+    check(fields, MESSAGE)
     return pubsub.Message(
         fields["topic"],
         from_base64(fields["content"]),
