@@ -82,7 +82,8 @@ class Base(NamedTuple):
             while written < len(data):
                 written += os.write(file, memoryview(data)[written:])
         except BaseException:
-            os.unlink(path)
+            with suppress(FileNotFoundError):
+                os.unlink(path)
             raise
         finally:
             os.close(file)

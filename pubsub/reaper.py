@@ -30,9 +30,10 @@ def reap(stale_age: float = STALE_AGE) -> None:
                 if _is_dead(path, pid, stale_before):
                     _reap_directory(base, path)
         with os.scandir(base.tmp) as entries:
-            for entry in entries:
-                with suppress(OSError):
-                    _reap_staged(base, entry, stale_before)
+            staged = list(entries)  # some systems skip entries if others go while they list
+        for entry in staged:
+            with suppress(OSError):
+                _reap_staged(base, entry, stale_before)
 
 
 def claim(base: Base, path: str) -> str:

@@ -1,0 +1,249 @@
+"""The driver protocol, read from its JSON Schemas.
+
+The schemas in `schemas/` are the source: the client validates with them, and the tables of
+DRIVER.md are written from them by `python -m pubsub_conformance.protocol`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import functools
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from jsonschema import Draft202012Validator, FormatChecker, ValidationError  # type: ignore[import-untyped]
+
+PROTOCOL = 1
+"""The version of the driver protocol that this kit speaks."""
+
+SCHEMAS = Path(__file__).parent / "schemas"
+DRIVER_MD = Path(__file__).parent / "DRIVER.md"
+
+_EXCERPT = 160  # characters of an offending value that a complaint shows
+
+Schema = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Op:
+    """An operation as its schema file describes it."""
+
+    name: str
+    role: str | None  # None: every driver has it
+    description: str
+    errors: tuple[str, ...]
+    parts: tuple[str, ...]  # request, and reply or (of a stream) event and done
+
+    @property
+    def streams(self) -> bool:
+        return "done" in self.parts
+
+
+def load_schema(name: str) -> dict[str, Any]:
+    """The schema file of this name."""
+    loaded: dict[str, Any] = json.loads((SCHEMAS / name).read_text(encoding="utf-8"))
+    return loaded
+
+
+def _load_ops() -> dict[str, Op]:
+    ops = {}
+    for entry in load_schema("request.json")["oneOf"]:
+        file = entry["$ref"].partition("#")[0]
+        schema = load_schema(file)
+        ops[schema["title"]] = Op(
+            schema["title"],
+            schema["x-role"],
+            schema["description"],
+            tuple(schema["x-errors"]),
+            tuple(schema["$defs"]),
+        )
+    return ops
+
+
+OPS: Mapping[str, Op] = _load_ops()
+ROLES = tuple(dict.fromkeys(op.role for op in OPS.values() if op.role))
+
+_formats = FormatChecker(formats=())
+
+
+def _format(name: str) -> Callable[[Callable[[str], bool]], Callable[[str], bool]]:
+    def register(check: Callable[[str], bool]) -> Callable[[str], bool]:
+        _formats.checks(name)(lambda value: not isinstance(value, str) or check(value))
+        return check
+
+    return register
+
+
+# The two formats say what a JSON Schema pattern cannot: a range, and "no line break at the end"
+# (`$` matches before one in Python, and base64 functions in C like to add one).
+@_format("uint64")
+def _is_uint64(text: str) -> bool:
+    return re.fullmatch("[0-9]{1,20}", text) is not None and int(text) < 2**64
+
+
+@_format("base64")
+def _is_base64(text: str) -> bool:
+    try:
+        base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        return False
+    return True
+
+
+def _inlined(schema: object, file: str) -> object:
+    """`schema` with what it refers to in place of the reference, its own words winning.
+
+    Five times quicker to validate with than references, which counts for streams.
+    """
+    if isinstance(schema, list):
+        return [_inlined(part, file) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    found = {key: _inlined(value, file) for key, value in schema.items() if key != "$ref"}
+    if "$ref" in schema:
+        other, _, name = schema["$ref"].partition("#/$defs/")
+        return part_of(other or file, name) | found
+    return found
+
+
+@functools.cache
+def part_of(file: str, name: str) -> dict[str, Any]:
+    """The schema `name` in the `$defs` of a file, complete in itself."""
+    inlined = _inlined(load_schema(file)["$defs"][name], file)
+    assert isinstance(inlined, dict)
+    return inlined
+
+
+@functools.cache
+def _validator(file: str, name: str) -> Any:
+    return Draft202012Validator(part_of(file, name), format_checker=_formats)
+
+
+def _excerpt(text: str) -> str:
+    return text if len(text) <= _EXCERPT else f"{text[:_EXCERPT]}… ({len(text)} characters)"
+
+
+def _complaint(file: str, name: str, instance: object) -> str | None:
+    """What is wrong with `instance`, in one line; None if nothing is."""
+    errors = islice(_validator(file, name).iter_errors(instance), 3)
+    return "; ".join(map(_complain, errors)) or None
+
+
+def _complain(error: ValidationError) -> str:
+    where = ".".join(str(step) for step in error.absolute_path) or "the line"
+    meant = error.schema.get("description")
+    told = f"{where}: {_excerpt(error.message)}"
+    return f"{told} (expected: {meant})" if meant else told
+
+
+def request_fault(request: Mapping[str, Any]) -> str | None:
+    """What is wrong with the request of a known operation; None if nothing is."""
+    return _complaint(f"{request['op']}.json", "request", request)
+
+
+def reply_fault(op: str, reply: Mapping[str, Any]) -> str | None:
+    """What is wrong with one line that answers `op`; None if nothing is."""
+    if "error" in reply:
+        return _complaint("error.json", "reply", reply)
+    if op not in OPS:
+        return "a result for an operation that does not exist — expected: an error"
+    part = "reply" if not OPS[op].streams else "event" if "event" in reply else "done"
+    return _complaint(f"{op}.json", part, reply)
+
+
+# The tables of DRIVER.md.
+
+
+def _type(schema: Schema) -> str:
+    if "const" in schema:
+        return f"`{json.dumps(schema['const'])}`"
+    return str(schema.get("title") or schema["type"])
+
+
+def _rows(schema: Schema, place: str) -> Iterator[str]:
+    for name, field in schema["properties"].items():
+        if name in {"seq", "op"}:
+            continue
+        if name in {"event", "done"}:  # the wrapper is the place, not a field
+            yield from _rows(field, f"`{name}`")
+            continue
+        optional = "" if name in schema["required"] else ", optional"
+        yield f"| {place} | `{name}` | {_type(field)}{optional} | {field['description']} |"
+
+
+def _op_tables() -> Iterator[str]:
+    for op in OPS.values():
+        yield f"#### `{op.name}` ({op.role or 'every driver'})"
+        yield ""
+        yield op.description
+        yield ""
+        rows = [row for part in op.parts for row in _rows(part_of(f"{op.name}.json", part), part)]
+        yield "| in | field | type | meaning |"
+        yield "|---|---|---|---|"
+        yield from rows
+        yield ""
+        if not op.streams and len(part_of(f"{op.name}.json", "reply")["properties"]) == 1:
+            yield "The reply has no field but `seq`."
+            yield ""
+        if op.errors:
+            yield f"Errors: {', '.join(f'`{code}`' for code in op.errors)}."
+            yield ""
+
+
+def _object_tables() -> Iterator[str]:
+    for file, title in (("common.json", "message"), ("error.json", "error")):
+        yield f"#### The {title} object"
+        yield ""
+        yield "| field | type | meaning |"
+        yield "|---|---|---|"
+        for row in _rows(part_of(file, title), ""):
+            yield row.removeprefix("|  ")
+        yield ""
+
+
+def _type_table() -> Iterator[str]:
+    yield "| type | what it is |"
+    yield "|---|---|"
+    told: dict[str, str] = {}
+    for name, schema in load_schema("common.json")["$defs"].items():
+        if name not in {"message", "asked-message", "report"} and schema["title"] != "integer":
+            told.setdefault(schema["title"], schema["description"])
+    for title, description in told.items():
+        yield f"| {title} | {description} |"
+    yield ""
+
+
+def _error_table() -> Iterator[str]:
+    yield "| code | lies with | meaning |"
+    yield "|---|---|---|"
+    for entry in load_schema("error.json")["$defs"]["code"]["oneOf"]:
+        yield f"| `{entry['const']}` | {entry['x-fault']} | {entry['description']} |"
+    yield ""
+
+
+_TABLES: Mapping[str, Callable[[], Iterator[str]]] = {
+    "types": _type_table,
+    "objects": _object_tables,
+    "ops": _op_tables,
+    "errors": _error_table,
+}
+
+
+def with_tables(text: str) -> str:
+    """`text` with what stands between `<!-- generated: NAME -->` and `<!-- end -->` made anew."""
+
+    def table(found: re.Match[str]) -> str:
+        lines = "\n".join(_TABLES[found[1]]())
+        return f"<!-- generated: {found[1]} -->\n\n{lines}\n<!-- end -->"
+
+    return re.sub(r"<!-- generated: (\w+) -->.*?<!-- end -->", table, text, flags=re.DOTALL)
+
+
+if __name__ == "__main__":
+    DRIVER_MD.write_text(with_tables(DRIVER_MD.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,0 +1,544 @@
+"""Whether a driver speaks the protocol of DRIVER.md.
+
+Here, and here alone, a DriverError is a finding about what is tested: `finds` makes a failure of it
+and adds the usual mistake.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import signal
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pubsub_conformance import layout, protocol
+from pubsub_conformance.driver import REPLY_SECONDS, Driver, DriverError, OpenChannel, Rejected
+from pubsub_conformance.layout import Base, Message
+
+from .helpers import refuses
+
+Start = Callable[..., Driver]
+
+MANY = 200  # requests in a row: enough that an answer gone astray meets another request
+LONG = 12 * 2**20  # octets of content or name that make a line just short of 16 MiB, or as base64
+SHORT_SECONDS = 0.2  # a limit that is to run out
+LONG_SECONDS = 60.0  # one that is not
+
+
+@contextlib.contextmanager
+def finds(hint: str) -> Iterator[None]:
+    try:
+        yield
+    except DriverError as error:
+        pytest.fail(f"{error}\n  hint: {hint}")
+
+
+def now() -> int:
+    """The clock of DRIVER-12; Python's monotonic_ns is another one on macOS."""
+    return time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+
+
+def claims(driver: Driver, role: str) -> bool:
+    return role in driver.hello.roles
+
+
+def ask(driver: Driver, request: Mapping[str, Any]) -> dict[str, Any]:
+    return driver.raw(json.dumps(request).encode() + b"\n")
+
+
+def open_some(driver: Driver) -> list[Path]:
+    """Two channels, if it can, with an unread message in the first; their directories."""
+    if not claims(driver, "subscriber"):
+        return []
+    first, second = driver.open("end.="), driver.open("+")
+    layout.put(first.directory, layout.a_message("end.here"))
+    return [first.directory, second.directory]
+
+
+# Requests and replies.
+
+
+@pytest.mark.requirement("DRIVER-1")
+def test_hello(start: Start) -> None:
+    """The same answer each time; its fields are those of the table, or `start` fails."""
+    with finds("see the table of `hello`"):
+        driver = start()
+        first = driver.request("hello", protocol=protocol.PROTOCOL)
+        second = driver.request("hello", protocol=protocol.PROTOCOL)
+    assert {**first, "seq": 0} == {**second, "seq": 0}
+
+
+@pytest.mark.requirement("DRIVER-1")
+def test_hello_of_another_protocol(start: Start) -> None:
+    """A protocol that does not exist is refused with bad-request."""
+    driver = start()
+    with finds("compare `protocol` in `hello` with 1"):
+        reply = ask(driver, {"seq": 2, "op": "hello", "protocol": 999})
+    assert reply.get("error", {}).get("code") == "bad-request", f"protocol 999: {reply}"
+
+
+@pytest.mark.requirement("DRIVER-2")
+def test_one_answer_to_each_request(start: Start) -> None:
+    """Many requests in a row, each answered once under its own seq, and nothing else on stdout."""
+    with finds(
+        "flush stdout after each line, send logs to stderr, and repeat `seq` as it was sent"
+    ):
+        driver = start()
+        for _ in range(MANY):
+            driver.request("hello", protocol=protocol.PROTOCOL)
+        driver.close()
+
+
+@pytest.mark.requirement("DRIVER-2")
+@pytest.mark.parametrize("seq", [0, 3, 2**31, 2**53 - 1])
+def test_any_seq(start: Start, seq: int) -> None:
+    """The seq of a request is repeated, whatever it was before; up to 2^53-1."""
+    driver = start()
+    with finds("do not count on your own"):
+        reply = ask(driver, {"seq": seq, "op": "hello", "protocol": protocol.PROTOCOL})
+    assert reply.get("seq") == seq, f"`seq` belongs into 64 bits: {reply}"
+
+
+@pytest.mark.requirement("DRIVER-3")
+def test_every_operation_of_every_role(start: Start) -> None:
+    """No operation of a role that hello claims is answered with unknown-op."""
+    with finds("leave out of `roles` what is not there yet"):
+        driver = start()
+        fields = probes()
+        if claims(driver, "subscriber"):
+            with_channel = driver.open("probe").handle
+            for name in ("fetch", "wait", "consume", "close"):
+                fields[name]["channel"] = with_channel
+        missing = []
+        for name, op in protocol.OPS.items():
+            if op.role is None or not claims(driver, op.role):
+                continue
+            code = None
+            try:
+                if op.streams:
+                    for _ in driver.stream(name, **fields[name]):
+                        pass
+                else:
+                    driver.request(name, **fields[name])
+            except Rejected as error:
+                code = error.code
+            if code is not None:
+                missing.append(f"{name} ({op.role}): {code}")
+    assert not missing, f"harmless requests of roles it claims, refused: {', '.join(missing)}"
+
+
+def probes() -> dict[str, dict[str, Any]]:
+    """For each operation the fields of a request that nothing speaks against."""
+    message = layout.a_message("probe", b"content", {"header": 1})
+    fields = {
+        "id": str(message.id),
+        "timestamp": str(message.timestamp),
+        "topic": message.topic,
+        "headers": dict(message.headers),
+        "content": base64.b64encode(message.content).decode(),
+    }
+    return {
+        "match": {"pattern": "probe", "topic": "probe"},
+        "encode": {"message": fields},
+        "decode": {"bytes": base64.b64encode(layout.encode(message)).decode()},
+        "publish": {"topic": "nobody", "content": "", "headers": {}},
+        "produce": {
+            "topic": "nobody",
+            "prefix": "p",
+            "count": 1,
+            "sizes": [0],
+            "report": "totals",
+        },
+        "open": {"pattern": "probe"},
+        "fetch": {},
+        "wait": {"timeout": 0},
+        "consume": {"deadline": 0, "report": "totals"},
+        "close": {},
+        "reap": {},
+    }
+
+
+@pytest.mark.requirement("DRIVER-4")
+@pytest.mark.parametrize("op", ["no-such-op", "HELLO", "__class__", "hello\0", "x" * 300])
+def test_unknown_operation(start: Start, op: str) -> None:
+    """An operation that does not exist is answered with unknown-op, and the driver goes on."""
+    driver = start()
+    with finds("compare the whole name with a list of your own; answer, do not exit"):
+        with refuses("unknown-op", what=f"the operation {op[:20]!r}"):
+            driver.request(op)
+        driver.request("hello", protocol=protocol.PROTOCOL)
+
+
+@pytest.mark.requirement("DRIVER-5")
+@pytest.mark.parametrize(
+    ("line", "seq"),
+    [
+        (b"hello", None),
+        (b'{"seq": 7, "op": "hel', None),
+        (b"[]", None),
+        (b'"hello"', None),
+        (b"7", None),
+        (b"null", None),
+        (b'{"seq": "seven", "op": "hello", "protocol": 1}', None),
+        (b'{"seq": 7}', 7),
+        (b'{"seq": 7, "op": null}', 7),
+        (b'{"seq": 7, "op": ["hello"]}', 7),
+        (b'{"seq": 7, "op": "hello"}', 7),
+        (b'{"seq": 7, "op": "hello", "protocol": "1"}', 7),
+    ],
+)
+def test_no_request(start: Start, line: bytes, seq: int | None) -> None:
+    """A line that is no request is answered with bad-request, and the driver goes on."""
+    driver = start()
+    with finds("a request may be wrong in every way; answer bad-request and read on"):
+        reply = driver.raw(line + b"\n")
+        driver.request("hello", protocol=protocol.PROTOCOL)
+    expect_bad_request(line.decode(), reply, seq)
+
+
+def expect_bad_request(line: str, reply: Mapping[str, Any], seq: int | None) -> None:
+    assert protocol.reply_fault("hello", reply) is None, f"{line} was answered with {reply}"
+    found = reply.get("seq"), reply.get("error", {}).get("code")
+    assert found == (seq, "bad-request"), f"{line} was answered with {reply}"
+
+
+WRONG_FIELDS: Mapping[str, Mapping[str, Any]] = {
+    "match": {"topic": 7},
+    "encode": {"message": "text"},
+    "decode": {"bytes": "not base64!"},
+    "publish": {"content": "not base64!"},
+    "produce": {"count": "many"},
+    "open": {"pattern": ["probe"]},
+    "fetch": {"channel": 7},
+    "wait": {"timeout": "soon"},
+    "consume": {"report": "nothing"},
+    "close": {"channel": None},
+    "reap": {"stale_age": "old"},
+}
+
+
+@pytest.mark.requirement("DRIVER-5")
+@pytest.mark.parametrize("op", WRONG_FIELDS)
+def test_field_missing_or_of_the_wrong_type(start: Start, op: str) -> None:
+    """Each operation answers bad-request without one of its fields, or with a wrong one."""
+    driver = start()
+    role = protocol.OPS[op].role
+    if role is None or not claims(driver, role):
+        return
+    fields = probes()[op]
+    required = [
+        name
+        for name in protocol.part_of(f"{op}.json", "request")["required"]
+        if name not in {"seq", "op"}
+    ]
+    with finds("look at each field's type before using it"):
+        if "channel" in required:
+            fields["channel"] = driver.open("probe").handle
+        without = [
+            {other: value for other, value in fields.items() if other != name} for name in required
+        ]
+        for number, wrong in enumerate([*without, {**fields, **WRONG_FIELDS[op]}], start=100):
+            request = {"seq": number, "op": op, **wrong}
+            expect_bad_request(json.dumps(request), ask(driver, request), number)
+        driver.request("hello", protocol=protocol.PROTOCOL)
+
+
+@pytest.mark.requirement("DRIVER-9")
+def test_long_lines(start: Start) -> None:
+    """A line of 12 MiB is read, and one of 16 MiB is written where that can be asked for."""
+    driver = start()
+    with finds("read lines of any length, with getline or the like; write until all is written"):
+        with refuses("unknown-op", what="an operation with a very long name"):
+            driver.request("x" * LONG)
+        if claims(driver, "codec"):
+            message = layout.a_message("long", bytes(range(256)) * (LONG // 256 - 2))
+            data = driver.encode(message)
+            assert driver.decode(data) == message, "the message came back changed"
+
+
+@pytest.mark.requirement("DRIVER-10")
+@pytest.mark.parametrize("number", [2**56 + 1, 2**63 - 1, 2**63, 2**64 - 1])
+def test_64_bits(start: Start, number: int) -> None:
+    """Ids and timestamps keep all their digits."""
+    driver = start()
+    message = Message(number, number - 1, "digits", {}, b"")
+    with finds("ids and timestamps are strings of digits, of unsigned 64-bit integers"):
+        if claims(driver, "codec"):
+            assert driver.decode(layout.encode(message)) == message
+            assert driver.encode(message) == layout.encode(message)
+        if claims(driver, "subscriber"):
+            channel = driver.open("digits")
+            layout.put(channel.directory, message)
+            assert driver.fetch(channel) == message
+
+
+# The end.
+
+
+@pytest.mark.requirement("DRIVER-6")
+def test_end_of_stdin(start: Start) -> None:
+    """The driver exits with 0 and alone; its channels are gone."""
+    driver = start()
+    directories = open_some(driver)
+    with finds("leave the loop when reading meets the end; wait for threads and children"):
+        driver.close()
+    left = [str(directory) for directory in directories if directory.exists()]
+    assert not left, f"channels left behind at the end of stdin: {left}"
+
+
+def nothing(driver: Driver) -> None:
+    """No request is at work."""
+
+
+def waiting(driver: Driver) -> None:
+    channel = driver.open("quiet")
+    driver.begin("wait", channel=channel.handle, timeout=LONG_SECONDS)
+
+
+def consuming(driver: Driver) -> None:
+    """It is at work for certain: it has told of a message."""
+    channel = driver.open("quiet")
+    layout.put(channel.directory, layout.a_message("quiet"))
+    next(driver.consume(channel, idle=LONG_SECONDS))
+
+
+def producing(driver: Driver) -> None:
+    next(driver.produce("quiet", "p", 2, [0], rate=1 / LONG_SECONDS))
+
+
+@pytest.mark.requirement("DRIVER-7")
+@pytest.mark.parametrize("work", [nothing, waiting, consuming, producing])
+def test_sigterm(start: Start, work: Callable[[Driver], None]) -> None:
+    """The driver exits with 0 and alone, at work or not; its channels are gone."""
+    driver = start()
+    with finds("handle SIGTERM; have `poll` watch a pipe that the handler writes to"):
+        directories = open_some(driver)
+        work(driver)
+        driver.close(signal.SIGTERM)
+    left = [str(directory) for directory in directories if directory.exists()]
+    assert not left, f"channels left behind at SIGTERM: {left}"
+
+
+# The base directory.
+
+
+@pytest.mark.requirement("DRIVER-8")
+def test_home(start: Start, base: Base) -> None:
+    """Channels and messages are in the directory that PUBSUB_HOME names."""
+    driver = start()
+    with finds("PUBSUB_HOME is read when the process starts"):
+        if claims(driver, "subscriber"):
+            directory = driver.open("home").directory
+            assert directory.is_dir(), f"there is no directory {directory}"
+        if claims(driver, "publisher"):
+            with base.open("home") as channel:
+                driver.publish("home")
+                assert channel.fetch(), f"nothing came to a channel in {base.path}"
+
+
+@pytest.mark.requirement("DRIVER-11")
+@pytest.mark.parametrize("op", ["fetch", "wait", "consume", "close"])
+def test_channel_that_is_not_open(start: Start, op: str) -> None:
+    """channel-closed for a handle that is closed or was never given; none is given twice."""
+    driver = start()
+    with finds("keep a table of handles; a closed one is not reused"):
+        closed = driver.open("handle")
+        driver.close_channel(closed)
+        another = driver.open("handle")
+        assert another.handle != closed.handle, f"the handle {closed.handle} was given twice"
+        fields = probes()[op]
+        for handle in (closed.handle, "never given"):
+            with refuses("channel-closed", what=f"{op} of {handle!r}"):
+                driver.request(op, channel=handle, **fields)
+
+
+# Streams.
+
+
+def expect_times(events: list[dict[str, Any]], before: int, after: int) -> None:
+    """One after the other, between `before` and `after`."""
+    times = [before, *(event[key] for event in events for key in ("start", "end")), after]
+    assert times == sorted(times), (
+        f"the times of {len(events)} lines do not rise from {before} to {after}"
+        f" (nanoseconds of CLOCK_MONOTONIC): {times}"
+    )
+
+
+@pytest.mark.requirement("DRIVER-12", "DRIVER-13")
+def test_produce_says_when(start: Start) -> None:
+    """The times of the lines follow each other within the request's; totals frame them."""
+    driver = start()
+    with finds("see the table of `produce`"):
+        before = now()
+        *lines, last = driver.produce("times", "p", 5, [0], report="all")
+        after = now()
+    expect_times(lines, before, after)
+    done = last["done"]
+    assert (done["start"], done["end"]) == (lines[0]["start"], lines[-1]["end"])
+
+
+@pytest.mark.requirement("DRIVER-12", "DRIVER-14")
+def test_consume_says_when(start: Start) -> None:
+    """The times of the lines follow each other within the request's, as do those of the totals."""
+    driver = start()
+    with finds("see the table of `consume`"):
+        channel = driver.open("times")
+        for _ in range(5):
+            layout.put(channel.directory, layout.a_message("times"))
+        before = now()
+        *lines, last = driver.consume(channel, count=5, within=REPLY_SECONDS)
+        after = now()
+    expect_times(lines, before, after)
+    done = last["done"]
+    expect_times([{"start": done["start"], "end": lines[0]["start"]}], before, after)
+    expect_times([{"start": lines[-1]["end"], "end": done["end"]}], before, after)
+
+
+def text_of(prefix: str, n: int, size: int) -> bytes:
+    text = f"{prefix}:{n}:".encode()
+    return (text * (size // len(text) + 1))[: max(size, len(text))]
+
+
+@pytest.mark.requirement("DRIVER-13")
+def test_produce(start: Start, base: Base) -> None:
+    """Contents, headers, order and counts are as described; sizes are taken in turn."""
+    driver = start()
+    sizes = [0, 4, 5, 10, 1000]
+    with base.open("stream.=") as first, base.open("stream.a") as second:
+        with finds("see `Messages of produce`"):
+            *lines, last = driver.produce("stream.a", "p1", 12, sizes)
+        messages = first.fetch_all()
+        assert len(second.fetch_all()) == 12
+    found = [(message.topic, dict(message.headers), message.content) for message in messages]
+    expected = [
+        ("stream.a", {"publisher": "p1", "n": n}, text_of("p1", n, sizes[n % len(sizes)]))
+        for n in range(12)
+    ]
+    assert found == expected
+    assert [(line.get("n"), line.get("count")) for line in lines] == [(n, 2) for n in range(12)]
+    assert (last["done"]["messages"], last["done"]["count"]) == (12, 24)
+
+
+@pytest.mark.requirement("DRIVER-13")
+def test_produce_totals(start: Start, base: Base) -> None:
+    """With report "totals" there is the last line alone."""
+    driver = start()
+    with base.open("stream"), finds('see the table of `produce`, "report"'):
+        lines = list(driver.produce("stream", "p1", 3, [10], report="totals"))
+    assert [list(line) for line in lines] == [["done"]]
+    assert (lines[0]["done"]["messages"], lines[0]["done"]["count"]) == (3, 3)
+
+
+@pytest.mark.requirement("DRIVER-13")
+def test_produce_at_a_rate(start: Start) -> None:
+    """No message is published earlier than the rate allows."""
+    driver = start()
+    with finds("see `rate` under `Messages of produce`"):
+        *lines, _ = driver.produce("stream", "p1", 6, [0], rate=50)
+    for line in lines:
+        late = (line["start"] - lines[0]["start"]) / 1e9 - line["n"] / 50
+        # The first start is taken a little after the moment that the driver counts from.
+        assert late > -0.01, f"message {line['n']} came {-late:.3f} s too early"
+
+
+@pytest.mark.requirement("DRIVER-13")
+def test_produce_that_is_refused(start: Start) -> None:
+    """An error that lies with the caller ends the stream."""
+    driver = start()
+    with (
+        finds("an invalid topic is no event: it will not get better"),
+        refuses("invalid-topic", what="produce to the topic a..b"),
+    ):
+        list(driver.produce("a..b", "p", 3, [0]))
+
+
+def contents() -> list[bytes]:
+    return [b"", b"123456789", b"\0" * 3, bytes(range(256)) * 300]
+
+
+def filled(driver: Driver) -> OpenChannel:
+    """A channel of the driver with one message of each content, put there by the kit."""
+    channel = driver.open("stream.=")
+    for number, content in enumerate(contents()):
+        message = layout.a_message(f"stream.{number}", content, {"number": number, "text": "ü"})
+        layout.put(channel.directory, message)
+    return channel
+
+
+@pytest.mark.requirement("DRIVER-14")
+def test_consume(start: Start) -> None:
+    """Topic, headers, size and CRC-32 of each message, in order; an idle queue ends it."""
+    driver = start()
+    with finds("see the table of `consume`"):
+        *lines, last = driver.consume(filled(driver), idle=SHORT_SECONDS)
+    found = [
+        {name: value for name, value in line.items() if name not in {"start", "end"}}
+        for line in lines
+    ]
+    expected = [
+        {
+            "topic": f"stream.{number}",
+            "headers": {"number": number, "text": "ü"},
+            "size": len(content),
+            "crc": zlib.crc32(content),
+        }
+        for number, content in enumerate(contents())
+    ]
+    assert found == expected, "the CRC-32 is zlib's, unsigned"
+    assert last["done"]["messages"] == len(expected)
+    waited = (last["done"]["end"] - lines[-1]["end"]) / 1e9
+    assert waited > SHORT_SECONDS * 0.9, f"it stopped after {waited:.3f} s without a message"
+
+
+@pytest.mark.requirement("DRIVER-14")
+def test_consume_totals(start: Start) -> None:
+    """With report "totals" there is the last line alone."""
+    driver = start()
+    with finds('see the table of `consume`, "report"'):
+        lines = list(driver.consume(filled(driver), count=4, report="totals", within=REPLY_SECONDS))
+    assert [list(line) for line in lines] == [["done"]]
+    assert lines[0]["done"]["messages"] == 4
+
+
+@pytest.mark.requirement("DRIVER-14")
+def test_consume_stops_at_its_count(start: Start) -> None:
+    """After `count` messages it stops, and the next one is still to be had."""
+    driver = start()
+    with finds("stop at `count`, whatever else was asked for"):
+        channel = filled(driver)
+        *lines, _ = driver.consume(channel, count=3, idle=LONG_SECONDS, deadline=LONG_SECONDS)
+        rest = driver.fetch(channel)
+    assert len(lines) == 3
+    assert rest is not None
+    assert rest.topic == "stream.3"
+
+
+@pytest.mark.requirement("DRIVER-14")
+def test_consume_stops_at_its_deadline(start: Start) -> None:
+    """After `deadline` seconds it stops, and not before."""
+    driver = start()
+    with finds("`deadline` counts from the beginning, messages or not"):
+        (last,) = driver.consume(driver.open("quiet"), idle=LONG_SECONDS, deadline=SHORT_SECONDS)
+    took = (last["done"]["end"] - last["done"]["start"]) / 1e9
+    assert SHORT_SECONDS * 0.9 < took < LONG_SECONDS / 2, f"it stopped after {took:.3f} s"
+
+
+@pytest.mark.requirement("DRIVER-14")
+def test_consume_goes_on_after_a_bad_message(start: Start) -> None:
+    """A file that is no message is an event of its own; what follows it comes too."""
+    driver = start()
+    with finds("`invalid-message` and `damaged-queue` do not end the stream"):
+        channel = driver.open("stream")
+        layout.put(channel.directory, b"no message")
+        layout.put(channel.directory, layout.a_message("stream", b"good"))
+        *lines, last = driver.consume(channel, idle=SHORT_SECONDS)
+    told = [line.get("error", {}).get("code") or line["size"] for line in lines]
+    assert told == ["invalid-message", 4]
+    assert last["done"]["messages"] == 1

@@ -1,0 +1,355 @@
+"""The guarantee, in short stories of several channels and processes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from pubsub_conformance import layout
+from pubsub_conformance.driver import Driver, DriverError, Rejected
+from pubsub_conformance.layout import Base, Message, Scalar
+from pubsub_conformance.plugin import not_run
+from pubsub_conformance.suite.helpers import (
+    Start,
+    answers,
+    as_user,
+    dead_pid,
+    start_as,
+    through,
+)
+
+MANY = 200
+
+# Topic, headers and content of messages that are easily damaged.
+DELICATE: list[tuple[str, dict[str, Scalar], bytes]] = [
+    ("a", {}, b""),
+    ("a", {"n": 1, "yes": True, "none": None, "ratio": 0.5, "é\0": "\n😀"}, b"Hello"),
+    ("A-b.0.-", {"": ""}, bytes(range(256))),
+    ("a." * 99 + "aa", {"long": "x" * 100_000}, b"PMSG\1"),
+    ("a", {}, b"\0" * 4096),
+    ("a", {}, b"\r\n\0" * 21_845),
+    ("a", {}, b"\r\n\0\xff" * 250_000),
+]
+
+
+# What a publisher promises.
+
+
+@pytest.mark.requirement("GUAR-1", role="publisher")
+def test_the_count_is_the_number_of_queues_that_took_the_id(driver: Driver, base: Base) -> None:
+    """Live channels are counted; a full one, a dead one and one of another topic are not."""
+    assert driver.publish("a") == 0
+    with ExitStack() as opened:
+        taking = [opened.enter_context(base.open(pattern)) for pattern in ("a", "=", "+")]
+        full, other, dead = (opened.enter_context(base.open(p)) for p in ("a", "b", "a"))
+        layout.fill(full.directory)
+        dead.stop_reading()
+        base.dead_channel("a", os.getpid(), queue=False)
+        for expected in (3, 2, 1, 0):
+            count = driver.publish("a")
+            took = [channel.pattern for channel in taking if channel.fetch_all()]
+            assert count == len(took) == expected, (
+                f"{expected} live channels match; the count is {count}, got it: {took}"
+            )
+            assert full.files() == other.files() == dead.files() == []
+            if taking:
+                taking.pop().close()
+        full.fetch_all()
+        assert driver.publish("a") == 1, "the queue that was full has room again"
+
+
+@pytest.mark.requirement("GUAR-3", role="publisher")
+def test_a_published_message_is_whole(driver: Driver, base: Base) -> None:
+    """What stands in the channel is what was published, and its name is the id inside."""
+    with base.open("+") as channel:
+        for topic, headers, content in DELICATE:
+            assert driver.publish(topic, content, headers) == 1
+            files = channel.files()
+            message = channel.fetch()
+            assert message is not None
+            assert files == [str(message.id)]
+            expected = Message(message.id, message.timestamp, topic, headers, content)
+            assert message == expected
+
+
+@pytest.mark.requirement("GUAR-4", role="publisher")
+def test_a_publisher_keeps_its_order(driver: Driver, base: Base) -> None:
+    """Publishes, one after the other, stand in each queue in this order."""
+    with base.open("a") as one, base.open("+") as other:
+        for n in range(MANY):
+            assert driver.publish("a" if n % 2 else "b", str(n).encode()) == 1 + n % 2
+        assert [int(message.content) for message in other.fetch_all()] == list(range(MANY))
+        assert [int(message.content) for message in one.fetch_all()] == list(range(1, MANY, 2))
+
+
+@pytest.mark.requirement("GUAR-5", role="publisher")
+def test_a_channel_gets_what_is_published_after_it_was_opened(driver: Driver, base: Base) -> None:
+    """A channel that opened a moment before a publish gets the message, and so do the others."""
+    with ExitStack() as opened:
+        channels = []
+        for n in range(1, 101):
+            channels.append(opened.enter_context(base.open("a" if n % 2 else "+")))
+            count = driver.publish("a", str(n).encode())
+            missed = [c.directory.name for c in channels if len(c.fetch_all()) != 1]
+            assert (count, missed) == (n, []), f"{n} channels are open"
+
+
+@pytest.mark.requirement("GUAR-5", role="publisher")
+def test_channels_that_come_and_go_are_noticed(driver: Driver, base: Base) -> None:
+    """Each time one channel takes another's place, the new one gets the message."""
+    channel = base.open("a")
+    for n in range(100):
+        channel.close()
+        channel = base.open("a")
+        assert driver.publish("a") == 1, f"the publish after change {n} did not reach the channel"
+        assert len(channel.fetch_all()) == 1
+    channel.close()
+    assert driver.publish("a") == 0
+
+
+@pytest.mark.requirement("GUAR-6", role="publisher")
+def test_a_channel_gets_nothing_that_it_does_not_match(driver: Driver, base: Base) -> None:
+    """Of messages to many topics, each channel gets those that its pattern matches, no other."""
+    topics = ["a", "b", "A", "a.b", "a.b.c", "ab", "a-b", "b.a", "a.a"]
+    with ExitStack() as opened:
+        for pattern in ("a", "=", "+", "a.=", "a.+", "=.b", "+.a", "b"):
+            opened.enter_context(base.open(pattern))
+        channels = [opened.enter_context(base.open(p)) for p in ("a", "=", "a.=", "+.b", "a.+")]
+        for topic in topics:
+            driver.publish(topic)
+        for channel in channels:
+            expected = [topic for topic in topics if layout.matches(channel.pattern, topic)]
+            found = [message.topic for message in channel.fetch_all()]
+            assert found == expected, f"the channel {channel.pattern!r}"
+
+
+@pytest.mark.requirement("GUAR-7", role="publisher")
+def test_a_channel_that_fails_does_not_keep_a_message_from_others(
+    driver: Driver, base: Base
+) -> None:
+    """Among full, dead, emptied and foreign ones, each channel that lives gets every message."""
+    with ExitStack() as opened:
+        living = []
+        for n in range(20):  # in whatever order the publisher meets them
+            living.append(opened.enter_context(base.open("a")))
+            full, dead, gone, replaced = (opened.enter_context(base.open("a")) for _ in range(4))
+            layout.fill(full.directory)
+            dead.stop_reading()
+            shutil.rmtree(gone.directory)
+            (replaced.directory / "queue").unlink()
+            if n % 2:
+                (replaced.directory / "queue").mkdir()
+            base.dead_channel("a", os.getpid())
+        for _ in range(3):
+            count = driver.publish("a")
+            reached = sum(len(channel.fetch_all()) for channel in living)
+            assert count == reached == len(living)
+
+
+@pytest.mark.requirement("GUAR-7", role="publisher")
+def test_a_channel_that_is_not_accessible_does_not_keep_a_message_from_others(
+    start: Start, base: Base
+) -> None:
+    """Beside channels of which one denies access, every other gets the message."""
+    prefix: list[str] = []
+    if os.geteuid() == 0:  # whom nothing is denied
+        prefix = as_user(4712)
+        base.make(0o1777)
+        base.path.parent.chmod(0o711)
+        if subprocess.run([*prefix, "test", "-w", base.path]).returncode != 0:
+            not_run(f"another user cannot reach {base.path}")
+    driver = start_as(start, prefix)
+    with ExitStack() as opened:
+        living, denied = [], []
+        for _ in range(10):
+            living.append(opened.enter_context(base.open("a")))
+            denied.append(opened.enter_context(base.open("a")))
+        assert driver.publish("a") == 20
+        for channel in living + denied:
+            assert len(channel.fetch_all()) == 1
+        for channel in denied:
+            channel.directory.chmod(0)
+        with pytest.raises(Rejected) as no:
+            driver.publish("a")
+        for channel in denied:
+            channel.directory.chmod(0o700)
+        assert (no.value.code, no.value.count) == ("io-error", 10)
+        assert [len(channel.fetch_all()) for channel in living] == [1] * 10
+
+
+# What a subscriber promises.
+
+
+@pytest.mark.requirement("GUAR-2", role="subscriber")
+def test_each_message_is_yielded_once(driver: Driver, base: Base) -> None:
+    """Among bad files, ids without a file and wake-ups, each message comes, and comes once."""
+    channel = driver.open("a")
+    sent = []
+    for n in range(MANY):
+        sent.append(base.publish("a", str(n).encode()))
+        if n % 5 == 0:
+            layout.put(channel.directory, b"bad")
+        elif n % 5 == 1:
+            layout.enqueue(channel.directory, layout.fresh_id())
+        elif n % 5 == 2:
+            layout.enqueue(channel.directory, 0)
+    found, bad = [], 0
+    while True:
+        try:
+            message = driver.fetch(channel)
+        except Rejected as no:
+            if no.code != "invalid-message":
+                raise
+            bad += 1
+            continue
+        if message is None:
+            break
+        found.append(message)
+    assert [int(m.content) for m in found] == list(range(MANY)), "each once, in the queue's order"
+    assert found == sent
+    assert bad == MANY // 5
+    assert driver.fetch(channel) is None
+
+
+@pytest.mark.requirement("GUAR-2", role="subscriber")
+def test_each_channel_yields_its_own_copy(driver: Driver, base: Base) -> None:
+    """Two channels of one process yield each message once each."""
+    one, other = driver.open("a"), driver.open("+")
+    sent = [base.publish("a", str(n).encode()) for n in range(20)]
+    for channel in (one, other):
+        assert [driver.fetch(channel) for _ in range(21)] == [*sent, None]
+
+
+@pytest.mark.requirement("GUAR-3", role="subscriber")
+def test_a_fetched_message_is_whole(driver: Driver, base: Base) -> None:
+    """What a fetch yields is what the kit has published."""
+    channel = driver.open("+")
+    for topic, headers, content in DELICATE:
+        message = base.publish(topic, content, headers)
+        assert driver.fetch(channel) == message
+
+
+@pytest.mark.requirement("GUAR-3", role=("publisher", "subscriber"))
+def test_a_message_is_whole_from_one_process_to_another(start: Start) -> None:
+    """What one process publishes, another fetches, whole."""
+    publisher, subscriber = start(), start()
+    channel = subscriber.open("+")
+    for topic, headers, content in DELICATE:
+        assert publisher.publish(topic, content, headers) == 1
+        message = subscriber.fetch(channel)
+        assert message is not None
+        assert message == Message(message.id, message.timestamp, topic, headers, content)
+
+
+@pytest.mark.requirement("GUAR-4", role="subscriber")
+def test_a_subscriber_keeps_the_order(driver: Driver, base: Base) -> None:
+    """Messages are yielded in the order of the queue, whatever their ids, times and topics."""
+    channel = driver.open("+")
+    ids = [2**56 + n * 7919 % MANY for n in range(MANY)]  # each once, up and down
+    for n, id in enumerate(ids):
+        message = Message(id, 2**40 - n, "b" if n % 3 else "a", {}, str(n).encode())
+        layout.put(channel.directory, message)
+    found = [driver.fetch(channel) for _ in ids]
+    assert [message and message.id for message in found] == ids
+
+
+@pytest.mark.requirement("GUAR-7", role="subscriber")
+def test_a_channel_that_fails_leaves_the_others_working(driver: Driver, base: Base) -> None:
+    """Where one channel of a process is damaged, full or gone, another yields what it got."""
+    good, bad, full, gone = (driver.open("a") for _ in range(4))
+    layout.put(bad.directory, b"bad")
+    layout.enqueue(bad.directory, b"odd")
+    layout.fill(full.directory)
+    shutil.rmtree(gone.directory)
+    sent = base.publish("a")
+    for channel in (bad, full, gone):
+        with contextlib.suppress(Rejected):
+            driver.fetch(channel)
+    assert driver.fetch(good) == sent
+    assert driver.fetch(good) is None
+    later = driver.open("a")
+    sent = base.publish("a")
+    assert driver.fetch(later) == driver.fetch(good) == sent
+
+
+@pytest.mark.requirement("GUAR-7", role=("publisher", "subscriber"))
+def test_a_stopped_or_killed_subscriber_disturbs_nobody(start: Start) -> None:
+    """Beside a subscriber that is stopped, then killed, another gets every message."""
+    publisher, stopped, good = start(), start(), start()
+    stopped.open("a")
+    channel = good.open("a")
+    assert publisher.publish("a") == 2
+    os.killpg(stopped.pid, signal.SIGSTOP)
+    with answers("a publish past a stopped subscriber"):
+        assert publisher.publish("a") == 2
+    stopped.kill()
+    stopped.close()  # waits for its end
+    with answers("a publish past a killed subscriber"):
+        assert publisher.publish("a") == 1
+    assert [message is not None for message in (good.fetch(channel) for _ in range(4))] == [
+        *[True] * 3,
+        False,
+    ]
+
+
+# Locks.
+
+
+def one_operation(role: str, driver: Driver, base: Base) -> None:
+    """What the role does, with whatever it might want a lock for."""
+    if role == "publisher":
+        driver.publish("a")
+    elif role == "subscriber":
+        channel = driver.open("a")
+        driver.fetch(channel)
+        driver.close_channel(channel)
+    else:
+        base.dead_channel("a", dead_pid())
+        driver.reap()
+
+
+@contextlib.contextmanager
+def at_work(role: str, driver: Driver, base: Base) -> Iterator[None]:
+    """A driver that does the role's operation again and again, on a thread of its own."""
+    done = threading.Event()
+
+    def work() -> None:
+        with contextlib.suppress(DriverError):  # it is killed in the end
+            while not done.is_set():
+                one_operation(role, driver, base)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        driver.kill()
+        thread.join()
+
+
+@through("GUAR-8", "publisher", "subscriber", "reaper")
+def test_nobody_waits_for_a_stopped_process(start: Start, base: Base, role: str, seed: int) -> None:
+    """While another process is stopped in the middle of its work, every operation is answered."""
+    moments = random.Random(seed)
+    driver, stopped = start(), start()
+    stopped.reply_seconds = 60  # seconds; it is to answer late
+    with base.open("a"), at_work(role, stopped, base):
+        for n in range(100):
+            time.sleep(moments.uniform(0, 0.004))  # at work, up to some moment
+            os.killpg(stopped.pid, signal.SIGSTOP)
+            with answers(f"{role}: an operation while another process is stopped (time {n})"):
+                one_operation(role, driver, base)
+            os.killpg(stopped.pid, signal.SIGCONT)
+    with answers(f"{role}: an operation after another process was killed"):
+        one_operation(role, driver, base)

@@ -1,0 +1,129 @@
+"""What the guarantee is worth when many processes publish and subscribe at once (guarantee.md).
+
+Two runs are made, once each, and every test looks at both for the breach of one promise.
+"""
+
+from __future__ import annotations
+
+import functools
+import shlex
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pubsub_conformance.driver import Driver, DriverError
+from pubsub_conformance.history import Kind
+from pubsub_conformance.plugin import not_run
+from pubsub_conformance.stress import Result, run
+
+PUBLISHERS = {"busy": 4, "full": 2}
+MESSAGES = {"busy": 250, "full": 5000}  # of each; more than 8192 in all, Linux's usual queue
+RUNS: dict[str, dict[str, Any]] = {
+    # Readers keep up, others come and go: nothing that is due may be missing.
+    "busy": {"subscribers": 3, "visitors": 2, "timeout": 10.0},
+    # Nobody reads until all is published: the count alone says what was taken.
+    "full": {"subscribers": 1, "visitors": 0, "timeout": None, "lazy": True},
+}
+
+
+@functools.cache
+def _stressed(name: str, command: str, under: str | None, seed: int, evidence: Path) -> Result:
+    with tempfile.TemporaryDirectory(prefix="pubsub-", dir=under) as directory:
+        return run(
+            shlex.split(command),
+            Path(directory, "base"),
+            seed,
+            publishers=PUBLISHERS[name],
+            messages=MESSAGES[name],
+            evidence=evidence,
+            **RUNS[name],
+        )
+
+
+@pytest.fixture(params=RUNS)
+def result(
+    request: pytest.FixtureRequest,
+    driver: Driver,
+    seed: int,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Result:
+    # It takes both roles: not applicable to a driver that has one of them.
+    driver.close_channel(driver.open("a"))
+    driver.publish("a")
+    name: str = request.param
+    command, under = request.config.getoption("driver"), request.config.getoption("home")
+    result = _stressed(name, command, under, seed, tmp_path_factory.getbasetemp())
+    for error in result.errors:
+        if isinstance(error, DriverError):
+            raise error
+    publishes, expected = result.verdict.publishes, PUBLISHERS[name] * MESSAGES[name]
+    assert result.errors or publishes == expected, (
+        f"produce did not report every message\n{result.summary}"
+    )
+    if name == "full" and not result.failed and result.verdict.receives == publishes:
+        not_run(f"a queue was not full after {publishes} messages")
+    return result
+
+
+def _holds(result: Result, *kinds: Kind) -> None:
+    found = [violation for violation in result.verdict.violations if violation.kind in kinds]
+    if found:
+        shown = "\n".join(map(str, found[:3]))
+        pytest.fail(f"{len(found)} times; the first:\n{shown}\n{result.summary}", pytrace=False)
+
+
+@pytest.mark.requirement("GUAR-1")
+def test_each_count_is_the_number_of_queues_that_took_the_message(result: Result) -> None:
+    """Each count lies between the channels that certainly got the message and those that can
+    have got it; where all channels were read to the end, it is the number of deliveries."""
+    _holds(result, "count")
+
+
+@pytest.mark.requirement("GUAR-5")
+def test_no_message_is_lost(result: Result) -> None:
+    """A channel that was open before a publish began, was not closed before it ended and had
+    room yielded the message before it was found empty."""
+    _holds(result, "lost")
+
+
+@pytest.mark.requirement("GUAR-2")
+def test_no_message_comes_twice_nor_is_lost(result: Result) -> None:
+    """What a queue took, its channel yields exactly once."""
+    _holds(result, "duplicated", "lost")
+
+
+@pytest.mark.requirement("GUAR-3")
+def test_messages_arrive_whole(result: Result) -> None:
+    """Every message came with topic, headers, size and CRC-32 as it was published, and no fetch
+    met with what is not a message."""
+    _holds(result, "torn")
+
+
+@pytest.mark.requirement("GUAR-4")
+def test_messages_of_a_publisher_come_in_order(result: Result) -> None:
+    """No channel yielded two messages of a publisher in the reverse order of their publishes."""
+    _holds(result, "order")
+
+
+@pytest.mark.requirement("GUAR-6")
+def test_no_message_comes_where_it_does_not_belong(result: Result) -> None:
+    """No channel yielded a message that does not match its pattern, that nobody published, or
+    whose publish was over before the channel was opened."""
+    _holds(result, "unexpected")
+
+
+@pytest.mark.requirement("PUB-17")
+def test_nothing_fails_because_others_are_at_work(result: Result) -> None:
+    """No publish, open, fetch or close fails while channels come and go, or are full."""
+    if result.errors:
+        pytest.fail(f"{result.errors[0]}\n{result.summary}", pytrace=False)
+
+
+@pytest.mark.requirement("PUB-10", "PUB-14", "FETCH-4")
+def test_nothing_is_left_over(result: Result) -> None:
+    """Once all is read, no staged file, no link without an id and no message is left."""
+    if result.leftovers:
+        names = "\n".join(result.leftovers[:10])
+        pytest.fail(f"left over, first of all:\n{names}\n{result.summary}", pytrace=False)

@@ -1,0 +1,233 @@
+"""Topics and patterns: the grammar through every role that judges one, and matching."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from contextlib import ExitStack
+
+import pytest
+
+from pubsub_conformance import layout, vectors
+from pubsub_conformance.driver import Driver
+from pubsub_conformance.layout import Base, Message
+from pubsub_conformance.suite.helpers import answers, refuses
+
+VALID_TOPICS = [row["topic"] for row in vectors.table("valid-topic")]
+INVALID_TOPICS = vectors.table("invalid-topic")
+LONGEST_PATTERN = "=." * 99 + "ab"  # 200 octets
+VALID_PATTERNS = [*(row["pattern"] for row in vectors.table("valid-pattern")), LONGEST_PATTERN]
+INVALID_PATTERNS = [
+    *vectors.table("invalid-pattern"),
+    {"pattern": LONGEST_PATTERN + "c", "fault": "201 octets"},
+]
+
+Case = tuple[str, str, bool]  # pattern, topic, whether it matches
+
+
+def of_all_sizes() -> list[Case]:
+    """Every pattern of up to three terms out of a, = and + with every topic out of a and b."""
+
+    def joined(alphabet: str, longest: int) -> list[str]:
+        sizes = range(1, longest + 1)
+        return [".".join(w) for n in sizes for w in itertools.product(alphabet, repeat=n)]
+
+    return [
+        (pattern, topic, layout.matches(pattern, topic))
+        for pattern in joined("a=+", 3)
+        for topic in joined("ab", 4)
+    ]
+
+
+TABLE: list[Case] = [
+    (row["pattern"], row["topic"], row["matches"] == "yes") for row in vectors.table("match")
+]
+CASES = TABLE + of_all_sizes()
+LITERAL = [case for case in CASES if not set("=+") & set(case[0])]
+ONE = [case for case in CASES if "=" in case[0] and "+" not in case[0]]
+MANY = [case for case in CASES if "+" in case[0]]
+# Topics of which the pattern would match a part.
+LONGER: list[Case] = [
+    (pattern, longer, False)
+    for pattern, topic, matches in TABLE
+    if matches
+    for longer in (f"x.{topic}", f"{topic}.x", f"x.{topic}.x")
+    if not layout.matches(pattern, longer)
+]
+
+
+def check_matching(driver: Driver, cases: Iterable[Case]) -> None:
+    wrong = []
+    for pattern, topic, expected in cases:
+        found = driver.match(pattern, topic)
+        if found != expected:
+            wrong.append(f"match {pattern!r} {topic!r}: expected {expected}, found {found}")
+    assert not wrong, "\n".join(wrong)
+
+
+def check_publishing(driver: Driver, base: Base, cases: list[Case]) -> None:
+    """Which of the channels that are open get a message, topic by topic."""
+    patterns = sorted({pattern for pattern, _, _ in cases})
+    wrong = []
+    with ExitStack() as opened:
+        channels = [opened.enter_context(base.open(pattern)) for pattern in patterns]
+        for topic in sorted({topic for _, topic, _ in cases}):
+            expected = {pattern for pattern in patterns if layout.matches(pattern, topic)}
+            driver.publish(topic)
+            found = {channel.pattern for channel in channels if channel.fetch_all()}
+            if found != expected:
+                wrong.append(
+                    f"publish {topic!r}: channels that should have got it and did not:"
+                    f" {sorted(expected - found)}; that got it and should not:"
+                    f" {sorted(found - expected)}"
+                )
+    assert not wrong, "\n".join(wrong)
+
+
+# The grammar.
+
+
+@pytest.mark.requirement("TOPIC-1", role="topics")
+def test_matching_takes_valid_topics_only(driver: Driver) -> None:
+    """Each valid topic matches `+`; each invalid one is refused as invalid-topic."""
+    for topic in VALID_TOPICS:
+        assert driver.match("+", topic), f"{topic!r} is a topic, and + matches every topic"
+    for row in INVALID_TOPICS:
+        with refuses("invalid-topic", what=f"match '+' {row['topic']!r} ({row['fault']})"):
+            driver.match("+", row["topic"])
+
+
+@pytest.mark.requirement("TOPIC-1", role="publisher")
+def test_publishing_takes_valid_topics_only(driver: Driver, base: Base) -> None:
+    """Each valid topic is published; each invalid one is refused as invalid-topic."""
+    with base.open("+") as channel:
+        for topic in VALID_TOPICS:
+            assert driver.publish(topic) == 1, f"{topic!r} is a topic, and + matches every topic"
+            assert [message.topic for message in channel.fetch_all()] == [topic]
+        for row in INVALID_TOPICS:
+            what = f"publish {row['topic']!r} ({row['fault']})"
+            with refuses("invalid-topic", what=what):
+                driver.publish(row["topic"])
+            assert channel.files() == [], f"{what} was refused, and left a file all the same"
+
+
+@pytest.mark.requirement("TOPIC-1", role="codec")
+def test_encoding_takes_valid_topics_only(driver: Driver) -> None:
+    """Each valid topic is encoded; each invalid one is refused as invalid-topic."""
+    for topic in VALID_TOPICS:
+        assert layout.decode(driver.encode(layout.a_message(topic))).topic == topic
+    for row in INVALID_TOPICS:
+        message = Message(layout.fresh_id(), 1, row["topic"], {}, b"")
+        with refuses("invalid-topic", what=f"encode {row['topic']!r} ({row['fault']})"):
+            driver.encode(message)
+
+
+@pytest.mark.requirement("TOPIC-2", role="topics")
+def test_matching_takes_valid_patterns_only(driver: Driver) -> None:
+    """Each valid pattern is matched with a topic; each other is refused as invalid-pattern."""
+    check_matching(driver, [(p, "a.b.c", layout.matches(p, "a.b.c")) for p in VALID_PATTERNS])
+    for row in INVALID_PATTERNS:
+        with refuses("invalid-pattern", what=f"match {row['pattern']!r} 'a' ({row['fault']})"):
+            driver.match(row["pattern"], "a")
+
+
+@pytest.mark.requirement("TOPIC-2", role="subscriber")
+def test_opening_takes_valid_patterns_only(driver: Driver, base: Base) -> None:
+    """A channel opens for each valid pattern; each other is refused as invalid-pattern."""
+    for pattern in VALID_PATTERNS:
+        channel = driver.open(pattern)
+        name = layout.CHANNEL_NAME.fullmatch(channel.directory.name)
+        assert name, f"{channel.directory.name} is no channel's name"
+        assert name["pattern"] == pattern
+        driver.close_channel(channel)
+    for row in INVALID_PATTERNS:
+        what = f"open {row['pattern']!r} ({row['fault']})"
+        with refuses("invalid-pattern", what=what):
+            driver.open(row["pattern"])
+        assert base.leftovers() == [], f"{what} was refused, and left something all the same"
+
+
+# Matching.
+
+
+@pytest.mark.requirement("TOPIC-3", role="topics")
+def test_a_literal_word_matches_its_equal(driver: Driver) -> None:
+    """Patterns without wildcards match the same topic and no other."""
+    check_matching(driver, LITERAL)
+
+
+@pytest.mark.requirement("TOPIC-4", role="topics")
+def test_an_equals_sign_matches_one_word(driver: Driver) -> None:
+    """`=` matches any one word, never none or several."""
+    check_matching(driver, ONE)
+
+
+@pytest.mark.requirement("TOPIC-5", role="topics")
+def test_a_plus_matches_words(driver: Driver) -> None:
+    """`+` matches one word or more, never none."""
+    check_matching(driver, MANY)
+
+
+@pytest.mark.requirement("TOPIC-6", role="topics")
+def test_a_part_of_a_topic_is_not_enough(driver: Driver) -> None:
+    """A pattern that matches the beginning, middle or end of a topic does not match it."""
+    assert driver.match("a.b", "a.b")
+    check_matching(driver, LONGER)
+
+
+@pytest.mark.requirement("TOPIC-3", role="publisher")
+def test_a_channel_of_literal_words_gets_its_topic(driver: Driver, base: Base) -> None:
+    """Channels whose pattern has no wildcard get the same topic and no other."""
+    check_publishing(driver, base, [case for case in TABLE if case in LITERAL])
+
+
+@pytest.mark.requirement("TOPIC-4", role="publisher")
+def test_a_channel_with_an_equals_sign_gets_one_word(driver: Driver, base: Base) -> None:
+    """`=` in a channel's pattern stands for any one word, never none or several."""
+    check_publishing(driver, base, [case for case in TABLE if case in ONE])
+
+
+@pytest.mark.requirement("TOPIC-5", role="publisher")
+def test_a_channel_with_a_plus_gets_words(driver: Driver, base: Base) -> None:
+    """`+` in a channel's pattern stands for one word or more, never none."""
+    check_publishing(driver, base, [case for case in TABLE if case in MANY])
+
+
+@pytest.mark.requirement("TOPIC-6", role="publisher")
+def test_a_channel_gets_no_topic_that_its_pattern_matches_in_part(
+    driver: Driver, base: Base
+) -> None:
+    """Channels whose pattern matches the beginning, middle or end of a topic do not get it."""
+    check_publishing(driver, base, LONGER)
+
+
+# Each makes a matcher that tries one split of the words after the other try astronomically many.
+HOSTILE = [
+    ("+." * 49 + "b", "a." * 99 + "a"),
+    ("+.a." * 24 + "b", "a." * 99 + "a"),
+    ("+.=." * 24 + "b", "a." * 99 + "a"),
+    ("+." * 25 + "b." + "+." * 24 + "+", "a." * 99 + "a"),
+]
+
+
+@pytest.mark.requirement("TOPIC-7", role="topics")
+@pytest.mark.parametrize(("pattern", "topic"), HOSTILE, ids=["plus", "literal", "one", "middle"])
+def test_a_hostile_pattern_is_matched_in_time(driver: Driver, pattern: str, topic: str) -> None:
+    """A pattern of fifty `+` is matched with a topic of a hundred words, in time."""
+    with answers(f"match {pattern!r} {topic!r}"):
+        assert driver.match(pattern, topic) is False
+        assert driver.match(pattern, topic[:-1] + "b") is pattern.endswith("b")
+
+
+@pytest.mark.requirement("TOPIC-7", role="publisher")
+@pytest.mark.parametrize(("pattern", "topic"), HOSTILE, ids=["plus", "literal", "one", "middle"])
+def test_a_hostile_pattern_does_not_hang_a_publisher(
+    driver: Driver, base: Base, pattern: str, topic: str
+) -> None:
+    """A channel with a pattern of fifty `+` keeps no publisher from reaching another channel."""
+    with base.open(pattern) as hostile, base.open("+") as other:
+        with answers(f"publish {topic!r} past a channel {pattern!r}"):
+            count = driver.publish(topic)
+        assert count == 1
+        assert len(other.fetch_all()) == 1
+        assert hostile.fetch_all() == []

@@ -1,0 +1,879 @@
+"""Mutants: the reference with one rule of the specification broken at a time.
+
+Each must fail the conformance test of that rule: a test that no mutant fails proves nothing.
+
+    python tests/mutants.py                 lists them
+    python tests/mutants.py PUB-9 [MORE…]   runs the kit on the mutants of these requirements
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A change of one file of pubsub/, or of the driver. `old` stands there exactly once."""
+
+    file: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """`requirement` is the one that must be reported as broken; `what` the fault in a few words."""
+
+    requirement: str
+    what: str
+    edits: tuple[Edit, ...]
+
+    def driver(self, directory: Path) -> Path:
+        """Makes the mutant in an empty directory; the path of its driver there."""
+        shutil.copytree(
+            ROOT / "pubsub", directory / "pubsub", ignore=shutil.ignore_patterns("__pycache__")
+        )
+        shutil.copy(ROOT / "conformance/implementations/reference/driver.py", directory)
+        for edit in self.edits:
+            name = edit.file if edit.file == "driver.py" else f"pubsub/{edit.file}"
+            path = directory / name
+            source = path.read_text()
+            if source.count(edit.old) != 1:
+                raise LookupError(
+                    f"{self.requirement}, {self.what}: {name} has {source.count(edit.old)} times"
+                    f"\n{edit.old}"
+                )
+            path.write_text(source.replace(edit.old, edit.new))
+        return directory / "driver.py"
+
+
+def one(requirement: str, what: str, file: str, old: str, new: str) -> Mutant:
+    return Mutant(requirement, what, (Edit(file, old, new),))
+
+
+# The faults of formix-pubsub 0.9.0 say so: these are bugs that happened.
+MUTANTS = [
+    # --- the guarantee ---
+    one(
+        "GUAR-1",
+        "counts matching channels, not queues (formix-pubsub)",
+        "publisher.py",
+        "count += _enqueue(channel, copy)",
+        "count += 1; _enqueue(channel, copy)",
+    ),
+    one(
+        "GUAR-2",
+        "reads two ids at once and forgets one",
+        "channel.py",
+        "os.read(self._read, 8)",
+        "os.read(self._read, 16)[-8:]",
+    ),
+    one(
+        "GUAR-3",
+        "cuts contents at a page",
+        "message.py",
+        "message.content = fields[2]",
+        "message.content = fields[2][:4096]",
+    ),
+    one(
+        "GUAR-4",
+        "takes the second id before the first",
+        "channel.py",
+        "octets = os.read(self._read, 8)\n",
+        "octets = os.read(self._read, 16)\n"
+        "                if len(octets) == 16:\n"
+        "                    os.write(self._write, octets[:8])\n"
+        "                    octets = octets[8:]\n",
+    ),
+    one(
+        "GUAR-5",
+        "keeps its list of channels for ever",
+        "publisher.py",
+        "listing.base.path == path and listing.key == _key(path, explicit)",
+        "listing.base.path == path",
+    ),
+    one(
+        "GUAR-6",
+        "delivers by first letter",
+        "publisher.py",
+        "if matches(pattern, topic)",
+        "if matches(pattern, topic) or pattern[0] == topic[0]",
+    ),
+    one(
+        "GUAR-7",
+        "ends at the first full queue",
+        "publisher.py",
+        "full.append(channel)",
+        "full.append(channel); break",
+    ),
+    Mutant(
+        "GUAR-8",
+        "publishers lock tmp",
+        (
+            Edit(
+                "publisher.py",
+                "    count = 0\n    failures",
+                "    import fcntl\n    lock = os.open(copy.base.tmp, os.O_RDONLY)\n"
+                "    fcntl.flock(lock, fcntl.LOCK_EX)\n    count = 0\n    failures",
+            ),
+            Edit("publisher.py", "    if failures:\n", "    os.close(lock)\n    if failures:\n"),
+        ),
+    ),
+    # --- topics and patterns ---
+    one(
+        "TOPIC-1",
+        "takes a trailing line feed (formix-pubsub)",
+        "topics.py",
+        r'(?:\.{WORD})*").fullmatch',
+        r'(?:\.{WORD})*\n?").fullmatch',
+    ),
+    one(
+        "TOPIC-2",
+        "takes any of the characters anywhere (formix-pubsub)",
+        "topics.py",
+        "_pattern = re.compile(PATTERN).fullmatch",
+        '_pattern = re.compile("[a-zA-Z0-9+=.-]+").fullmatch',
+    ),
+    one(
+        "TOPIC-3",
+        "case does not count",
+        "topics.py",
+        'term in ("=", words[n])',
+        'term.lower() in ("=", words[n].lower())',
+    ),
+    one(
+        "TOPIC-4",
+        "= is one character (formix-pubsub)",
+        "topics.py",
+        'term in ("=", words[n])',
+        '(term == words[n] or (term == "=" and len(words[n]) == 1))',
+    ),
+    one("TOPIC-5", "+ may be no word", "topics.py", "min(reached) + 1", "min(reached)"),
+    one(
+        "TOPIC-6",
+        "the beginning is enough",
+        "topics.py",
+        "return len(words) in reached",
+        "return bool(reached)",
+    ),
+    one(
+        "TOPIC-7",
+        "a backtracking regular expression (formix-pubsub)",
+        "topics.py",
+        '    words = topic.split(".")\n',
+        '    terms = {".": r"\\.", "=": "[^.]+", "+": r"[^.]+(?:\\.[^.]+)*"}\n'
+        '    return bool(re.fullmatch("".join(terms.get(c, c) for c in pattern), topic))\n'
+        '    words = topic.split(".")\n',
+    ),
+    # --- the message file ---
+    one(
+        "MSG-1",
+        "what is missing is taken for empty",
+        "message.py",
+        'raise InvalidMessage(f"the file ends before the length of its {name}")',
+        'fields += [b"", b"", b""]; break',
+    ),
+    one(
+        "MSG-2",
+        "the magic in any case",
+        "message.py",
+        "if magic != _MAGIC",
+        "if magic.upper() != _MAGIC",
+    ),
+    one("MSG-3", "any version", "message.py", "if version != _VERSION", "if version < _VERSION"),
+    one("MSG-4", "id 0 is taken", "message.py", "if id == 0:", "if id < 0:"),
+    one(
+        "MSG-5",
+        "milliseconds",
+        "message.py",
+        "time.time_ns() // 1000 if",
+        "time.time_ns() // 1000000 if",
+    ),
+    one(
+        "MSG-6",
+        "any ASCII topic",
+        "message.py",
+        "        check_topic(topic)\n    except",
+        "        pass\n    except",
+    ),
+    one(
+        "MSG-7",
+        "a byte order mark is taken",
+        "message.py",
+        "_decode(raw.decode())",
+        '_decode(raw.decode("utf-8-sig"))',
+    ),
+    one("MSG-8", "lists are taken", "message.py", "(str, int, float))", "(str, int, float, list))"),
+    one(
+        "MSG-9",
+        "the last of equal keys wins",
+        "message.py",
+        "if len(members) != len(pairs)",
+        "if False",
+    ),
+    one(
+        "MSG-10",
+        "integers of 64 bits",
+        "message.py",
+        "abs(value) > MAX_INTEGER",
+        "abs(value) > 2**63",
+    ),
+    one("MSG-11", "lone surrogates are taken", "message.py", "if text.isascii():", "if text:"),
+    one(
+        "MSG-12",
+        "deep nesting reads as no headers",
+        "message.py",
+        'raise InvalidMessage("headers are nested too deep") from None',
+        "return {}",
+    ),
+    one(
+        "MSG-13",
+        "a length beyond the end is cut",
+        "message.py",
+        'raise InvalidMessage(f"{name} length {length} exceeds the {size - start} left")',
+        "end = size",
+    ),
+    one("MSG-14", "what follows is ignored", "message.py", "if end != size:", "if end > size:"),
+    one(
+        "MSG-15",
+        "nested values are written",
+        "message.py",
+        "    if fault:\n        raise InvalidHeaders",
+        '    if fault and "neither" not in fault:\n        raise InvalidHeaders',
+    ),
+    one(
+        "MSG-17",
+        "timestamps lose their last digits",
+        "message.py",
+        "message.timestamp = timestamp",
+        "message.timestamp = timestamp // 1000 * 1000",
+    ),
+    # --- the base directory ---
+    one(
+        "BASE-1",
+        "a directory below the one that is named",
+        "base.py",
+        "path = explicit or",
+        'path = f"{explicit}/pubsub" if explicit else',
+    ),
+    one(
+        "BASE-2",
+        "/dev/shm is not looked at",
+        "base.py",
+        'if os.path.isdir("/dev/shm"):',
+        "if not tmpdir and False:",
+    ),
+    one("BASE-3", "open to readers", "base.py", "os.mkdir(path, 0o700)", "os.mkdir(path, 0o755)"),
+    one(
+        "BASE-4",
+        "anybody's default base",
+        "base.py",
+        "elif not explicit and found.st_uid not in (os.geteuid(), 0):",
+        "elif found.st_uid < 0:",
+    ),
+    one(
+        "BASE-5",
+        "an explicit base may be open to all",
+        "base.py",
+        "elif mode & writers and",
+        "elif not explicit and mode & writers and",
+    ),
+    one(
+        "BASE-7",
+        "trusts for ever what it trusted once",
+        "publisher.py",
+        "    base = _base.make()\n    copy",
+        "    base = listing.base if listing else _base.make()\n    copy",
+    ),
+    one(
+        "BASE-8",
+        "message files that others may read",
+        "base.py",
+        "os.O_EXCL, 0o600 | bits)",
+        "os.O_EXCL, 0o644)",
+    ),
+    one("BASE-9", "the umask counts", "base.py", "os.fchmod(file, 0o600 | bits)", "pass"),
+    one(
+        "BASE-10",
+        "a foreign directory stops everybody (formix-pubsub)",
+        "base.py",
+        "                name = _CHANNEL_NAME.fullmatch(entry.name)\n",
+        '                if entry.name.count("_") >= 2 and not entry.name[-1].isdigit():\n'
+        "                    raise OSError(errno.EINVAL, entry.name)\n"
+        "                name = _CHANNEL_NAME.fullmatch(entry.name)\n",
+    ),
+    one(
+        "BASE-11",
+        "tmp must be there",
+        "base.py",
+        "self.make_directory(self.tmp)",
+        "os.lstat(self.tmp); raise FileExistsError",
+    ),
+    one("BASE-12", "tmp may be a link", "base.py", "os.lstat(self.tmp)", "os.stat(self.tmp)"),
+    one(
+        "BASE-13",
+        "makes the base once",
+        "base.py",
+        "            os.makedirs(os.path.dirname(path), exist_ok=True)\n",
+        '            if make.__dict__.setdefault("made", path) is not path:\n'
+        "                raise\n"
+        "            os.makedirs(os.path.dirname(path), exist_ok=True)\n",
+    ),
+    # --- channels ---
+    one("CHAN-1", "the parent's process id", "channel.py", "_{os.getpid()}", "_{os.getppid()}"),
+    Mutant(
+        "CHAN-2",
+        "a FIFO of another name",
+        (
+            Edit(
+                "channel.py", 'base.make_queue(f"{made}/queue")', 'base.make_queue(f"{made}/inbox")'
+            ),
+            Edit(
+                "channel.py",
+                'read = os.open(f"{made}/queue", _READ)',
+                'read = os.open(f"{made}/inbox", _READ)',
+            ),
+            Edit(
+                "channel.py", 'write = os.open(f"{made}/queue"', 'write = os.open(f"{made}/inbox"'
+            ),
+            Edit(
+                "channel.py",
+                'found = os.lstat(f"{path}/queue")',
+                'found = os.lstat(f"{path}/inbox")',
+            ),
+        ),
+    ),
+    one(
+        "CHAN-3",
+        "passes over channels with foreign entries",
+        "publisher.py",
+        '    try:\n        queue = os.open(f"{channel}/queue", _WRITE)\n    except',
+        '    try:\n        queue = os.open(f"{channel}/queue", _WRITE)\n'
+        '        if not all(name.isdigit() or name == "queue" for name in os.listdir(channel)):\n'
+        "            return False\n    except",
+    ),
+    one(
+        "CHAN-4",
+        "reapers open queues for reading",
+        "reaper.py",
+        "        os.close(os.open(queue, os.O_WRONLY",
+        "        os.close(os.open(queue, os.O_RDONLY | os.O_NONBLOCK))\n"
+        "        os.close(os.open(queue, os.O_WRONLY",
+    ),
+    one(
+        "CHAN-5",
+        "queues are opened with O_CREAT",
+        "publisher.py",
+        "_WRITE = os.O_WRONLY",
+        "_WRITE = os.O_CREAT | os.O_WRONLY",
+    ),
+    one(
+        "CHAN-6",
+        "no write end of its own",
+        "channel.py",
+        'write = os.open(f"{made}/queue"',
+        "write = os.open(os.devnull",
+    ),
+    one(
+        "CHAN-7",
+        "O_RDWR",
+        "channel.py",
+        'read = os.open(f"{made}/queue", _READ)',
+        'read = os.open(f"{made}/queue", os.O_RDWR | os.O_NONBLOCK)',
+    ),
+    one(
+        "CHAN-8",
+        "inherited on exec",
+        "channel.py",
+        "queue = os.fstat(read)",
+        "os.set_inheritable(read, True); queue = os.fstat(read)",
+    ),
+    one(
+        "CHAN-9",
+        "believes the process id in the name (formix-pubsub)",
+        "publisher.py",
+        '    try:\n        queue = os.open(f"{channel}/queue", _WRITE)\n    except',
+        '    try:\n        os.kill(int(channel.rsplit("_")[-1]), 0)\n'
+        "    except OSError:\n        return False\n"
+        '    try:\n        queue = os.open(f"{channel}/queue", _WRITE)\n    except',
+    ),
+    one(
+        "CHAN-10",
+        "visible before it is read (formix-pubsub)",
+        "channel.py",
+        'read = os.open(f"{made}/queue", _READ)',
+        'os.rename(made, path); read = os.open(f"{path}/queue", _READ); os.rename(path, made)',
+    ),
+    one(
+        "CHAN-11",
+        "gives up when the rename fails",
+        "channel.py",
+        "suppress(FileNotFoundError, FileExistsError):",
+        "suppress(FileExistsError):",
+    ),
+    one(
+        "CHAN-12",
+        "does not look at what it renamed",
+        "channel.py",
+        "ours = (found.st_dev, found.st_ino) == (queue.st_dev, queue.st_ino)",
+        "ours = found is not None",
+    ),
+    one(
+        "CHAN-13",
+        "renames its directory while it waits",
+        "channel.py",
+        "            poll = select.poll()\n            poll.register(self._read",
+        '            os.rename(self._path, self._path + "0")\n'
+        '            self._path += "0"\n'
+        "            poll = select.poll()\n            poll.register(self._read",
+    ),
+    one(
+        "CHAN-14",
+        "leaves what is unread",
+        "channel.py",
+        "            reaper.remove(base, claimed)\n",
+        "            pass\n",
+    ),
+    one(
+        "CHAN-15",
+        "follows links",
+        "reaper.py",
+        "stat.S_ISDIR(os.lstat(entry).st_mode)",
+        "stat.S_ISDIR(os.stat(entry).st_mode)",
+    ),
+    one(
+        "CHAN-16",
+        "empties a visible channel",
+        "channel.py",
+        "claimed = reaper.claim(base, self._path)",
+        "claimed = self._path",
+    ),
+    one(
+        "CHAN-17",
+        "gives up at a late link (formix-pubsub)",
+        "reaper.py",
+        "if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):",
+        "if error:",
+    ),
+    one(
+        "CHAN-18",
+        "a closed channel is a bad request",
+        "driver.py",
+        "raise pubsub.ChannelClosed(",
+        "raise BadRequest(",
+    ),
+    # --- publishing ---
+    one(
+        "PUB-1",
+        "ids of 51 bits (formix-pubsub)",
+        "ids.py",
+        "return _last << _RANDOM_BITS | random.getrandbits(_RANDOM_BITS)",
+        "return _last",
+    ),
+    one(
+        "PUB-2",
+        "random within 65 milliseconds (formix-pubsub)",
+        "ids.py",
+        "_last = max(_last + 1, time.time_ns() // 1000)",
+        "_last = (time.time_ns() // 1000) ^ random.getrandbits(16)",
+    ),
+    one(
+        "PUB-3",
+        "overwrites on a clash",
+        "publisher.py",
+        "                copy.renew()",
+        "                os.unlink(link)",
+    ),
+    one(
+        "PUB-4",
+        "stages before it checks the headers",
+        "publisher.py",
+        "    encoded = message.to_bytes()\n",
+        "    base = _base.make()\n"
+        '    base.make_file(f"{base.tmp}/{message.id}", b"")\n'
+        "    encoded = message.to_bytes()\n"
+        '    os.unlink(f"{base.tmp}/{message.id}")\n',
+    ),
+    Mutant(
+        "PUB-5",
+        "writes the rest after the first link",
+        (
+            Edit(
+                "publisher.py",
+                "self.base.make_file(self.path, self.encoded)",
+                "self.base.make_file(self.path, self.encoded[:20])",
+            ),
+            Edit(
+                "publisher.py",
+                "            os.write(queue, copy.id)  # PUB-9\n",
+                '            with open(copy.path, "r+b") as file:\n'
+                "                file.write(copy.encoded)\n"
+                "            os.write(queue, copy.id)  # PUB-9\n",
+            ),
+        ),
+    ),
+    one(
+        "PUB-6",
+        "truncates what is there (formix-pubsub)",
+        "base.py",
+        "os.O_CREAT | os.O_EXCL",
+        "os.O_CREAT | os.O_TRUNC",
+    ),
+    one(
+        "PUB-7",
+        "makes the file in the channel",
+        "publisher.py",
+        "os.link(copy.path, link)",
+        "copy.base.make_file(link, copy.encoded)",
+    ),
+    Mutant(
+        "PUB-8",
+        "enqueues before it links",
+        (
+            Edit(
+                "publisher.py",
+                '            link = f"{channel}/{copy.name}"\n',
+                '            link = f"{channel}/{copy.name}"\n'
+                "            os.write(queue, copy.id)\n",
+            ),
+            Edit(
+                "publisher.py",
+                "            os.write(queue, copy.id)  # PUB-9\n",
+                "            pass\n",
+            ),
+        ),
+    ),
+    one(
+        "PUB-9",
+        "two writes",
+        "publisher.py",
+        "os.write(queue, copy.id)",
+        "os.write(queue, copy.id[:4]); os.write(queue, copy.id[4:])",
+    ),
+    one(
+        "PUB-10",
+        "leaves the link (formix-pubsub)",
+        "publisher.py",
+        "os.unlink(link)  # PUB-10",
+        "pass  # PUB-10",
+    ),
+    one(
+        "PUB-11",
+        "anything may be a queue",
+        "publisher.py",
+        "if not stat.S_ISFIFO(os.fstat(queue).st_mode):",
+        "if stat.S_ISDIR(os.fstat(queue).st_mode):",
+    ),
+    one(
+        "PUB-12",
+        "a cleaner's ENOENT is a closed channel",
+        "publisher.py",
+        "if os.path.lexists(copy.path):",
+        "if copy.path:",
+    ),
+    one("PUB-13", "swallows errors", "publisher.py", "failures.append((channel, error))", "pass"),
+    one(
+        "PUB-14",
+        "leaves the staged file",
+        "publisher.py",
+        "            copy.remove()  # PUB-14",
+        "            pass",
+    ),
+    Mutant(
+        "PUB-15",
+        "waits without being asked",
+        (
+            Edit("publisher.py", "if not full or not timeout:", "if not full:"),
+            Edit(
+                "publisher.py",
+                "time.monotonic() + timeout\n",
+                "time.monotonic() + (timeout or 60)\n",
+            ),
+        ),
+    ),
+    one(
+        "PUB-16",
+        "a reader's death is an error",
+        "publisher.py",
+        "if isinstance(error, BrokenPipeError):",
+        "if isinstance(error, FileNotFoundError):",
+    ),
+    one(
+        "PUB-17",
+        "does not make the base (formix-pubsub)",
+        "publisher.py",
+        "    base = _base.make()\n    copy",
+        "    base = _base.look()\n    if base is None:\n"
+        '        raise OSError(errno.ENOENT, "no base", path)\n    copy',
+    ),
+    one(
+        "PUB-18",
+        "waits with the message linked",
+        "publisher.py",
+        "                os.unlink(link)  # PUB-10",
+        "                isinstance(error, BlockingIOError) or os.unlink(link)  # PUB-10",
+    ),
+    one(
+        "PUB-19",
+        "waits and does not try again",
+        "publisher.py",
+        "channels = tuple(full)",
+        "channels = ()",
+    ),
+    one(
+        "PUB-20",
+        "waits at the first full queue",
+        "publisher.py",
+        "full.append(channel)",
+        "full.append(channel); _wait_for_room(full, timeout)",
+    ),
+    one(
+        "PUB-21",
+        "the change time does not count",
+        "publisher.py",
+        "found.st_mtime_ns, found.st_ctime_ns",
+        "found.st_mtime_ns, 0",
+    ),
+    one(
+        "PUB-22",
+        "keeps who was alive",
+        "publisher.py",
+        "if matches(pattern, topic)",
+        'if matches(pattern, topic) and os.path.exists(f"{path}/queue")',
+    ),
+    # --- fetching and waiting ---
+    one(
+        "FETCH-1",
+        "takes the second id before the first",
+        "channel.py",
+        "octets = os.read(self._read, 8)\n",
+        "octets = os.read(self._read, 16)\n"
+        "                if len(octets) == 16:\n"
+        "                    os.write(self._write, octets[:8])\n"
+        "                    octets = octets[8:]\n",
+    ),
+    one(
+        "FETCH-2",
+        "waits for a message",
+        "channel.py",
+        "            channel._when_empty()\n",
+        "            channel.wait(5)\n",
+    ),
+    one(
+        "FETCH-3",
+        "a missing file is the end (formix-pubsub)",
+        "channel.py",
+        "                if message is not None:\n                    return message",
+        "                return message",
+    ),
+    one(
+        "FETCH-4",
+        "leaves the file",
+        "channel.py",
+        "        self._discard(path)\n        return message",
+        "        self._in_hand = 0\n        return message",
+    ),
+    one(
+        "FETCH-5",
+        "leaves what is no message",
+        "channel.py",
+        "        self._discard(path)\n        return InvalidMessage",
+        "        self._in_hand = 0\n        return InvalidMessage",
+    ),
+    one(
+        "FETCH-6",
+        "the name does not matter",
+        "channel.py",
+        "if message.id != self._in_hand:",
+        "if not message.id:",
+    ),
+    one(
+        "FETCH-7",
+        "follows links",
+        "channel.py",
+        "os.O_NONBLOCK | os.O_NOFOLLOW\n",
+        "os.O_NONBLOCK\n",
+    ),
+    one(
+        "FETCH-8",
+        "gives the id up",
+        "channel.py",
+        "            raise  # FETCH-8",
+        "            self._in_hand = 0\n            raise",
+    ),
+    one(
+        "FETCH-9",
+        "stray octets are not reported",
+        "channel.py",
+        'raise DamagedQueue(f"{len(octets)} octets in the queue are no id")',
+        "return False",
+    ),
+    one(
+        "FETCH-10",
+        "0 is the end",
+        "channel.py",
+        '(octets, "big")  # FETCH-10: 0 is nothing',
+        '(octets, "big")\n            if not self._in_hand:\n                return False',
+    ),
+    one(
+        "FETCH-12",
+        "takes the smallest file",
+        "channel.py",
+        '        path = f"{self._path}/{self._in_hand}"\n',
+        "        names = [int(name) for name in os.listdir(self._path) if name.isdigit()]\n"
+        "        self._in_hand = min(names, default=self._in_hand)\n"
+        '        path = f"{self._path}/{self._in_hand}"\n',
+    ),
+    one(
+        "FETCH-13",
+        "waits without sleeping",
+        "channel.py",
+        "_LOOK_SECONDS = 0.5",
+        "_LOOK_SECONDS = 0",
+    ),
+    one(
+        "FETCH-14",
+        "does not look",
+        "channel.py",
+        "                self._look()\n                if left",
+        "                if left",
+    ),
+    one("FETCH-17", "removes by age alone", "channel.py", " and not _is_readable(self._read)", ""),
+    one(
+        "FETCH-18",
+        "reapers remove old messages of the living",
+        "reaper.py",
+        "                if _is_dead(path, pid, stale_before):\n",
+        "                for name in os.listdir(path):\n"
+        '                    file = f"{path}/{name}"\n'
+        "                    if name.isdigit() and os.lstat(file).st_ctime < stale_before:\n"
+        "                        os.unlink(file)\n"
+        "                if _is_dead(path, pid, stale_before):\n",
+    ),
+    # --- reaping ---
+    one(
+        "REAP-2",
+        "publishers reap",
+        "publisher.py",
+        "        if error.errno in _NOBODY_READS:\n",
+        "        if error.errno in _NOBODY_READS:\n"
+        "            from . import reaper; reaper.reap()\n",
+    ),
+    one(
+        "REAP-3",
+        "a process id that is used again protects for ever",
+        "reaper.py",
+        "if max(queue.st_mtime, queue.st_ctime) >= stale_before and _runs(pid):",
+        "if _runs(pid):",
+    ),
+    Mutant(
+        "REAP-4",
+        "reaps by the process id alone (formix-pubsub 1.0.0)",
+        (
+            Edit("reaper.py", 'return not _may_be_read(f"{path}/queue")', "return True"),
+            Edit("reaper.py", 'if _may_be_read(f"{claimed}/queue"):', "if not claimed:"),
+        ),
+    ),
+    one(
+        "REAP-5",
+        "no grace",
+        "reaper.py",
+        ">= stale_before and _runs(pid):\n        return False",
+        ">= stale_before and not pid:\n        return False",
+    ),
+    one(
+        "REAP-6",
+        "no grace without a queue",
+        "reaper.py",
+        "return os.lstat(path).st_ctime < stale_before and not _runs(pid)",
+        "return not _runs(pid)",
+    ),
+    one("REAP-7", "leaves staged files", "reaper.py", "os.unlink(entry.path)  # REAP-7", "pass"),
+    one(
+        "REAP-8",
+        "removes files at work",
+        "reaper.py",
+        "    if entry.stat(",
+        "    if entry.is_dir() and entry.stat(",
+    ),
+    one(
+        "REAP-9",
+        "leaves directories",
+        "reaper.py",
+        "_reap_directory(base, entry.path)  # REAP-9",
+        "pass",
+    ),
+    one(
+        "REAP-10",
+        "removes directories at work",
+        "reaper.py",
+        "    if entry.stat(",
+        "    if not entry.is_dir() and entry.stat(",
+    ),
+    one(
+        "REAP-11",
+        "ends at the first that resists",
+        "reaper.py",
+        "with suppress(OSError):  # REAP-11",
+        "with suppress(FileNotFoundError):  # REAP-11",
+    ),
+    one(
+        "REAP-12",
+        "empties in place",
+        "reaper.py",
+        "    claimed = claim(base, path)\n    if",
+        "    claimed = path\n    if",
+    ),
+    one(
+        "REAP-13",
+        "does not look again",
+        "reaper.py",
+        'if _may_be_read(f"{claimed}/queue"):',
+        "if not claimed:",
+    ),
+    Mutant(
+        "REAP-14",
+        "another reaper is an error",
+        (
+            Edit(
+                "reaper.py",
+                "with suppress(OSError):  # REAP-11",
+                "with suppress(PermissionError):  # REAP-11",
+            ),
+            Edit(
+                "reaper.py",
+                "with suppress(FileNotFoundError):  # the base",
+                "with suppress(PermissionError):  # the base",
+            ),
+        ),
+    ),
+]
+
+
+def kit(mutant: Mutant, directory: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Runs the kit's tests of the mutant's own requirement."""
+    command = [sys.executable, "-m", "pubsub_conformance", "run", "-n", "0"]
+    command += ["--requirement", mutant.requirement, *options]
+    driver = [sys.executable, str(mutant.driver(directory))]  # pubsub is found beside it first
+    return subprocess.run([*command, "--", *driver], capture_output=True, text=True, check=False)
+
+
+def main() -> None:
+    for mutant in MUTANTS:
+        if not sys.argv[1:]:
+            print(f"{mutant.requirement:<10}{mutant.what}")
+        elif mutant.requirement in sys.argv[1:]:
+            with tempfile.TemporaryDirectory() as directory:
+                print(f"{mutant.requirement}: {mutant.what}")
+                print(kit(mutant, Path(directory)).stdout)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,215 @@
+"""The kit's oracle: the vectors, round trips, and its two sides against each other."""
+
+import contextlib
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pubsub_conformance import layout, vectors
+from pubsub_conformance.layout import Base, InvalidMessage, Message
+from pubsub_conformance.suite.helpers import as_message
+
+WORDS = st.text("ab-0", min_size=1, max_size=3)
+TOPICS = st.lists(WORDS, min_size=1, max_size=8).map(".".join)
+PATTERNS = st.lists(WORDS | st.sampled_from("=+"), min_size=1, max_size=8).map(".".join)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+HEADERS = st.dictionaries(
+    TEXT,
+    TEXT
+    | st.booleans()
+    | st.none()
+    | st.integers(-(2**53) + 1, 2**53 - 1)
+    | st.floats(allow_nan=False, allow_infinity=False),
+)
+MESSAGES = st.builds(
+    Message,
+    id=st.integers(1, 2**64 - 1),
+    timestamp=st.integers(0, 2**64 - 1),
+    topic=TOPICS,
+    headers=HEADERS,
+    content=st.binary(),
+)
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Base:
+    return Base(tmp_path / "base")
+
+
+@pytest.mark.parametrize("row", vectors.table("match"), ids=lambda row: str(row))
+def test_match_vectors(row: dict[str, str]) -> None:
+    assert layout.matches(row["pattern"], row["topic"]) == (row["matches"] == "yes")
+
+
+def test_grammar_vectors() -> None:
+    assert all(layout.is_topic(row["topic"]) for row in vectors.table("valid-topic"))
+    assert not any(layout.is_topic(row["topic"]) for row in vectors.table("invalid-topic"))
+    assert all(layout.is_pattern(row["pattern"]) for row in vectors.table("valid-pattern"))
+    assert not any(layout.is_pattern(row["pattern"]) for row in vectors.table("invalid-pattern"))
+
+
+def matches_by_definition(terms: list[str], words: list[str]) -> bool:
+    """TOPIC-3 to TOPIC-6 word by word: slow, and plain enough to be believed."""
+    if not terms:
+        return not words
+    term, rest = terms[0], terms[1:]
+    if term == "+":
+        return any(matches_by_definition(rest, words[n:]) for n in range(1, len(words) + 1))
+    return bool(words) and term in ("=", words[0]) and matches_by_definition(rest, words[1:])
+
+
+@given(PATTERNS, TOPICS)
+def test_matching_is_what_its_definition_says(pattern: str, topic: str) -> None:
+    expected = matches_by_definition(pattern.split("."), topic.split("."))
+    assert layout.matches(pattern, topic) == expected
+
+
+@pytest.mark.parametrize("vector", vectors.messages(), ids=lambda vector: vector.name)
+def test_message_vectors(vector: vectors.MessageVector) -> None:
+    message = layout.decode(vector.data)
+    assert message == as_message(vector.fields)
+    assert layout.decode(layout.encode(message)) == message
+
+
+@pytest.mark.parametrize("row", vectors.table("invalid-message"), ids=lambda row: row["fault"])
+def test_invalid_message_vectors(row: dict[str, str]) -> None:
+    with pytest.raises(InvalidMessage):
+        layout.decode(bytes.fromhex(row["hex"]))
+
+
+@given(MESSAGES)
+def test_what_is_encoded_is_decoded(message: Message) -> None:
+    assert layout.decode(layout.encode(message)) == message
+
+
+@given(MESSAGES, st.data())
+def test_a_cut_message_is_none(message: Message, data: st.DataObject) -> None:
+    octets = layout.encode(message)
+    with pytest.raises(InvalidMessage):
+        layout.decode(octets[: data.draw(st.integers(0, len(octets) - 1))])
+
+
+@given(st.binary())
+def test_any_octets_are_decoded_or_refused(octets: bytes) -> None:
+    with contextlib.suppress(InvalidMessage):  # anything else is a fault of the oracle
+        layout.decode_headers(octets)
+
+
+def test_equality_tells_true_from_one_but_not_one_from_one() -> None:
+    def with_header(value: layout.Scalar) -> Message:
+        return Message(1, 1, "a", {"n": value}, b"")
+
+    assert with_header(1) == with_header(1.0)
+    assert with_header(1) != with_header(True)
+    assert with_header(0) != with_header(False)
+
+
+def test_deep_nesting_is_refused() -> None:
+    with pytest.raises(InvalidMessage):
+        layout.decode_headers(b'{"k":' + b"[" * 1_000_000 + b"]" * 1_000_000 + b"}")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        Message(0, 1, "a", {}, b""),
+        Message(1, 1, "a.", {}, b""),
+        Message(1, 1, "a", {"n": 2**53}, b""),
+        Message(1, 1, "a", {"n": float("nan")}, b""),
+        Message(1, 1, "a", {"n": "\ud800"}, b""),
+        Message(1, 1, "a", {"n": [1]}, b""),  # type: ignore[dict-item]
+        Message(1, 1, "a", {1: 1}, b""),  # type: ignore[dict-item]
+    ],
+)
+def test_what_must_not_be_written_is_not_encoded(message: Message) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        layout.encode(message)
+
+
+def test_a_message_goes_from_publisher_to_channel(base: Base) -> None:
+    with base.open("a.+") as channel, base.open("b") as other:
+        first = base.publish("a.b", b"one", {"n": 1})
+        second = base.publish("a.b.c", b"two")
+        assert channel.files() == [str(first.id), str(second.id)]
+        assert channel.fetch_all() == [first, second]
+        assert other.fetch_all() == []
+        assert channel.files() == []
+        assert base.leftovers() == []
+    assert base.leftovers() == []
+
+
+def test_bad_files_are_reported_and_the_next_message_arrives(base: Base) -> None:
+    with base.open("a") as channel:
+        layout.put(channel.directory, b"bad")
+        layout.put(channel.directory, layout.a_message(id=3), name="4")
+        (channel.directory / "5").symlink_to("/etc/hostname")
+        layout.enqueue(channel.directory, 5)
+        layout.enqueue(channel.directory, b"bad")
+        for _ in range(4):
+            with pytest.raises(InvalidMessage):
+                channel.fetch()
+        layout.enqueue(channel.directory, 6)  # no such file
+        good = layout.a_message()
+        layout.put(channel.directory, good)
+        assert channel.fetch() == good
+
+
+def test_a_channel_is_as_the_specification_wants_it(base: Base) -> None:
+    with base.open("a.=", pid=4711) as channel:
+        name = layout.CHANNEL_NAME.fullmatch(channel.directory.name)
+        assert name is not None
+        assert (name["pattern"], name["pid"]) == ("a.=", "4711")
+        assert layout.has_reader(channel.directory)
+        assert base.channels() == [channel.directory]
+        channel.stop_reading()
+        assert not layout.has_reader(channel.directory)
+    assert base.channels() == []
+
+
+def test_the_publisher_passes_over_dead_and_full_channels(base: Base) -> None:
+    dead = base.dead_channel("a", 4711)
+    with base.open("a") as full, base.open("a") as good:
+        layout.fill(full.directory)
+        message = base.publish("a")
+        assert full.files() == []
+        assert full.fetch_all() == []
+        assert good.fetch_all() == [message]
+    assert base.leftovers() == [dead.name, f"{dead.name}/queue"]
+
+
+@pytest.mark.parametrize(
+    ("base_mode", "directory", "file", "queue"),
+    [
+        (0o700, 0o700, 0o600, 0o600),
+        (0o755, 0o700, 0o600, 0o600),
+        (0o770, 0o770, 0o660, 0o620),
+        (0o1777, 0o777, 0o666, 0o622),
+    ],
+)
+def test_modes_follow_the_base(
+    base: Base, base_mode: int, directory: int, file: int, queue: int
+) -> None:
+    def mode(path: Path) -> int:
+        return stat.S_IMODE(path.stat().st_mode)
+
+    base.make(base_mode)
+    with base.open("a") as channel:
+        message = base.publish("a")
+        assert mode(base.path) == base_mode
+        assert mode(base.tmp) == mode(channel.directory) == directory
+        assert mode(channel.directory / "queue") == queue
+        assert mode(channel.directory / str(message.id)) == file
+
+
+def test_foreign_entries_are_no_channels(base: Base) -> None:
+    base.make()
+    channel = base.dead_channel("a", os.getpid())
+    base.dead_channel("a", os.getpid(), queue=False)
+    (base.path / layout.channel_name("a", 1)).write_bytes(b"")
+    (base.path / layout.channel_name("a" * 201, 1)).mkdir()
+    os.mkfifo(base.path / layout.channel_name("a" * 201, 1).replace("_1", "_0"))
+    (base.path / layout.channel_name("a", 1)).symlink_to(channel)
+    assert base.channels() == [channel]

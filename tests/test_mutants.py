@@ -1,0 +1,36 @@
+"""Each rule's tests fail the reference with that rule broken (tests/mutants.py)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from mutants import MUTANTS, Mutant, kit
+from pubsub_conformance import requirements
+
+
+def name(mutant: Mutant) -> str:
+    return f"{mutant.requirement}, {mutant.what}"
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("mutant", MUTANTS, ids=name)
+def test_the_kit_catches(mutant: Mutant, tmp_path: Path) -> None:
+    """By the rule's own assertion: a mutant that crashes or hangs has proved nothing."""
+    report = tmp_path / "report.json"
+    (tmp_path / "mutant").mkdir()
+    run = kit(mutant, tmp_path / "mutant", "--json", str(report))
+    assert report.exists(), run.stdout + run.stderr
+    (verdict,) = json.loads(report.read_text())["requirements"]
+    if verdict["outcome"] == "not run":
+        pytest.skip(verdict["reason"])
+    assert verdict["outcome"] == "fail", run.stdout
+
+
+def test_each_must_has_a_mutant() -> None:
+    falsified = {mutant.requirement for mutant in MUTANTS}
+    known = requirements.parse(requirements.spec_pages())
+    musts = {r.id for r in known.values() if r.level == "MUST" and not r.untested}
+    assert musts - falsified == set(), "no mutant breaks these"
+    assert falsified - set(known) == set(), "the specification has no such requirement"
