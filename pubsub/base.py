@@ -134,7 +134,9 @@ def look() -> Base | None:
     path, explicit = location()
     try:
         found = status(path, explicit)
-    except FileNotFoundError:
+    except FileNotFoundError as error:
+        if os.path.islink(path):  # to nowhere
+            raise _unusable(path, error) from error
         return None
     except OSError as error:
         raise _unusable(path, error) from error

@@ -446,7 +446,7 @@ MUTANTS = [
         "follows links",
         "reaper.py",
         "stat.S_ISDIR(os.lstat(entry).st_mode)",
-        "stat.S_ISDIR(os.stat(entry).st_mode)",
+        "os.path.isdir(entry)",
     ),
     one(
         "CHAN-16",
@@ -464,10 +464,10 @@ MUTANTS = [
     ),
     one(
         "CHAN-18",
-        "a closed channel is a bad request",
-        "driver.py",
-        "raise pubsub.ChannelClosed(",
-        "raise BadRequest(",
+        "reads from whatever descriptor it has",
+        "channel.py",
+        "        if self._read < 0 or self._closing:\n            raise self._closed()\n        self",
+        "        self",
     ),
     # --- publishing ---
     one(
@@ -757,6 +757,13 @@ MUTANTS = [
         "                        os.unlink(file)\n"
         "                if _is_dead(path, pid, stale_before):\n",
     ),
+    one(
+        "FETCH-19",
+        "waits for the file to become readable",
+        "channel.py",
+        "if error.errno == errno.EACCES and _denies_reading(path):",
+        "if not error.errno:",
+    ),
     # --- reaping ---
     one(
         "REAP-2",
@@ -853,6 +860,13 @@ MUTANTS = [
                 "with suppress(PermissionError):  # the base",
             ),
         ),
+    ),
+    one(
+        "REAP-15",
+        "makes the base",
+        "reaper.py",
+        "    base = look()\n",
+        "    from .base import make\n    base = make()\n",
     ),
 ]
 

@@ -427,7 +427,7 @@ class Base:
             f"{_describe(entry)} {entry.relative_to(self.path)}"
             for entry in sorted(self.path.rglob("*"))
         ]
-        return "\n".join(lines)
+        return "\n".join(lines).encode(errors="backslashreplace").decode()
 
     def leftovers(self) -> list[str]:
         """All names in the base, but for `tmp` itself and the channels the kit has not closed."""

@@ -111,6 +111,7 @@ def pytest_configure(config: pytest.Config) -> None:
     worker = getattr(config, "workerinput", None)
     if worker is not None:
         session.hello = worker["hello"]
+        config.option.seed = worker["seed"]
         return
     if config.option.seed is None:
         config.option.seed = random.randrange(2**32)
@@ -168,6 +169,7 @@ def pytest_configure_node(node: Any) -> None:
     """xdist is about to start a worker."""
     if (kit := node.config.stash.get(_SESSION, None)) is not None:
         node.workerinput["hello"] = kit.hello
+        node.workerinput["seed"] = node.config.option.seed
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -377,9 +379,10 @@ def _listing(home: Path) -> Iterator[str]:
         with contextlib.suppress(OSError):
             status = path.lstat()
             name = path if path == home else path.relative_to(home)
+            shown = str(name).encode(errors="backslashreplace").decode()
             yield (
                 f"{stat.filemode(status.st_mode)} {status.st_nlink} {status.st_uid}"
-                f" {status.st_size:>8} {name}"
+                f" {status.st_size:>8} {shown}"
             )
 
 

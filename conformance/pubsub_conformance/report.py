@@ -133,6 +133,10 @@ def judge(
         reason = f"is listed as an expected failure: {expected[requirement.id]}"
     elif outcome is Outcome.EXPECTED_FAILURE:
         reason = expected[requirement.id]
+    elif outcome is Outcome.NOT_RUN:
+        missing = [test for test in tests if test.outcome is Outcome.NOT_RUN]
+        if len(missing) < len(tests):  # the others say something, but not all there is to say
+            reason = f"{len(missing)} of {len(tests)} tests: {reason}"
     return Verdict(requirement, outcome, reason, tests)
 
 

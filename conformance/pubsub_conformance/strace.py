@@ -97,7 +97,7 @@ class Call:
 
 
 _STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
-_PATH = re.compile(rf"(?:(?:AT_FDCWD|\d+)<([^>]*)>, )?{_STRING.pattern}")
+_PATH = re.compile(rf"(?:(?:AT_FDCWD|\d+)<([^>]*)>, *)?{_STRING.pattern}")
 _CALL = re.compile(
     r"(?P<pid>\d+) +(?P<name>\w+)\((?P<args>.*)\) += (?P<result>-?\d+|\?)(?:<.*>)?"
     r"(?: (?P<errno>E[A-Z0-9]+) \(.*?\))?(?P<injected> \(INJECTED\))?[^)]*"
@@ -218,7 +218,8 @@ class Trace:
 
     def go_on(self) -> None:
         """Let a stopped driver go on."""
-        os.killpg(self._driver.pid, signal.SIGCONT)
+        with suppress(ProcessLookupError):  # it died: its request will tell
+            os.killpg(self._driver.pid, signal.SIGCONT)
 
     def _read(self) -> str:
         if self._text is not None:
@@ -230,8 +231,7 @@ class Trace:
 
     def _end(self) -> None:
         self._text = self._read()
-        with suppress(ProcessLookupError):
-            self.go_on()
+        self.go_on()
         self._worker.shutdown()
 
 
@@ -287,7 +287,7 @@ def _wait_until_attached(strace: subprocess.Popen[bytes], said: Path, processes:
         if all(re.search(rf"Process {process} attached", words) for process in processes):
             return
         time.sleep(POLL_SECONDS)
-    not_run(f"strace cannot attach (sysctl kernel.yama.ptrace_scope?): {words.strip()}")
+    not_run(f"strace cannot attach (try sysctl kernel.yama.ptrace_scope=0): {words.strip()}")
 
 
 def _group(leader: int) -> list[int]:

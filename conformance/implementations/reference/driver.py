@@ -114,7 +114,7 @@ class Driver:
     def channel(self, request: Fields) -> pubsub.Channel:
         handle = request["channel"]
         if handle not in self.channels:
-            raise pubsub.ChannelClosed(f"no open channel has the handle {handle!r}")
+            raise pubsub.ChannelClosed(f"no channel has the handle {handle!r}")
         return self.channels[handle]
 
     def hello(self, request: Fields) -> Fields:
@@ -156,8 +156,10 @@ class Driver:
         return {"channel": handle, "directory": channel.directory_path.name}
 
     def close(self, request: Fields) -> Fields:
-        self.channel(request).close()
-        del self.channels[request["channel"]]
+        channel = self.channel(request)
+        if not channel.is_open:
+            raise pubsub.ChannelClosed(f"{channel!r} is closed already")
+        channel.close()
         return {}
 
     def fetch(self, request: Fields) -> Fields:
@@ -171,7 +173,8 @@ class Driver:
         stale_age = request.get("stale_age", pubsub.STALE_AGE)
         pubsub.reap(stale_age)
         for channel in self.channels.values():
-            channel.sweep(stale_age)
+            if channel.is_open:
+                channel.sweep(stale_age)
         return {}
 
     def produce(self, request: Fields) -> Iterator[Fields]:
@@ -204,6 +207,7 @@ class Driver:
 
     def consume(self, request: Fields) -> Iterator[Fields]:
         channel = self.channel(request)
+        channel.fileno()  # is it open?
         began = start = now()
         idle = request.get("idle", math.inf)
         deadline = began / 1e9 + request.get("deadline", math.inf)

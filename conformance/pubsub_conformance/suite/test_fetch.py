@@ -327,7 +327,7 @@ def test_a_directory_that_may_not_be_searched(start: Start, base: Base) -> None:
     _expect(driver, channel, second, "the message behind it")
 
 
-@pytest.mark.requirement("FETCH-5", role="subscriber")
+@pytest.mark.requirement("FETCH-19", role="subscriber")
 def test_a_file_that_denies_reading_is_invalid(start: Start, base: Base) -> None:
     """Another user's publisher made a file that nobody may read: it would stay so for ever."""
     driver = start_without_privileges(start)

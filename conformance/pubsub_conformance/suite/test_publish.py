@@ -687,7 +687,7 @@ def test_a_channel_without_permission(start: Start, base: Base) -> None:
         nothing_left(base, "a link failed with EACCES")
 
 
-@pytest.mark.requirement("GUAR-5", "PUB-14", role="publisher")
+@pytest.mark.requirement("PUB-3", role="publisher")
 def test_a_file_with_too_many_links(driver: Driver, base: Base) -> None:
     """EMLINK: another copy is staged, and every channel gets the message."""
     with several(base, 3) as channels:

@@ -565,3 +565,10 @@ def test_another_process_is_always_faster(driver: Driver, base: Base, kind: str)
         f"3 of 8 things to reap (each a {kind}) seemed to be gone when the reaper wanted to take"
         f" them: the others should be reaped, left is {left}"
     )
+
+
+@pytest.mark.requirement("REAP-15", role="reaper")
+def test_nothing_to_reap(driver: Driver, base: Base) -> None:
+    """Where nobody has published or subscribed yet there is nothing to do, and no error."""
+    driver.reap()
+    assert not base.path.exists(), "reaping made the base"
