@@ -20,6 +20,7 @@ SUITE = ["--pyargs", "pubsub_conformance.suite"]
 # somebody's own tests.
 ISOLATED = (
     *("-c", os.devnull, "--rootdir", str(requirements.PACKAGE), "--disable-plugin-autoload"),
+    "--noconftest",  # pytest would load the one of the caller's directory
     *("-p", "no:cacheprovider", "-p", "no:terminalprogress"),
     *("-p", "xdist.plugin", "-p", "pytest_timeout", "-p", "_hypothesis_pytestplugin"),
     *("-p", "pubsub_conformance.plugin"),
