@@ -6,6 +6,7 @@ import json
 import math
 import struct
 import time
+from functools import lru_cache
 from typing import NoReturn, TypeAlias
 
 from .ids import next_id
@@ -15,7 +16,8 @@ HeaderValue: TypeAlias = "str | int | float | bool | None"
 
 _MAGIC = b"PMSG"
 _VERSION = 1
-_HEAD = struct.Struct(">4sBQQ")  # magic, version, id, timestamp; then topic, headers, content
+_HEAD = struct.Struct(">4sBQQI")  # magic, version, id, timestamp, length of the topic
+_SMALLEST = _HEAD.size + 4 + 4  # nothing in topic, headers, content
 
 MAX_OCTETS = 2**32 - 1  # of headers and of content (MSG-16)
 MAX_INTEGER = 2**53 - 1  # in headers, either sign (MSG-10)
@@ -80,8 +82,7 @@ class Message:
             raise TooLarge(f"content has {len(content)} octets, more than {MAX_OCTETS}")
         return b"".join(
             (
-                _HEAD.pack(_MAGIC, _VERSION, self.id, self.timestamp),
-                len(topic).to_bytes(4, "big"),
+                _HEAD.pack(_MAGIC, _VERSION, self.id, self.timestamp, len(topic)),
                 topic,
                 len(headers).to_bytes(4, "big"),
                 headers,
@@ -94,34 +95,28 @@ class Message:
     def from_bytes(cls, data: bytes) -> Message:
         """The message in a message file. Raises InvalidMessage."""
         size = len(data)
-        end = _HEAD.size
-        if size < end:
+        if size < _SMALLEST:
             raise InvalidMessage(f"{size} octets are too few for a message")
-        magic, version, id, timestamp = _HEAD.unpack_from(data)
+        magic, version, id, timestamp, length = _HEAD.unpack_from(data)
         if magic != _MAGIC:  # MSG-2
             raise InvalidMessage(f"the magic is {magic!r}, not {_MAGIC!r}")
         if version != _VERSION:  # MSG-3
             raise InvalidMessage(f"version {version} is not known, only {_VERSION}")
         if id == 0:  # MSG-4
             raise InvalidMessage("the id is 0")
-        fields = []
-        for name in ("topic", "headers", "content"):
-            start = end + 4
-            if start > size:
-                raise InvalidMessage(f"the file ends before the length of its {name}")
-            length = int.from_bytes(data[end:start], "big")
-            end = start + length
-            if end > size:  # MSG-13: before anything of that length is made
-                raise InvalidMessage(f"{name} length {length} exceeds the {size - start} left")
-            fields.append(data[start:end])
-        if end != size:  # MSG-14
-            raise InvalidMessage(f"{size - end} octets follow the content")
+        # Each offset rests on the length before it. If the last is the end of the file, all are
+        # right; nothing of any length is made before that is known (MSG-13, MSG-14).
+        headers = _HEAD.size + length + 4
+        content = headers + int.from_bytes(data[headers - 4 : headers], "big") + 4
+        end = content + int.from_bytes(data[content - 4 : content], "big")
+        if end != size:
+            raise InvalidMessage(f"by its lengths it would have {end} octets, not {size}")
         message = cls.__new__(cls)
         message.id = id
         message.timestamp = timestamp
-        message.topic = _decode_topic(fields[0])
-        message.headers = _decode_headers(fields[1])
-        message.content = fields[2]
+        message.topic = _decode_topic(data[_HEAD.size : headers - 4])
+        message.headers = _decode_headers(data[headers : content - 4])
+        message.content = data[content:]
         return message
 
     def __repr__(self) -> str:
@@ -143,6 +138,7 @@ def _as_bytes(content: object) -> bytes:
     return bytes(content)
 
 
+@lru_cache(maxsize=1024)  # the same few topics come again and again
 def _decode_topic(raw: bytes) -> str:
     try:
         topic = raw.decode("ascii")

@@ -94,39 +94,46 @@ class _Copy:
     def __init__(self, base: Base, id: int, encoded: bytes) -> None:
         self.base = base
         self.encoded = encoded
+        self.attempts = ATTEMPTS
         self._name(id)
-        self.stage()
+        self._stage()
 
     def _name(self, id: int) -> None:
         self.id = id.to_bytes(8, "big")
         self.name = str(id)
         self.path = f"{self.base.path}/tmp/{self.name}"
 
-    def stage(self) -> None:
-        for _ in range(ATTEMPTS):
+    def _stage(self) -> None:
+        while True:
             try:
                 self.base.make_file(self.path, self.encoded)
                 return
             except FileExistsError:
                 self._take_fresh_id()
-        raise OSError(errno.EEXIST, f"{ATTEMPTS} ids were taken", self.path)
+
+    def _take_fresh_id(self) -> None:
+        self._count_attempt()
+        id = next_id()
+        self.encoded = with_id(self.encoded, id)
+        self._name(id)
+
+    def _count_attempt(self) -> None:
+        self.attempts -= 1
+        if not self.attempts:
+            raise OSError(errno.EAGAIN, f"gave up after {ATTEMPTS} attempts", self.path)
 
     def renew(self) -> None:
         """Go on with another copy, under a fresh id (PUB-3)."""
         self.remove()
         self._take_fresh_id()
-        self.restage()
-
-    def _take_fresh_id(self) -> None:
-        id = next_id()
-        self.encoded = with_id(self.encoded, id)
-        self._name(id)
+        self._stage()
 
     def restage(self) -> None:
-        """Stage again what somebody removed, in a base that may have to be made again."""
+        """Stage again what somebody removed, in a base that may have to be made again (PUB-12)."""
+        self._count_attempt()
         self.base = _base.make()
         self._name(int(self.name))
-        self.stage()
+        self._stage()
 
     def remove(self) -> None:
         with suppress(FileNotFoundError):
@@ -170,7 +177,7 @@ def _enqueue(channel: str, copy: _Copy) -> bool:
     try:
         if not stat.S_ISFIFO(os.fstat(queue).st_mode):  # PUB-11
             return False
-        for _ in range(ATTEMPTS):
+        while True:
             link = f"{channel}/{copy.name}"
             try:
                 os.link(copy.path, link)
@@ -183,8 +190,6 @@ def _enqueue(channel: str, copy: _Copy) -> bool:
                 if error.errno not in _TAKEN:
                     raise
                 copy.renew()
-        else:
-            raise OSError(errno.EEXIST, f"{ATTEMPTS} ids were taken", channel)
         try:
             os.write(queue, copy.id)  # PUB-9
         except BaseException as error:
