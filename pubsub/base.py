@@ -8,6 +8,7 @@ import random
 import re
 import stat
 import string
+from collections.abc import Callable
 from contextlib import suppress
 from functools import lru_cache
 from typing import NamedTuple
@@ -73,7 +74,7 @@ class Base(NamedTuple):
 
     def make_file(self, path: str, data: bytes) -> None:
         """Write a new file, never over one that is there (PUB-6)."""
-        bits = self.mode & 0o066
+        bits = self.mode & 0o044  # nobody needs to write a message that was published
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 | bits)
         try:
             if bits:
@@ -104,6 +105,19 @@ class Base(NamedTuple):
                 if name and len(name[1]) <= MAX_OCTETS and entry.is_dir(follow_symlinks=False):
                     found.append(ChannelEntry(entry.path, name[1], int(name[2])))
         return found
+
+
+def is_there(path: str, kind: Callable[[int], bool]) -> bool:
+    """Whether something of this kind (stat.S_ISFIFO and the like) stands there, or may stand there.
+
+    Systems have various errors for opening what is of another kind: one look tells more.
+    """
+    try:
+        return kind(os.lstat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
 
 
 def fresh_name() -> str:

@@ -44,7 +44,7 @@ from types import TracebackType
 
 from . import base as _base
 from . import reaper
-from .base import ATTEMPTS, STALE_AGE, Base, fresh_name
+from .base import ATTEMPTS, STALE_AGE, Base, fresh_name, is_there
 from .message import MAX_OCTETS, InvalidMessage, Message
 from .topics import check_pattern
 
@@ -54,12 +54,6 @@ _LOOK_SECONDS = 0.5  # FETCH-14: how often an idle owner looks whether its direc
 _SWEEP_SECONDS = 600.0  # FETCH-16: how often an idle owner looks for orphans
 _LARGEST_FILE = 33 + 200 + 2 * MAX_OCTETS  # no message file is larger (MSG-13)
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW
-
-# What opening something that is not a file says: a symbolic link is ELOOP in POSIX, EMLINK on
-# FreeBSD, EFTYPE on NetBSD; a socket is ENXIO, or EOPNOTSUPP on the BSDs.
-_NOT_A_FILE = frozenset(
-    {errno.ELOOP, errno.EMLINK, errno.ENXIO, errno.EOPNOTSUPP, getattr(errno, "EFTYPE", -1)}
-)
 
 
 class ChannelClosed(RuntimeError):
@@ -170,7 +164,7 @@ class Channel:
                 try:
                     os.rename(made, path)  # CHAN-10
                 except OSError as error:
-                    if error.errno == errno.ENOTEMPTY:  # some systems' word for EEXIST
+                    if error.errno in (errno.ENOTEMPTY, errno.ENOTDIR):  # the name is taken
                         raise FileExistsError(error.errno, error.strerror, path) from error
                     raise
                 found = os.lstat(f"{path}/queue")
@@ -287,6 +281,8 @@ class Channel:
                 self._lost = (found.st_dev, found.st_ino) != self._identity
             except (FileNotFoundError, NotADirectoryError):
                 self._lost = True
+            except OSError:
+                return  # not known; the next look may tell
         if self._lost:
             raise ChannelLost(errno.ENOENT, "the channel's directory is gone", self._path)
 
@@ -334,11 +330,11 @@ class Channel:
         path = f"{self._path}/{self._in_hand}"
         try:
             file = os.open(path, _READ)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             self._in_hand = 0
             return None
         except OSError as error:
-            if error.errno in _NOT_A_FILE:
+            if not is_there(path, stat.S_ISREG):  # FETCH-7
                 raise self._rejected(path, "it is not a regular file") from error
             if error.errno == errno.EACCES and _denies_reading(path):
                 raise self._rejected(path, "it may not be read") from error
@@ -350,6 +346,8 @@ class Channel:
             if status.st_size > _LARGEST_FILE:
                 raise self._rejected(path, f"{status.st_size} octets are too many for a message")
             data = _read_all(file, status.st_size)
+        except MemoryError as error:  # trying again would keep all messages behind it
+            raise self._rejected(path, "it does not fit into memory") from error
         finally:
             os.close(file)
         try:

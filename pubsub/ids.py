@@ -14,7 +14,7 @@ import time
 _RANDOM_BITS = 10  # microseconds << 10 stays below 2**63 until the year 2255
 
 _lock = threading.Lock()
-_last = 0
+_last = 2**46  # no id is below 2**56, not even while a clock without a battery says 1970 (PUB-1)
 
 
 def next_id() -> int:

@@ -10,28 +10,13 @@ import time
 from contextlib import suppress
 
 from . import base as _base
-from .base import ATTEMPTS, Base
+from .base import ATTEMPTS, Base, is_there
 from .ids import next_id
 from .message import HeaderValue, Message, with_id
 from .topics import matches
 
 _WRITE = os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW
 
-# What opening a queue says where there is no channel that anybody reads: nobody reads the FIFO
-# (or it is a socket), it is not there, a file or symbolic link (ELOOP in POSIX, EMLINK on FreeBSD,
-# EFTYPE on NetBSD) stands where the directory or the queue should be.
-_NOBODY_READS = frozenset(
-    {
-        errno.ENXIO,
-        errno.ENOENT,
-        errno.ENOTDIR,
-        errno.ELOOP,
-        errno.EMLINK,
-        errno.EOPNOTSUPP,
-        errno.EISDIR,
-        getattr(errno, "EFTYPE", -1),
-    }
-)
 _TAKEN = frozenset({errno.EEXIST, errno.EMLINK})
 _ROOM_SECONDS = 0.1  # how long to wait before a full queue is tried again unasked
 _MAX_TOPICS = 1024  # of which the matching channels are remembered
@@ -124,9 +109,14 @@ class _Copy:
 
     def renew(self) -> None:
         """Go on with another copy, under a fresh id (PUB-3)."""
-        self.remove()
-        self._take_fresh_id()
-        self._stage()
+        before = self.id, self.name, self.path, self.encoded
+        try:
+            self._take_fresh_id()
+            self._stage()
+        except OSError:  # the next channel may take the copy that there is
+            self.id, self.name, self.path, self.encoded = before
+            raise
+        os.unlink(before[2])
 
     def restage(self) -> None:
         """Stage again what somebody removed, in a base that may have to be made again (PUB-12)."""
@@ -171,7 +161,7 @@ def _enqueue(channel: str, copy: _Copy) -> bool:
     try:
         queue = os.open(f"{channel}/queue", _WRITE)
     except OSError as error:
-        if error.errno in _NOBODY_READS:
+        if error.errno == errno.ENXIO or not is_there(f"{channel}/queue", stat.S_ISFIFO):
             return False
         raise
     try:
@@ -182,7 +172,7 @@ def _enqueue(channel: str, copy: _Copy) -> bool:
             try:
                 os.link(copy.path, link)
                 break
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 if os.path.lexists(copy.path):  # PUB-12
                     return False
                 copy.restage()

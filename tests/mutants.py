@@ -79,8 +79,8 @@ MUTANTS = [
         "GUAR-3",
         "cuts contents at a page",
         "message.py",
-        "message.content = fields[2]",
-        "message.content = fields[2][:4096]",
+        "message.content = data[content:]",
+        "message.content = data[content:][:4096]",
     ),
     one(
         "GUAR-4",
@@ -769,9 +769,8 @@ MUTANTS = [
         "REAP-2",
         "publishers reap",
         "publisher.py",
-        "        if error.errno in _NOBODY_READS:\n",
-        "        if error.errno in _NOBODY_READS:\n"
-        "            from . import reaper; reaper.reap()\n",
+        "        if error.errno == errno.ENXIO or",
+        "        from . import reaper; reaper.reap()\n        if error.errno == errno.ENXIO or",
     ),
     one(
         "REAP-3",
