@@ -466,8 +466,22 @@ MUTANTS = [
         "CHAN-18",
         "reads from whatever descriptor it has",
         "channel.py",
-        "        if self._read < 0 or self._closing:\n            raise self._closed()\n        self",
-        "        self",
+        "        if self._read < 0 or self._closing:\n            raise self._closed()\n"
+        "        self._users",
+        "        self._users",
+    ),
+    Mutant(
+        "CHAN-19",
+        "makes the base before it looks at the pattern",
+        (
+            Edit("channel.py", "        check_pattern(topic)\n", "        pass\n"),
+            Edit(
+                "channel.py",
+                "            reaper.reap()\n",
+                "            reaper.reap()\n            _base.make()\n"
+                "            check_pattern(self.topic)\n",
+            ),
+        ),
     ),
     # --- publishing ---
     one(

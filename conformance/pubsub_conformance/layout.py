@@ -356,7 +356,7 @@ class Base:
         staged = self.tmp / name
         with staged.open("xb") as file:
             file.write(data)
-        self._share(staged, 0o600, 0o066)
+        self._share(staged, 0o600, 0o044)
         return staged
 
     def publish(

@@ -232,8 +232,10 @@ def _add(text: Text, label: str, body: str) -> None:
 def _summary(run: Run) -> Text:
     told = ", ".join(f"{number} {outcome}" for outcome, number in counts(run).items())
     name = f"{run.implementation['implementation']} {run.implementation['version']}"
+    missing = counts(run).get(Outcome.NOT_RUN.value, 0)
+    unjudged = f" in all that could be run here; {missing} requirements were not" if missing else ""
     verdict, style = {
-        0: ("conforms", "bold green"),
+        0: ("conforms" + unjudged, "bold green"),
         1: ("does not conform", "bold red"),
         2: ("could not be judged", "bold magenta"),
     }[run.exit_code]

@@ -190,6 +190,8 @@ def spec_pages() -> list[Path]:
 
 def load() -> dict[str, Requirement]:
     """Every requirement of the specification and of DRIVER.md, by id."""
+    if not SPEC.is_dir():
+        raise SpecError(f"{SPEC}: the specification is missing from this installation")
     return parse([*spec_pages(), DRIVER_PAGE])
 
 

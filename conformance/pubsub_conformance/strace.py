@@ -248,7 +248,8 @@ def traced(driver: Driver, *injections: str, paths: Sequence[str | Path] = ()) -
     """Attach strace to a driver (all processes of its group, all threads) for what is inside.
 
     `injections` are made by `stop` and `fail`. With `paths`, only calls that name one of them, as
-    it is written, or use a descriptor of one, are seen, counted and disturbed.
+    it is written or from a descriptor of the base directory, or use a descriptor of one, are seen,
+    counted and disturbed.
     """
     if sys.platform != "linux" or not shutil.which("strace"):
         not_run("strace is not there, and so nothing to force an interleaving with")
@@ -259,7 +260,7 @@ def traced(driver: Driver, *injections: str, paths: Sequence[str | Path] = ()) -
         command = ["strace", "-f", "-y", "-x", "-s", "64", "-o", str(log)]
         command += ["-e", f"trace=%file,%desc,{_set(SLEEP)}"]
         command += [word for injection in injections for word in ("-e", injection)]
-        command += [word for path in paths for word in ("-P", str(path))]
+        command += [word for path in paths for spelt in _spellings(path) for word in ("-P", spelt)]
         command += [word for process in processes for word in ("-p", str(process))]
         trace = Trace(driver, log)
         with said.open("wb") as stderr:
@@ -275,6 +276,12 @@ def traced(driver: Driver, *injections: str, paths: Sequence[str | Path] = ()) -
                 strace.kill()
                 strace.wait()
             trace._end()
+
+
+def _spellings(path: str | Path) -> Iterator[str]:
+    yield str(path)
+    if isinstance(path, Path):
+        yield f"{path.parent.name}/{path.name}"
 
 
 def _wait_until_attached(strace: subprocess.Popen[bytes], said: Path, processes: list[int]) -> None:

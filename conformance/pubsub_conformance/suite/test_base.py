@@ -434,7 +434,7 @@ def test_a_shared_base_is_shared_whatever_the_umask(
             if stat.S_ISFIFO(what):
                 found, expected = others(made) & 0o022, expected & 0o022
             elif stat.S_ISREG(what):
-                found, expected = others(made) & 0o066, expected & 0o066
+                found, expected = others(made) & 0o066, expected & 0o044
             else:
                 found = others(made)
             assert found == expected, (
@@ -546,6 +546,17 @@ def test_tmp_is_made(driver: Driver, base: Base, role: str) -> None:
             else:
                 driver.close_channel(driver.open("a"))
             assert base.tmp.is_dir(), "tmp was not made"
+
+
+@pytest.mark.requirement("BASE-11", role="reaper")
+def test_tmp_is_made_to_reap(driver: Driver, base: Base) -> None:
+    """A reaper that finds something dead and no `tmp` to claim it into makes `tmp`."""
+    dead = base.dead_channel("a", dead_pid())
+    for entry in base.tmp.iterdir():
+        entry.unlink()
+    base.tmp.rmdir()
+    driver.reap()
+    assert not dead.exists(), f"the dead channel is still there:\n{base.tree()}"
 
 
 @through("BASE-12", *EVERYBODY)

@@ -773,3 +773,11 @@ def test_closing_twice(driver: Driver, base: Base) -> None:
     assert refused in (None, "channel-closed"), f"closing a closed channel: {refused}"
     assert base.channels() == [open_.directory]
     assert is_received(base, driver, open_)
+
+
+@pytest.mark.requirement("CHAN-19", role="subscriber")
+def test_a_refused_pattern_leaves_nothing(driver: Driver, base: Base) -> None:
+    """The pattern is judged before the disk is touched."""
+    with refuses("invalid-pattern", what="opening the pattern a..b"):
+        driver.open("a..b")
+    assert not base.path.exists(), f"a refused opening left:\n{base.tree()}"

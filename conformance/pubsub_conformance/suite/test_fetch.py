@@ -478,6 +478,19 @@ def _replace_channel(channel: OpenChannel, base: Base) -> None:
     os.mkfifo(channel.directory / "queue", 0o600)
 
 
+@pytest.mark.requirement("FETCH-20", role="subscriber")
+def test_a_fetch_tells_that_the_channel_is_lost(driver: Driver, base: Base) -> None:
+    """An owner that never waits in the implementation learns of the loss by fetching."""
+    channel = driver.open("a")
+    assert driver.fetch(channel) is None, "nothing was published"
+    _remove_channel(channel, base)
+    deadline = time.monotonic() + LOST_SECONDS
+    with refuses("channel-lost", what=f"fetching for {LOST_SECONDS} s from a channel that is gone"):
+        while time.monotonic() < deadline:
+            assert driver.fetch(channel) is None
+            time.sleep(0.05)
+
+
 @pytest.mark.requirement("FETCH-14", role="subscriber")
 @pytest.mark.parametrize(
     "lose",
