@@ -856,8 +856,11 @@ static int tmp_ready(const struct base *b)
 
 static enum pubsub_code tmp_fail(const struct base *b, int err, struct pubsub_error *e)
 {
-    return err == ENOTDIR ? unusable(e, b, "holds a tmp that is not a directory")
-                          : io_fail(e, err, "tmp");
+    if (err == ENOTDIR)
+        return unusable(e, b, "holds a tmp that is not a directory");
+    if (err == ENOENT || err == EMFILE || err == ENFILE || err == ENOMEM || err == EIO)
+        return io_fail(e, err, "tmp");
+    return unusable(e, b, "has a tmp that cannot be made or looked at");
 }
 
 static DIR *open_dir(int at, const char *name)
@@ -1169,14 +1172,10 @@ static int write_whole(int fd, const unsigned char *octets, size_t n)
     return 0;
 }
 
-/* BASE-9: read and write for those who may do both in the base. */
+/* BASE-9: read for those who may read and write in the base. */
 static mode_t message_mode(const struct base *b)
 {
-    mode_t mode = 0600;
-    for (mode_t bits = 060; bits >= 06; bits >>= 3)
-        if ((b->share & bits) == bits)
-            mode |= bits;
-    return mode;
+    return 0600 | ((b->share & 060) == 060 ? 040 : 0) | ((b->share & 06) == 06 ? 04 : 0);
 }
 
 /* Step 3: stages the message under a fresh id, in place of an earlier copy, which stays if this
@@ -1407,7 +1406,7 @@ struct pubsub_channel {
     char queue_path[PATH_MAX + PUBSUB_NAME_MAX + 8];
 };
 
-/* Steps 2 to 6 of opening.  io-error with ENOENT, EEXIST or ENOTEMPTY: start again. */
+/* Steps 2 to 6 of opening.  io-error with ENOENT, EEXIST, ENOTEMPTY or ENOTDIR: start again. */
 static enum pubsub_code open_once(struct pubsub_channel *ch, const char *pattern,
                                   struct pubsub_error *e)
 {
@@ -1487,7 +1486,8 @@ enum pubsub_code pubsub_open(const char *pattern, struct pubsub_channel **channe
             reap_base(&ch->base, PUBSUB_STALE_MS, &ignored);                    /* REAP-1 */
         code = open_once(ch, pattern, e);
         if (code != PUBSUB_IO_ERROR ||
-            (e->errnum != ENOENT && e->errnum != EEXIST && e->errnum != ENOTEMPTY))
+            (e->errnum != ENOENT && e->errnum != EEXIST && e->errnum != ENOTEMPTY &&
+             e->errnum != ENOTDIR))
             break;
         base_close(&ch->base);
     }
@@ -1614,7 +1614,13 @@ static int take(struct pubsub_channel *ch, struct pubsub_message **message, cons
         err = read_at(&s, 0, head, n);
         s.head_size = n;
         *why = "it was cut";
-        err = err == ENODATA ? EBADMSG : err ? err : decode(&s, message, why);
+        if (err == ENODATA)
+            err = EBADMSG;
+        else if (!err && (err = decode(&s, message, why)) == ENOMEM) {
+            /* Kept in hand, a file too large for us would keep all messages behind it. */
+            *why = "it does not fit into memory";
+            err = EBADMSG;
+        }
         if (!err && (*message)->id != ch->hand) {                               /* FETCH-6 */
             *why = "its id is not its name";
             free(*message);
@@ -1746,7 +1752,8 @@ enum pubsub_code pubsub_close(struct pubsub_channel *ch, struct pubsub_error *e)
     ch->reader = ch->writer = -1;
     if (ours && remove_tree(ch->base.fd, grave))                                /* CHAN-14 */
         err = errno;
-    enum pubsub_code code = !err || err == ENOENT ? PUBSUB_OK : tmp_fail(&ch->base, err, e);
+    enum pubsub_code code = !err || err == ENOENT ? PUBSUB_OK
+        : err == ENOTDIR ? tmp_fail(&ch->base, err, e) : io_fail(e, err, ch->name);
     base_close(&ch->base);
     pthread_mutex_unlock(&ch->lock);
     return code;
