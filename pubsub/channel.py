@@ -53,6 +53,7 @@ _logger = logging.getLogger("pubsub")
 _LOOK_SECONDS = 0.5  # FETCH-14: how often an idle owner looks whether its directory is there
 _SWEEP_SECONDS = 600.0  # FETCH-16: how often an idle owner looks for orphans
 _LARGEST_FILE = 33 + 200 + 2 * MAX_OCTETS  # no message file is larger (MSG-13)
+_LARGE_FILE = 2**26  # what cannot be held of that size is not tried again
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW
 
 
@@ -90,7 +91,7 @@ class Channel:
         self._in_hand = 0
         self._base: Base | None = None
         self._path = ""
-        self._identity = (0, 0)
+        self._queue = self._directory = (0, 0)
         self._lost = False
         self._next_look = self._next_sweep = 0.0
 
@@ -141,7 +142,8 @@ class Channel:
                 if self._closing:
                     raise self._closed()
                 return
-            reaper.reap()
+            with suppress(OSError):  # REAP-1; what is wrong with the base, making it will tell
+                reaper.reap()
             for _ in range(ATTEMPTS):
                 with suppress(FileNotFoundError, FileExistsError):
                     if self._make():
@@ -160,15 +162,15 @@ class Channel:
                 base.make_queue(f"{made}/queue")
                 read = os.open(f"{made}/queue", _READ)
                 write = os.open(f"{made}/queue", os.O_WRONLY | os.O_NONBLOCK)  # CHAN-6, CHAN-7
-                queue = os.fstat(read)
+                queue = _identity(os.fstat(read))
+                directory = _identity(os.lstat(made))
                 try:
                     os.rename(made, path)  # CHAN-10
                 except OSError as error:
                     if error.errno in (errno.ENOTEMPTY, errno.ENOTDIR):  # the name is taken
                         raise FileExistsError(error.errno, error.strerror, path) from error
                     raise
-                found = os.lstat(f"{path}/queue")
-                ours = (found.st_dev, found.st_ino) == (queue.st_dev, queue.st_ino)  # CHAN-12
+                ours = _identity(os.lstat(f"{path}/queue")) == queue  # CHAN-12
             except BaseException:
                 ours = False
                 raise
@@ -182,7 +184,7 @@ class Channel:
             if ours:
                 self._read, self._write = read, write
                 self._base, self._path = base, path
-                self._identity = queue.st_dev, queue.st_ino
+                self._queue, self._directory = queue, directory
                 self._in_hand = 0
                 self._lost = False
                 now = time.monotonic()
@@ -219,6 +221,8 @@ class Channel:
         self._left.notify_all()
         try:
             try:
+                if _identity(os.lstat(self._path)) != self._directory:
+                    return  # CHAN-20
                 claimed = reaper.claim(base, self._path)
             finally:
                 for descriptor in descriptors:
@@ -277,8 +281,7 @@ class Channel:
         """
         if not self._lost:
             try:
-                found = os.lstat(f"{self._path}/queue")
-                self._lost = (found.st_dev, found.st_ino) != self._identity
+                self._lost = _identity(os.lstat(f"{self._path}/queue")) != self._queue
             except (FileNotFoundError, NotADirectoryError):
                 self._lost = True
             except OSError:
@@ -346,7 +349,9 @@ class Channel:
             if status.st_size > _LARGEST_FILE:
                 raise self._rejected(path, f"{status.st_size} octets are too many for a message")
             data = _read_all(file, status.st_size)
-        except MemoryError as error:  # trying again would keep all messages behind it
+        except MemoryError as error:
+            if status.st_size < _LARGE_FILE:
+                raise  # it will pass
             raise self._rejected(path, "it does not fit into memory") from error
         finally:
             os.close(file)
@@ -441,6 +446,10 @@ def _read_all(file: int, size: int) -> bytes:
         data = os.read(file, size + 1)
         parts.append(data)
     return b"".join(parts)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino
 
 
 def _is_readable(descriptor: int) -> bool:

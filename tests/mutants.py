@@ -345,8 +345,8 @@ MUTANTS = [
             ),
             Edit(
                 "channel.py",
-                'found = os.lstat(f"{path}/queue")',
-                'found = os.lstat(f"{path}/inbox")',
+                'ours = _identity(os.lstat(f"{path}/queue"))',
+                'ours = _identity(os.lstat(f"{path}/inbox"))',
             ),
         ),
     ),
@@ -392,8 +392,8 @@ MUTANTS = [
         "CHAN-8",
         "inherited on exec",
         "channel.py",
-        "queue = os.fstat(read)",
-        "os.set_inheritable(read, True); queue = os.fstat(read)",
+        "queue = _identity(os.fstat(read))",
+        "os.set_inheritable(read, True); queue = _identity(os.fstat(read))",
     ),
     one(
         "CHAN-9",
@@ -422,8 +422,8 @@ MUTANTS = [
         "CHAN-12",
         "does not look at what it renamed",
         "channel.py",
-        "ours = (found.st_dev, found.st_ino) == (queue.st_dev, queue.st_ino)",
-        "ours = found is not None",
+        'ours = _identity(os.lstat(f"{path}/queue")) == queue',
+        'ours = bool(os.lstat(f"{path}/queue"))',
     ),
     one(
         "CHAN-13",
@@ -477,11 +477,18 @@ MUTANTS = [
             Edit("channel.py", "        check_pattern(topic)\n", "        pass\n"),
             Edit(
                 "channel.py",
-                "            reaper.reap()\n",
-                "            reaper.reap()\n            _base.make()\n"
+                "                reaper.reap()\n",
+                "                reaper.reap()\n            _base.make()\n"
                 "            check_pattern(self.topic)\n",
             ),
         ),
+    ),
+    one(
+        "CHAN-20",
+        "removes whatever has its name",
+        "channel.py",
+        "if _identity(os.lstat(self._path)) != self._directory:",
+        "if not self._path:",
     ),
     # --- publishing ---
     one(
@@ -777,6 +784,13 @@ MUTANTS = [
         "channel.py",
         "if error.errno == errno.EACCES and _denies_reading(path):",
         "if not error.errno:",
+    ),
+    one(
+        "FETCH-21",
+        "sleeps on the id in hand",
+        "channel.py",
+        "            while not self._in_hand:\n                left",
+        "            while True:\n                left",
     ),
     # --- reaping ---
     one(

@@ -443,6 +443,19 @@ def test_a_shared_base_is_shared_whatever_the_umask(
             )
 
 
+@pytest.mark.requirement("BASE-9", role="subscriber")
+def test_the_set_group_id_bit_stays(start: Start, home: Path) -> None:
+    """A directory that the system made with it keeps it, or what is in it loses the group."""
+    home.mkdir()
+    home.chmod(0o2770)
+    (home / "probe").mkdir()
+    if not (home / "probe").stat().st_mode & stat.S_ISGID:
+        not_run("this system does not hand the set-group-id bit down (and needs none)")
+    channel = start(prefix=umask(0o077)).open("a")
+    for made in (home / "tmp", channel.directory):
+        assert made.stat().st_mode & stat.S_ISGID, f"{made} has lost the set-group-id bit"
+
+
 @pytest.mark.requirement("BASE-9", role=("publisher", "subscriber"))
 def test_two_users_of_a_group_meet(start: Start, base: Base) -> None:
     """In a base of their group, with umask 077, one user's message reaches another's channel."""

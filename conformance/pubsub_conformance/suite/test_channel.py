@@ -7,6 +7,7 @@ everywhere.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
@@ -781,3 +782,26 @@ def test_a_refused_pattern_leaves_nothing(driver: Driver, base: Base) -> None:
     with refuses("invalid-pattern", what="opening the pattern a..b"):
         driver.open("a..b")
     assert not base.path.exists(), f"a refused opening left:\n{base.tree()}"
+
+
+@pytest.mark.requirement("CHAN-14", role="subscriber")
+def test_closing_where_tmp_is_gone(driver: Driver, base: Base) -> None:
+    """ENOENT from the claim does not say that the channel is gone: it may be `tmp` that is."""
+    channel = driver.open("a")
+    base.publish("a", b"unread")
+    shutil.rmtree(base.tmp)
+    driver.close_channel(channel)
+    assert not channel.directory.exists(), f"the channel is still there:\n{base.tree()}"
+    assert base.leftovers() == [], f"closing left:\n{base.tree()}"
+
+
+@pytest.mark.requirement("CHAN-20", role="subscriber")
+def test_closing_leaves_what_is_not_its_own(driver: Driver, base: Base) -> None:
+    """Somebody took the channel away and put a directory of their own in its place."""
+    channel = driver.open("a")
+    shutil.rmtree(channel.directory)
+    channel.directory.mkdir()
+    (channel.directory / "theirs").write_bytes(b"theirs")
+    with contextlib.suppress(Rejected):  # whether a lost channel can be closed in peace is not said
+        driver.close_channel(channel)
+    assert (channel.directory / "theirs").exists(), f"it is gone:\n{base.tree()}"

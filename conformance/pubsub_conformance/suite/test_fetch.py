@@ -327,6 +327,20 @@ def test_a_directory_that_may_not_be_searched(start: Start, base: Base) -> None:
     _expect(driver, channel, second, "the message behind it")
 
 
+@pytest.mark.requirement("FETCH-21", role="subscriber")
+def test_a_wait_with_an_id_in_hand(start: Start, base: Base) -> None:
+    """The queue is empty, for its one id was taken; but the message is still to come."""
+    driver = start_without_privileges(start)
+    channel = driver.open("a")
+    message = base.publish("a", b"in hand")
+    channel.directory.chmod(0)
+    found = _outcome(driver, channel)
+    channel.directory.chmod(0o700)
+    _expect_io_error(found, "EACCES", channel.directory / str(message.id))
+    assert driver.wait(channel, 8), "a message is in hand, and the wait said that there is none"
+    _expect(driver, channel, message, "the id that was in hand")
+
+
 @pytest.mark.requirement("FETCH-19", role="subscriber")
 def test_a_file_that_denies_reading_is_invalid(start: Start, base: Base) -> None:
     """Another user's publisher made a file that nobody may read: it would stay so for ever."""

@@ -564,6 +564,23 @@ def test_a_queue_that_is_a_link_to_a_fifo(driver: Driver, base: Base) -> None:
         assert driver.publish("a", b"x") == 1
 
 
+@pytest.mark.requirement("PUB-11", "BASE-10", role="publisher")
+def test_a_link_in_place_of_a_channel(driver: Driver, base: Base) -> None:
+    """A symbolic link with a channel's name leads nowhere: nothing is written outside the base."""
+    outside = base.path.parent / "outside"
+    with base.open("a") as channel:
+        channel.directory.rename(outside)  # with its reader: it would take a message
+        channel.directory.symlink_to(outside)
+        before = sorted(entry.name for entry in outside.iterdir())
+        assert driver.publish("a", b"x") == 0, "a link is no channel, and there is no other"
+        after = sorted(entry.name for entry in outside.iterdir())
+        assert after == before, f"the publish went through the link: {after}"
+        channel.directory.unlink()
+        outside.rename(channel.directory)
+        assert driver.publish("a", b"x") == 1, "the directory itself is a channel"
+        assert len(channel.fetch_all()) == 1
+
+
 # --- errors ------------------------------------------------------------------------------------
 
 
