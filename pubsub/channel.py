@@ -5,21 +5,27 @@ Theory of operation
 
 A channel is closed, open, or closing:
 
-    closed --open()--> open --close()--> closing --the last user leaves--> closed
+    closed --open()--> open --close()--> closing --nobody uses it any more--> closed
 
-*Users* are the threads inside `fetch` or `wait`. Descriptors are closed only when there are none
-left: a number that is closed under a thread that reads from it may by then be somebody else's
-file. `close()` therefore marks the channel as closing, wakes whoever waits by an id of 0 in the
-channel's own queue, and the last user out takes the channel down. As nobody reads from a closing
-channel, that one id wakes every waiter.
+Descriptors are closed only when no thread uses them: a number that is closed under a thread that
+reads from it may by then be somebody else's file. `close()` therefore marks the channel as
+closing, wakes whoever waits by an id of 0 in the channel's own queue, and takes the channel down
+once they have left. As nobody reads from a closing channel, that one id wakes every waiter.
 
 `fetch` holds the channel's lock from the first step to the last, so each message goes to one
-thread only (FETCH-11). `wait` does not hold it: it sleeps. The lock is re-entrant because a
-signal handler may call `close()` in the middle of a `fetch` of the same thread; then that
-`fetch` is the user that takes the channel down.
+thread only (FETCH-11). `wait` does not hold it: it sleeps, and holds a lock of its own meanwhile.
+The channel's lock is re-entrant because a signal handler may call `close()` in the middle of a
+`fetch` or `wait` of the same thread; that cannot be waited for, so it is then what takes the
+channel down. *Busy* tells such a handler that it interrupted something.
+
+Who uses a channel is told by locks that `with` releases, and by nothing else: an exception from
+a signal handler, a Ctrl-C, may come between any two steps, those of a `finally` included, and a
+note that one is inside would stay for ever. Loops inside such a `with` are functions of their own:
+CPython 3.12 and 3.13 leave a `with` without its exit where a signal comes as a `while` turns.
 
 The id that was read from the queue is *in hand* until its fate is decided. Whatever interrupts a
-fetch, an error of the system or a Ctrl-C, the next one begins with the id in hand (FETCH-8).
+fetch, an error of the system or a Ctrl-C, the next one begins with the id in hand (FETCH-8). It
+is read right into the hand, for between a read and an assignment there is room for a Ctrl-C.
 
 A forked child owns none of its parent's channels. Its copies of the descriptors are closed, so
 that they do not make the parent's channels look alive for longer than they are.
@@ -29,6 +35,7 @@ from __future__ import annotations
 
 import atexit
 import errno
+import io
 import logging
 import math
 import os
@@ -84,11 +91,12 @@ class Channel:
         check_pattern(topic)
         self.topic = topic
         self._lock = threading.RLock()
-        self._left = threading.Condition(self._lock)
-        self._users: list[int] = []
+        self._busy = threading.Lock()  # held only by who holds the other
+        self._waiting: list[tuple[int, threading.Lock]] = []  # threads, and what they hold
         self._closing = False
         self._read = self._write = -1
-        self._in_hand = 0
+        self._ids: io.FileIO | None = None
+        self._hand = bytearray(8)
         self._base: Base | None = None
         self._path = ""
         self._queue = self._directory = (0, 0)
@@ -138,17 +146,20 @@ class Channel:
         Removes what dead processes left in the base (REAP-1). Raises BaseUnusable, OSError.
         """
         with self._lock:
+            self._not_inside()
+            if self._closing:
+                raise self._closed()
             if self._read >= 0:
-                if self._closing:
-                    raise self._closed()
                 return
             with suppress(OSError):  # REAP-1; what is wrong with the base, making it will tell
                 reaper.reap()
             for _ in range(ATTEMPTS):
-                with suppress(FileNotFoundError, FileExistsError):
+                with suppress(FileNotFoundError, FileExistsError), self._busy:
                     if self._make():
-                        return
-        raise OSError(errno.EAGAIN, f"{ATTEMPTS} new directories were taken away one by one")
+                        break
+            else:
+                raise OSError(errno.EAGAIN, f"{ATTEMPTS} new directories were taken away in turn")
+        self._finish()
 
     def _make(self) -> bool:
         """The steps of opening (spec/channel.md). False, or an error of existence: start again."""
@@ -185,7 +196,8 @@ class Channel:
                 self._read, self._write = read, write
                 self._base, self._path = base, path
                 self._queue, self._directory = queue, directory
-                self._in_hand = 0
+                self._ids = io.FileIO(read, closefd=False)
+                self._hand[:] = bytes(8)
                 self._lost = False
                 now = time.monotonic()
                 self._next_look, self._next_sweep = now + _LOOK_SECONDS, now + _SWEEP_SECONDS
@@ -199,49 +211,57 @@ class Channel:
         closed. Raises OSError if the directory could not be removed; it is closed all the same.
         """
         with self._lock:
-            if self._read < 0:
+            self._closing = self._read >= 0
+        self._finish()
+
+    def _finish(self) -> None:
+        """Take a closing channel down as soon as nobody uses it.
+
+        In a signal handler that interrupted a use of this very thread: leave it to that.
+        """
+        while self._closing:
+            with self._lock:
+                if self._busy.locked():
+                    return
+                with self._busy:
+                    if self._read < 0:  # a signal handler closed it while close() began
+                        self._closing = False
+                    if not self._closing:
+                        return
+                    waiting = [(thread, held) for thread, held in self._waiting if held.locked()]
+                    if not waiting:
+                        self._take_down()
+                        return
+                    with suppress(BlockingIOError):  # a full queue wakes everybody, too
+                        os.write(self._write, bytes(8))
+            if any(thread == threading.get_ident() for thread, _ in waiting):
                 return
-            self._closing = True
-            with suppress(BlockingIOError):  # a full queue wakes everybody, too
-                os.write(self._write, bytes(8))
-            if not self._users:
-                self._take_down()
-            elif threading.get_ident() not in self._users:
-                while self._closing:
-                    self._left.wait()
-            # else: a signal handler or callback inside our own fetch or wait, which goes on when
-            # we return, and then takes the channel down.
+            with waiting[0][1]:
+                pass  # it has left
 
     def _take_down(self) -> None:
         base, descriptors = self._base, (self._read, self._write)
         assert base is not None
-        self._read = self._write = -1
-        self._closing = False
-        _open_channels.discard(self)
-        self._left.notify_all()
         try:
             try:
                 if _identity(os.lstat(self._path)) != self._directory:
                     return  # CHAN-20
                 claimed = reaper.claim(base, self._path)
             finally:
-                for descriptor in descriptors:
-                    os.close(descriptor)
+                with _registry_lock:  # a fork finds every descriptor registered, or closed
+                    self._read = self._write = -1
+                    self._closing = False
+                    _open_channels.discard(self)
+                    for descriptor in descriptors:
+                        os.close(descriptor)
             reaper.remove(base, claimed)
         except FileNotFoundError:
             pass  # the base, or this channel, was taken away
 
-    def _enter(self) -> None:
-        """Become a user. The caller holds the lock."""
-        if self._read < 0 or self._closing:
-            raise self._closed()
-        self._users.append(threading.get_ident())
-
-    def _leave(self) -> None:
-        """Be a user no more. The caller holds the lock."""
-        self._users.remove(threading.get_ident())
-        if self._closing and not self._users:
-            self._take_down()
+    def _not_inside(self) -> None:
+        """The caller holds the lock."""
+        if self._busy.locked():
+            raise RuntimeError(f"{self!r} is used in a signal handler that interrupted its use")
 
     def _closed(self) -> ChannelClosed:
         return ChannelClosed(f"{self!r} must be open")
@@ -254,25 +274,32 @@ class Channel:
         Raises ChannelClosed, also when another thread closes the channel meanwhile; ChannelLost.
         """
         deadline = math.inf if timeout_seconds is None else time.monotonic() + timeout_seconds
-        with self._lock:
-            self._enter()
+        held = threading.Lock()
         try:
-            poll = select.poll()
-            poll.register(self._read, select.POLLIN)
-            while not self._in_hand:
-                left = max(0.0, deadline - time.monotonic())
-                ready = poll.poll(math.ceil(min(left, _LOOK_SECONDS) * 1000))
-                if self._closing:
-                    raise self._closed()
-                if ready:
-                    break
-                self._look()
-                if left == 0:
-                    return False
-            return True
+            with held:
+                with self._lock:
+                    self._waiting = [other for other in self._waiting if other[1].locked()]
+                    self._waiting.append((threading.get_ident(), held))
+                    if not self.is_open:
+                        raise self._closed()
+                return self._sleep(deadline)
         finally:
-            with self._lock:
-                self._leave()
+            self._finish()
+
+    def _sleep(self, deadline: float) -> bool:
+        poll = select.poll()
+        poll.register(self._read, select.POLLIN)
+        while not any(self._hand):
+            left = max(0.0, deadline - time.monotonic())
+            ready = poll.poll(math.ceil(min(left, _LOOK_SECONDS) * 1000))
+            if self._closing:
+                raise self._closed()
+            if ready:
+                break
+            self._look()
+            if left == 0:
+                return False
+        return True
 
     def _look(self) -> None:
         """Raise ChannelLost if the directory is gone (FETCH-14).
@@ -289,6 +316,16 @@ class Channel:
         if self._lost:
             raise ChannelLost(errno.ENOENT, "the channel's directory is gone", self._path)
 
+    def _next(self) -> Message | None:
+        if not self.is_open:
+            raise self._closed()
+        while self._take_id():
+            message = self._take_message()
+            if message is not None:
+                return message
+        self._when_empty()
+        return None
+
     def _when_empty(self) -> None:
         """What an owner does now and then when its queue is empty."""
         now = time.monotonic()
@@ -297,44 +334,55 @@ class Channel:
             self._look()
             if now >= self._next_sweep:
                 self._next_sweep = now + _SWEEP_SECONDS
-                self.sweep()
+                self._sweep(STALE_AGE)
 
     def sweep(self, stale_age: float = STALE_AGE) -> None:
         """Remove orphans: files that are stale and of which no id tells (FETCH-17)."""
+        try:
+            with self._lock:
+                self._not_inside()
+                with self._busy:
+                    if not self.is_open:
+                        raise self._closed()
+                    self._sweep(stale_age)
+        finally:
+            self._finish()
+
+    def _sweep(self, stale_age: float) -> None:
         stale_before = time.time() - stale_age
-        with self._lock:
-            stale = []
-            with os.scandir(self._path) as entries:
-                for entry in entries:
-                    if _is_message_name(entry.name):
-                        with suppress(FileNotFoundError):
-                            if entry.stat(follow_symlinks=False).st_ctime < stale_before:
-                                stale.append(entry.path)
-            # Only now: an id that was written before the listing is seen, or was fetched.
-            if stale and not self._in_hand and not _is_readable(self._read):
-                for path in stale:
-                    with suppress(FileNotFoundError, IsADirectoryError):
-                        os.unlink(path)
+        stale = []
+        with os.scandir(self._path) as entries:
+            for entry in entries:
+                if _is_message_name(entry.name):
+                    with suppress(FileNotFoundError):
+                        if entry.stat(follow_symlinks=False).st_ctime < stale_before:
+                            stale.append(entry.path)
+        # Only now: an id that was written before the listing is seen, or was fetched.
+        if stale and not any(self._hand) and not _is_readable(self._read):
+            for path in stale:
+                with suppress(FileNotFoundError, IsADirectoryError):
+                    os.unlink(path)
 
     def _take_id(self) -> bool:
         """Take an id out of the queue into the hand. False: the queue is empty."""
-        while not self._in_hand:
-            try:
-                octets = os.read(self._read, 8)
-            except BlockingIOError:
+        assert self._ids is not None
+        while not any(self._hand):  # FETCH-10: 0 is nothing
+            size = self._ids.readinto(self._hand)
+            if size is None:
                 return False
-            if len(octets) < 8:  # all that there was: every good write is a whole id (PUB-9)
-                raise DamagedQueue(f"{len(octets)} octets in the queue are no id")
-            self._in_hand = int.from_bytes(octets, "big")  # FETCH-10: 0 is nothing
+            if size < 8:  # all that there was: every good write is a whole id (PUB-9)
+                self._hand[:] = bytes(8)
+                raise DamagedQueue(f"{size} octets in the queue are no id")
         return True
 
     def _take_message(self) -> Message | None:
         """The message whose id is in hand. None: there is no such file (FETCH-3)."""
-        path = f"{self._path}/{self._in_hand}"
+        id = int.from_bytes(self._hand, "big")
+        path = f"{self._path}/{id}"
         try:
             file = os.open(path, _READ)
         except (FileNotFoundError, NotADirectoryError):
-            self._in_hand = 0
+            self._hand[:] = bytes(8)
             return None
         except OSError as error:
             if not is_there(path, stat.S_ISREG):  # FETCH-7
@@ -359,7 +407,7 @@ class Channel:
             message = Message.from_bytes(data)
         except InvalidMessage as error:
             raise self._rejected(path, str(error)) from error
-        if message.id != self._in_hand:  # FETCH-6
+        if message.id != id:  # FETCH-6
             raise self._rejected(path, f"it holds the message {message.id}")
         self._discard(path)
         return message
@@ -370,7 +418,6 @@ class Channel:
         return InvalidMessage(f"{path}: {reason}")
 
     def _discard(self, path: str) -> None:
-        self._in_hand = 0
         try:
             os.unlink(path)
         except (FileNotFoundError, IsADirectoryError):
@@ -379,6 +426,7 @@ class Channel:
             # The message was fetched; that its file stays until the channel closes is no reason
             # to withhold it.
             _logger.warning("%s cannot be removed: %s", path, error.strerror)
+        self._hand[:] = bytes(8)
 
 
 def fetch(channel: Channel) -> Message | None:
@@ -388,17 +436,14 @@ def fetch(channel: Channel) -> Message | None:
     ChannelLost; and OSError for the system's failures, after which the next fetch tries the same
     message again.
     """
-    with channel._lock:
-        channel._enter()
-        try:
-            while channel._take_id():
-                message = channel._take_message()
-                if message is not None:
-                    return message
-            channel._when_empty()
-            return None
-        finally:
-            channel._leave()
+    try:
+        with channel._lock:
+            channel._not_inside()
+            with channel._busy:
+                return channel._next()
+    finally:
+        if channel._closing:  # by a signal handler
+            channel._finish()
 
 
 def subscribe(
@@ -411,7 +456,7 @@ def subscribe(
     nor does a file that is not a message. Takes over no signals: Ctrl-C raises KeyboardInterrupt.
     Raises ValueError for a negative time, ChannelClosed, ChannelLost, OSError.
     """
-    if timeout_seconds < 0:
+    if not timeout_seconds >= 0:
         raise ValueError("timeout_seconds must be non-negative")
     if not channel.is_open:
         raise channel._closed()
@@ -492,10 +537,10 @@ def _after_fork_in_child() -> None:
         os.close(channel._write)
         channel._read = channel._write = -1
         channel._closing = False
-        channel._users.clear()
+        channel._waiting.clear()
         # Another thread of the parent may have held the lock.
         channel._lock = threading.RLock()
-        channel._left = threading.Condition(channel._lock)
+        channel._busy = threading.Lock()
     _open_channels.clear()
 
 

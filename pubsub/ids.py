@@ -13,7 +13,7 @@ import time
 
 _RANDOM_BITS = 10  # microseconds << 10 stays below 2**63 until the year 2255
 
-_lock = threading.Lock()
+_lock = threading.RLock()  # a signal handler may publish, too
 _last = 2**46  # no id is below 2**56, not even while a clock without a battery says 1970 (PUB-1)
 
 
@@ -28,7 +28,7 @@ def next_id() -> int:
 def _after_fork_in_child() -> None:
     # Another thread of the parent may have held the lock; nobody would ever release it here.
     global _lock
-    _lock = threading.Lock()
+    _lock = threading.RLock()
 
 
 os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -6,6 +6,7 @@ import json
 import math
 import struct
 import time
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import NoReturn, TypeAlias
 
@@ -50,23 +51,32 @@ class Message:
         self,
         topic: str,
         content: bytes,
-        headers: dict[str, HeaderValue] | None = None,
+        headers: Mapping[str, HeaderValue] | None = None,
         *,
         id: int | None = None,
         timestamp: int | None = None,
     ) -> None:
         """Raises InvalidTopic (TOPIC-1), and TypeError where `content` is not bytes.
 
-        An `id` (1 to 2^64 - 1) or `timestamp` (microseconds) that is not given is made up.
+        `headers` are copied, and judged when the message is written: see `to_bytes`.
+
+        An `id` or `timestamp` (microseconds) that is not given is made up. ValueError for those
+        that do not fit into 64 bits, and for an id of 0 (MSG-4).
         """
         check_topic(topic)
+        if id is not None and not 0 < id < 2**64:
+            raise ValueError(f"an id is 1 to 2^64 - 1, not {id}")
+        if timestamp is not None and not 0 <= timestamp < 2**64:
+            raise ValueError(f"a timestamp is 0 to 2^64 - 1, not {timestamp}")
         if type(content) is not bytes:
             content = _as_bytes(content)
         self.id = next_id() if id is None else id
         self.timestamp = time.time_ns() // 1000 if timestamp is None else timestamp
         self.topic = topic
         self.content = content
-        self.headers = {} if headers is None else headers
+        if headers is not None and not isinstance(headers, Mapping):
+            raise InvalidHeaders(f"headers are not a mapping but {type(headers).__name__}")
+        self.headers: dict[str, HeaderValue] = {} if headers is None else dict(headers)
 
     @property
     def content_length(self) -> int:
@@ -154,7 +164,7 @@ _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",",
 
 
 def _encode_headers(headers: dict[str, HeaderValue]) -> bytes:
-    if not headers and isinstance(headers, dict):
+    if not headers:
         return b"{}"
     fault = _fault(headers)
     if fault:

@@ -7,6 +7,7 @@ import os
 import select
 import stat
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 
 from . import base as _base
@@ -43,7 +44,7 @@ class PublishFailed(OSError):
 def publish(
     topic: str,
     data: bytes,
-    headers: dict[str, HeaderValue] | None = None,
+    headers: Mapping[str, HeaderValue] | None = None,
     *,
     timeout: float = 0,
 ) -> int:
@@ -55,7 +56,7 @@ def publish(
     Raises InvalidTopic, InvalidHeaders, TooLarge before anything is written; BaseUnusable;
     PublishFailed where the system failed for some channels; OSError where it failed for all.
     """
-    if timeout < 0:
+    if not timeout >= 0:  # nor is it a number at all
         raise ValueError("timeout must be non-negative")
     message = Message(topic, data, headers)
     encoded = message.to_bytes()

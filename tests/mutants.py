@@ -72,8 +72,10 @@ MUTANTS = [
         "GUAR-2",
         "reads two ids at once and forgets one",
         "channel.py",
-        "os.read(self._read, 8)",
-        "os.read(self._read, 16)[-8:]",
+        "            size = self._ids.readinto(self._hand)\n",
+        "            size = self._ids.readinto(self._hand)\n"
+        "            if _is_readable(self._read):\n"
+        "                size = self._ids.readinto(self._hand)\n",
     ),
     one(
         "GUAR-3",
@@ -86,11 +88,11 @@ MUTANTS = [
         "GUAR-4",
         "takes the second id before the first",
         "channel.py",
-        "octets = os.read(self._read, 8)\n",
-        "octets = os.read(self._read, 16)\n"
-        "                if len(octets) == 16:\n"
-        "                    os.write(self._write, octets[:8])\n"
-        "                    octets = octets[8:]\n",
+        "            size = self._ids.readinto(self._hand)\n",
+        "            size = self._ids.readinto(self._hand)\n"
+        "            if size == 8 and _is_readable(self._read):\n"
+        "                os.write(self._write, self._hand)\n"
+        "                size = self._ids.readinto(self._hand)\n",
     ),
     one(
         "GUAR-5",
@@ -415,8 +417,8 @@ MUTANTS = [
         "CHAN-11",
         "gives up when the rename fails",
         "channel.py",
-        "suppress(FileNotFoundError, FileExistsError):",
-        "suppress(FileExistsError):",
+        "suppress(FileNotFoundError, FileExistsError), self._busy:",
+        "suppress(FileExistsError), self._busy:",
     ),
     one(
         "CHAN-12",
@@ -429,10 +431,10 @@ MUTANTS = [
         "CHAN-13",
         "renames its directory while it waits",
         "channel.py",
-        "            poll = select.poll()\n            poll.register(self._read",
-        '            os.rename(self._path, self._path + "0")\n'
-        '            self._path += "0"\n'
-        "            poll = select.poll()\n            poll.register(self._read",
+        "        poll = select.poll()\n        poll.register(self._read",
+        '        os.rename(self._path, self._path + "0")\n'
+        '        self._path += "0"\n'
+        "        poll = select.poll()\n        poll.register(self._read",
     ),
     one(
         "CHAN-14",
@@ -466,9 +468,9 @@ MUTANTS = [
         "CHAN-18",
         "reads from whatever descriptor it has",
         "channel.py",
-        "        if self._read < 0 or self._closing:\n            raise self._closed()\n"
-        "        self._users",
-        "        self._users",
+        "        if not self.is_open:\n            raise self._closed()\n"
+        "        while self._take_id",
+        "        while self._take_id",
     ),
     Mutant(
         "CHAN-19",
@@ -674,45 +676,45 @@ MUTANTS = [
         "FETCH-1",
         "takes the second id before the first",
         "channel.py",
-        "octets = os.read(self._read, 8)\n",
-        "octets = os.read(self._read, 16)\n"
-        "                if len(octets) == 16:\n"
-        "                    os.write(self._write, octets[:8])\n"
-        "                    octets = octets[8:]\n",
+        "            size = self._ids.readinto(self._hand)\n",
+        "            size = self._ids.readinto(self._hand)\n"
+        "            if size == 8 and _is_readable(self._read):\n"
+        "                os.write(self._write, self._hand)\n"
+        "                size = self._ids.readinto(self._hand)\n",
     ),
     one(
         "FETCH-2",
         "waits for a message",
         "channel.py",
-        "            channel._when_empty()\n",
-        "            channel.wait(5)\n",
+        "        self._when_empty()\n",
+        "        self._sleep(time.monotonic() + 5)\n",
     ),
     one(
         "FETCH-3",
         "a missing file is the end (formix-pubsub)",
         "channel.py",
-        "                if message is not None:\n                    return message",
-        "                return message",
+        "            if message is not None:\n                return message",
+        "            return message",
     ),
     one(
         "FETCH-4",
         "leaves the file",
         "channel.py",
         "        self._discard(path)\n        return message",
-        "        self._in_hand = 0\n        return message",
+        "        self._hand[:] = bytes(8)\n        return message",
     ),
     one(
         "FETCH-5",
         "leaves what is no message",
         "channel.py",
         "        self._discard(path)\n        return InvalidMessage",
-        "        self._in_hand = 0\n        return InvalidMessage",
+        "        self._hand[:] = bytes(8)\n        return InvalidMessage",
     ),
     one(
         "FETCH-6",
         "the name does not matter",
         "channel.py",
-        "if message.id != self._in_hand:",
+        "if message.id != id:",
         "if not message.id:",
     ),
     one(
@@ -727,30 +729,31 @@ MUTANTS = [
         "gives the id up",
         "channel.py",
         "            raise  # FETCH-8",
-        "            self._in_hand = 0\n            raise",
+        "            self._hand[:] = bytes(8)\n            raise",
     ),
     one(
         "FETCH-9",
         "stray octets are not reported",
         "channel.py",
-        'raise DamagedQueue(f"{len(octets)} octets in the queue are no id")',
+        'raise DamagedQueue(f"{size} octets in the queue are no id")',
         "return False",
     ),
     one(
         "FETCH-10",
         "0 is the end",
         "channel.py",
-        '(octets, "big")  # FETCH-10: 0 is nothing',
-        '(octets, "big")\n            if not self._in_hand:\n                return False',
+        "            if size < 8:",
+        "            if size == 8 and not any(self._hand):\n                return False\n"
+        "            if size < 8:",
     ),
     one(
         "FETCH-12",
         "takes the smallest file",
         "channel.py",
-        '        path = f"{self._path}/{self._in_hand}"\n',
+        '        path = f"{self._path}/{id}"\n',
         "        names = [int(name) for name in os.listdir(self._path) if name.isdigit()]\n"
-        "        self._in_hand = min(names, default=self._in_hand)\n"
-        '        path = f"{self._path}/{self._in_hand}"\n',
+        "        id = min(names, default=id)\n"
+        '        path = f"{self._path}/{id}"\n',
     ),
     one(
         "FETCH-13",
@@ -763,8 +766,8 @@ MUTANTS = [
         "FETCH-14",
         "does not look",
         "channel.py",
-        "                self._look()\n                if left",
-        "                if left",
+        "            self._look()\n            if left",
+        "            if left",
     ),
     one("FETCH-17", "removes by age alone", "channel.py", " and not _is_readable(self._read)", ""),
     one(
@@ -789,8 +792,8 @@ MUTANTS = [
         "FETCH-21",
         "sleeps on the id in hand",
         "channel.py",
-        "            while not self._in_hand:\n                left",
-        "            while True:\n                left",
+        "        while not any(self._hand):\n            left",
+        "        while True:\n            left",
     ),
     # --- reaping ---
     one(

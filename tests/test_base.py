@@ -1,0 +1,64 @@
+"""What the kit cannot see from outside: the kit's own tests of the base are the larger part."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from pubsub import BaseUnusable, Channel, fetch, publish, reap
+
+
+def test_a_relative_base_is_taken_from_the_working_directory_at_the_time_of_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # BASE-2
+    monkeypatch.setenv("PUBSUB_HOME", "relative/base")
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "first")
+    with Channel("a") as first:
+        assert first.directory_path.parent == tmp_path / "first/relative/base"
+        assert publish("a", b"1") == 1
+        monkeypatch.chdir(tmp_path / "second")
+        assert publish("a", b"2") == 0
+        with Channel("a") as second:
+            assert publish("a", b"3") == 1
+            assert second.directory_path.parent == tmp_path / "second/relative/base"
+            monkeypatch.chdir(tmp_path / "first")
+            assert publish("a", b"4") == 1
+            # An open channel does not depend on where its process went.
+            assert [fetch(first).content for _ in "14"] == [b"1", b"4"]  # type: ignore[union-attr]
+            assert fetch(second).content == b"3"  # type: ignore[union-attr]
+            assert fetch(first) is fetch(second) is None
+    assert os.listdir(tmp_path / "second/relative/base") == ["tmp"]
+
+
+@pytest.mark.parametrize("use", [lambda: publish("a", b""), lambda: Channel("a").open(), reap])
+def test_an_unusable_base_is_an_error_of_the_system(home: Path, use: object) -> None:
+    home.write_text("not a directory")
+    with pytest.raises(BaseUnusable, match=r"not a directory.*PUBSUB_HOME") as caught:
+        use()  # type: ignore[operator]
+    assert isinstance(caught.value, OSError)
+    assert caught.value.filename == str(home)
+    assert caught.value.errno
+
+
+def test_a_base_that_cannot_be_made_keeps_the_systems_error(home: Path) -> None:
+    home.symlink_to(home)
+    with pytest.raises(BaseUnusable, match="PUBSUB_HOME") as caught:
+        publish("a", b"")
+    assert caught.value.errno == errno.ELOOP
+
+
+def test_a_base_that_is_removed_is_made_again(home: Path) -> None:  # BASE-13
+    for n in range(3):
+        assert publish("a", b"to nobody") == 0
+        with Channel("a") as channel:
+            assert publish("a", str(n).encode()) == 1
+            message = fetch(channel)
+            assert message is not None
+            assert message.content == str(n).encode()
+        (home / "tmp").rmdir()
+        home.rmdir()
