@@ -902,8 +902,8 @@ MUTANTS = [
 
 
 def kit(mutant: Mutant, directory: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Runs the kit's tests of the mutant's own requirement."""
-    command = [sys.executable, "-m", "pubsub_conformance", "run", "-n", "0"]
+    """Runs the kit's tests of the mutant's own requirement, up to the first that fails."""
+    command = [sys.executable, "-m", "pubsub_conformance", "run", "-n", "0", "-x"]
     command += ["--requirement", mutant.requirement, *options]
     driver = [sys.executable, str(mutant.driver(directory))]  # pubsub is found beside it first
     return subprocess.run([*command, "--", *driver], capture_output=True, text=True, check=False)

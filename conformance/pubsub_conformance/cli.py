@@ -1,18 +1,34 @@
-"""The command line: `pubsub-conformance run … -- COMMAND…` and `pubsub-conformance list`."""
+"""The command line: `pubsub-conformance run … -- COMMAND…`, and `stress`, `check`, `matrix`,
+`bench`, `list`."""
 
 import argparse
+import json
+import math
 import os
 import random
 import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from pubsub_conformance import __version__, requirements
+from pubsub_conformance import (
+    __version__,
+    alternatives,
+    bench,
+    history,
+    matrix,
+    requirements,
+    stress,
+)
+from pubsub_conformance.driver import Rejected
+from pubsub_conformance.protocol import ROLES
 
 SUITE = ["--pyargs", "pubsub_conformance.suite"]
 
@@ -39,10 +55,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     try:
+        if options.action == "check":
+            return _check(options.file)
+        if options.action == "matrix":
+            return _matrix(options)
+        if options.action == "bench":
+            return _bench(options)
         if options.action == "list":
-            return _list(options.ids or command)
+            return _list(options.ids or command, options.section, options.role)
         if not command:
-            parser.error("run: the driver's command is missing: run [options] -- COMMAND…")
+            action = options.action
+            parser.error(
+                f"{action}: the driver's command is missing: {action} [options] -- COMMAND…"
+            )
+        if options.action == "stress":
+            return _stress(options, command)
         return _run(options, command)
     except requirements.SpecError as error:
         print(error, file=sys.stderr)
@@ -74,13 +101,23 @@ def _parser() -> argparse.ArgumentParser:
     add("--junit", metavar="FILE", help="write pytest's JUnit XML too")
     # Two and not one a core: a verdict must not depend on how busy the machine is.
     add("-n", default="2", dest="workers", metavar="N", help="tests at a time, or auto (default 2)")
+    add("-x", "--exitfirst", action="store_true", help="end with the first test that fails")
     add("--seed", type=int, metavar="N", help="repeat a run's randomness (default: drawn, shown)")
+    _add_stress(actions)
+    _add_matrix(actions)
+    _add_bench(actions)
     show = actions.add_parser(
         "list",
-        help="list the requirements",
-        description="Lists all requirements, or shows those named in full.",
+        help="list the requirements, or explain some",
+        description="Lists the requirements, or shows those named in full, with the tests that"
+        " check them. Nothing is run.",
     )
-    show.add_argument("ids", nargs="*", metavar="ID")
+    show.add_argument("ids", nargs="*", metavar="ID", help="this one, as PUB-7, in full")
+    for option, names in (("--section", requirements.PREFIXES), ("--role", ROLES)):
+        what = f"only of these: {', '.join(names)}"
+        show.add_argument(
+            option, action="append", default=[], choices=[*names], metavar="NAME", help=what
+        )
     return parser
 
 
@@ -90,6 +127,8 @@ def _run(options: argparse.Namespace, command: Sequence[str]) -> int:
     arguments += [f"--hypothesis-seed={seed}", f"--numprocesses={options.workers}"]
     if options.workers != "0":
         arguments += ["--dist", "worksteal"]
+    if options.exitfirst:
+        arguments.append("--exitfirst")
     for kind in ("requirement", "section", "role"):
         arguments += [f"--{kind}={name}" for name in getattr(options, kind)]
     for option, value in (
@@ -105,6 +144,238 @@ def _run(options: argparse.Namespace, command: Sequence[str]) -> int:
         os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", scratch)
         code = int(pytest.main([*arguments, *SUITE], plugins=[_Terminal()]))
     return code if code in (0, 1, 2) else 2
+
+
+def _add_stress(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = actions.add_parser(
+        "stress",
+        usage="%(prog)s [options] -- COMMAND…",
+        help="many processes at once, some of them stopped and killed",
+        description="Has many drivers, each started by COMMAND, publish and subscribe at once,"
+        " stops and kills some, and judges what they saw: nothing may be lost, doubled, torn or"
+        " out of order, and each count must be right. Where it is not, history, seed and a copy of"
+        " the base directory are saved.",
+        epilog=EXIT_CODES,
+    )
+    add = parser.add_argument
+    add("--seconds", type=_positive, metavar="N", help="how long (default 30, without --messages)")
+    add(
+        "--messages", type=_positive, metavar="N", help="how many messages, all publishers together"
+    )
+    add("--publishers", type=_positive, default=4, metavar="N", help="at a time (default 4)")
+    add(
+        "--subscribers",
+        type=_positive,
+        default=6,
+        metavar="N",
+        help="at a time (default 6): in turn steady, slow, and coming and going all the time",
+    )
+    add("--no-kills", action="store_true", help="neither stop nor kill any process")
+    add("--home", metavar="DIR", help="on the file system of DIR (default: TMPDIR or /tmp)")
+    add("--seed", type=int, metavar="N", help="repeat what a run did (default: drawn, shown)")
+    judge = actions.add_parser(
+        "check",
+        help="judge a saved history again",
+        description="Judges the history.jsonl that stress saved again, and tells for each violation"
+        " the few events that matter, in the order of time.",
+        epilog="Exit codes: 0 nothing is wrong, 1 violations, 2 the file is no history.",
+    )
+    judge.add_argument("file", metavar="FILE")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def _stress(options: argparse.Namespace, command: Sequence[str]) -> int:
+    seconds = options.seconds or (math.inf if options.messages else 30)
+    kinds = stress.HABITS
+    load = stress.Load(
+        publishers=options.publishers,
+        readers=tuple(kinds[i % len(kinds)] for i in range(options.subscribers)),
+        seconds=seconds,
+        messages=options.messages or math.inf,
+        kills=not options.no_kills,
+    )
+    seed = random.randrange(2**32) if options.seed is None else options.seed
+    print(f"seed {seed}", file=sys.stderr)
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="pubsub-", dir=options.home) as home,
+            _Watch() as watch,
+        ):
+            base = Path(home, "base")
+            result = stress.run(command, base, seed, load, tell=watch.show)
+    except OSError as error:  # no such directory, no room
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:  # the second
+        return 2
+    print(result)
+    if result.evidence:
+        print(f"judge it again: pubsub-conformance check {result.evidence}/history.jsonl")
+    if result.interrupted:
+        print("interrupted: only what there was until then has been judged")
+        return 2
+    refused = any(isinstance(error, Rejected) for error in result.errors)
+    if result.violations or result.leftovers or refused:
+        return 1
+    if not result.failed and not result.due:
+        print("no message was due anywhere: nothing is proved")
+        return 2
+    return 2 if result.failed else 0
+
+
+def _check(file: str) -> int:
+    try:
+        events = history.load(file)
+        verdict = history.check(events)
+    except (OSError, history.BadHistory) as error:
+        print(error, file=sys.stderr)
+        return 2
+    if not events:
+        print(f"{file} is empty", file=sys.stderr)
+        return 2
+    if verdict.violations:
+        print(history.explain(verdict.violations))
+    failed = [event for event in events if isinstance(event, history.Publish) and event.code]
+    if failed:  # the world's fault, or not: a history does not tell
+        print(f"{len(failed)} publishes failed, the first with {failed[0].code}")
+    print(
+        f"{verdict.publishes} publishes, {verdict.receives} deliveries, {verdict.due} of them due:"
+        f" {len(verdict.violations)} violations"
+    )
+    return 1 if verdict.violations else 0
+
+
+def _add_matrix(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = actions.add_parser(
+        "matrix",
+        help="every implementation publishes to every other one",
+        description="Each implementation publishes to each, itself too, in several processes on one"
+        " base directory. COMMAND starts its driver.",
+        epilog="Exit codes: 0 all cells pass, or fail as expected; 1 not; 2 could not be judged.",
+    )
+    add = parser.add_argument
+    add("implementations", nargs="+", metavar="NAME=COMMAND")
+    add("--expected", type=Path, metavar="FILE", help="failures that are expected, with reasons")
+    add("--json", type=Path, metavar="FILE", help="write the report as JSON too")
+    add("--home", metavar="DIR", help="on the file system of DIR (default: TMPDIR or /tmp)")
+    add("--seed", type=int, metavar="N", help="repeat a run's randomness (default: drawn, shown)")
+
+
+def _add_bench(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    groups = ", ".join(bench.GROUPS)
+    others = ", ".join(map("alternative:{}".format, alternatives.NAMES))
+    parser = actions.add_parser(
+        "bench",
+        help="measure implementations side by side",
+        description="Measures implementations, and what could be used instead of them, in rounds"
+        f" that alternate. COMMAND starts a driver, or is one of {others}.",
+        epilog="Exit codes: 0 measured, 2 not all of it. No figure is a verdict.",
+    )
+    add = parser.add_argument
+    add("implementations", nargs="+", metavar="NAME=COMMAND")
+    add("--baseline", metavar="NAME", help="give ratios to this one (default: the first)")
+    add("--rounds", type=_positive, default=5, metavar="N", help="how many (default 5)")
+    add(
+        "--seconds",
+        type=_seconds,
+        default=0.5,
+        metavar="N",
+        help="for each figure that is taken as long, in each round (default 0.5)",
+    )
+    add("--only", action="append", default=[], metavar="GROUP", help=f"only this one of {groups}")
+    add("--json", type=Path, metavar="FILE", help="write the report as JSON too")
+    add("--home", metavar="DIR", help="on the file system of DIR (default: /dev/shm, if any)")
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0 < seconds < math.inf:
+        raise ValueError
+    return seconds
+
+
+def _matrix(options: argparse.Namespace) -> int:
+    try:
+        with Console(stderr=True).status("") as status:
+            run = matrix.run(
+                matrix.named(options.implementations),
+                expected=options.expected,
+                home=options.home,
+                seed=options.seed,
+                tell=status.update,
+            )
+        matrix.show(run)
+        _write_json(options.json, matrix.as_dict(run))
+    except (matrix.MatrixError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return run.exit_code
+
+
+def _bench(options: argparse.Namespace) -> int:
+    try:
+        with Console(stderr=True).status("") as status:
+            run = bench.run(
+                matrix.named(options.implementations),
+                baseline=options.baseline,
+                rounds=options.rounds,
+                seconds=options.seconds,
+                only=options.only,
+                home=options.home,
+                tell=status.update,
+            )
+        bench.show(run)
+        _write_json(options.json, bench.as_dict(run))
+    except (matrix.MatrixError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    return run.exit_code
+
+
+def _write_json(path: Path | None, report: dict[str, Any]) -> None:
+    if path:
+        text = json.dumps(report, indent=2, ensure_ascii=False)
+        path.write_text(f"{text}\n", encoding="utf-8")
+
+
+class _Watch:
+    """Shows how a stress goes: a line that changes on a terminal, else a line every ten seconds."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        self.live = Live(console=console, auto_refresh=False, transient=True)
+        self.terminal = console.is_terminal
+        self.shown = -math.inf
+        self.earlier: list[stress.Progress] = []
+
+    def __enter__(self) -> "_Watch":
+        if self.terminal:
+            self.live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.live.stop()
+
+    def show(self, now: stress.Progress) -> None:
+        self.earlier = [*(one for one in self.earlier if one.seconds > now.seconds - 3), now]
+        since = now.seconds - self.earlier[0].seconds
+        rate = (now.published - self.earlier[0].published) / since if since else 0.0
+        text = (
+            f"{now.seconds:4.0f} s  {now.doing}: {now.published} published, {rate:.0f} a second;"
+            f" {now.received} received, backlog {now.backlog};"
+            f" {now.kills} kills, {now.stops} stops, {now.violations} violations"
+        )
+        if self.terminal:
+            self.live.update(text, refresh=True)
+        elif now.seconds >= self.shown + 10:
+            self.shown = now.seconds
+            print(text, file=sys.stderr, flush=True)
 
 
 class _Terminal:
@@ -157,21 +428,35 @@ class _Terminal:
             self.bar.stop()
 
 
-def _list(ids: Sequence[str]) -> int:
+def _list(ids: Sequence[str], sections: Sequence[str], roles: Sequence[str]) -> int:
     known = requirements.load()
     for name in ids:
         if name not in known:
             print(f"there is no requirement {name!r}", file=sys.stderr)
             return 2
     for requirement in map(known.__getitem__, ids or known):
-        roles = ", ".join(requirement.roles)
+        if sections and requirement.key not in sections:
+            continue
+        if roles and not set(roles) & set(requirement.roles):
+            continue
         if ids:
-            print(f"{requirement.id} ({requirement.level}; {roles}; {requirement.file})")
-            print(requirement.text)
-            if requirement.untested:
-                print(f"Untested: {requirement.untested}")
-            print()
+            _explain(requirement)
         else:
             words = " ".join(requirement.text.split())
             print(f"{requirement.id:<10}{requirement.level:<8}{words}")
     return 0
+
+
+def _explain(requirement: requirements.Requirement) -> None:
+    from pubsub_conformance.tracing import traces  # the whole suite, which nothing else needs here
+
+    roles = ", ".join(requirement.roles)
+    print(f"{requirement.id} ({requirement.level}; {roles}; {requirement.file})")
+    print(requirement.text)
+    if requirement.untested:
+        print(f"Untested: {requirement.untested}")
+    for trace in traces():
+        if trace.requirement == requirement.id:
+            through = f" ({', '.join(sorted(trace.roles))})" if trace.roles else ""
+            print(f"\n  {trace.test}{through}\n    {trace.says}.")
+    print()

@@ -18,7 +18,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from operator import attrgetter
 from sys import intern
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, get_args, get_type_hints
 
 from .layout import matches
 
@@ -58,6 +58,8 @@ class Publish(NamedTuple):
     end: int | None
     counted: int | None = None
     code: str | None = None
+    timeout: float | None = None
+    """Seconds that it would have waited for full queues."""
 
     @property
     def outcome(self) -> Literal["ok", "fail", "unknown"]:
@@ -117,6 +119,13 @@ _TYPES: Final[dict[str, Callable[..., Event]]] = {
 }
 
 
+# What may stand in each field of each type of event.
+_FIELDS: Final[dict[str, dict[str, tuple[type, ...]]]] = {
+    name: {field: get_args(hint) or (hint,) for field, hint in get_type_hints(kind).items()}
+    for name, kind in _TYPES.items()
+}
+
+
 class BadHistory(Exception):
     """This is no history: it contradicts itself, so that nothing can be judged by it."""
 
@@ -134,7 +143,12 @@ def loads(line: str) -> Event:
             key: intern(value) if isinstance(value, str) else value
             for key, value in json.loads(line).items()
         }
-        return _TYPES[fields.pop("type")](**fields)
+        name = fields.pop("type")
+        known = _FIELDS[name]
+        for key, value in fields.items():
+            if not isinstance(value, known[key]):
+                raise TypeError(key)
+        return _TYPES[name](**fields)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise BadHistory(f"not an event: {line.strip()[:200]}") from error
 
@@ -145,8 +159,12 @@ def save(path: str | os.PathLike[str], events: Iterable[Event]) -> None:
 
 
 def load(path: str | os.PathLike[str]) -> list[Event]:
-    with open(path, encoding="utf-8") as file:
-        return [loads(line) for line in file]
+    """Raises BadHistory, OSError."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return [loads(line) for line in file]
+    except UnicodeDecodeError as error:
+        raise BadHistory(f"{path} is not UTF-8") from error
 
 
 Kind = Literal["lost", "unexpected", "duplicated", "torn", "order", "count"]
@@ -155,15 +173,65 @@ Kind = Literal["lost", "unexpected", "duplicated", "torn", "order", "count"]
 class Violation(NamedTuple):
     """A rule that was broken, in plain words, and the events that show it, in time order.
 
-    Times in `text` are seconds since the first event of the history.
+    Times, in words, are milliseconds since the first event of the history (`origin`).
     """
 
     kind: Kind
     text: str
     events: tuple[Event, ...]
+    origin: int = 0
 
     def __str__(self) -> str:
-        return "\n".join([f"{self.kind}: {self.text}", *(f"  {dumps(e)}" for e in self.events)])
+        told = []
+        for event in self.events:
+            end = "?" if event.end is None else _milliseconds(event.end - self.origin)
+            span = f"{_milliseconds(event.start - self.origin)} to {end} ms"
+            told.append((span, _told(event)))
+        width = max((len(span) for span, _ in told), default=0)
+        lines = (f"  {span:>{width}}  {what}" for span, what in told)
+        return "\n".join([f"{self.kind}: {self.text}", *lines])
+
+
+def _milliseconds(nanoseconds: int) -> str:
+    return f"{nanoseconds / 1e6:.3f}"
+
+
+def _told(event: Event) -> str:
+    """What happened, in the words of somebody who watched."""
+    if isinstance(event, Open):
+        return f"{event.channel} is opened with the pattern {event.pattern}"
+    if isinstance(event, Close):
+        return f"{event.channel} is closed, or its process dies"
+    if isinstance(event, Drained):
+        return f"{event.channel} is found empty"
+    if isinstance(event, Broken):
+        return f"{event.channel} yields {event.code}"
+    if isinstance(event, Full):
+        return f"{event.channel} may be full"
+    what = f"{event.publisher}/{event.n}"
+    whole = f"topic {event.topic}, {event.size} octets, CRC-32 {event.crc:08x}"
+    if isinstance(event, Receive):
+        return f"{event.channel} yields {what}: {whole}"
+    patience = "" if event.timeout is None else f", waiting up to {event.timeout:g} s"
+    if event.outcome == "unknown":
+        result = "killed, the outcome is unknown"
+    else:
+        failed = f"{event.code}, " if event.code else ""
+        result = f"{failed}count {event.counted}" if event.counted is not None else failed[:-2]
+    return f"{what} is published: {whole}{patience}: {result}"
+
+
+def explain(violations: Iterable[Violation], most: int = 5) -> str:
+    """The first few violations of each kind in full, and how many more there are."""
+    told: list[str] = []
+    by_kind: dict[Kind, list[Violation]] = defaultdict(list)
+    for violation in violations:
+        by_kind[violation.kind].append(violation)
+    for kind, found in by_kind.items():
+        told += map(str, found[:most])
+        if len(found) > most:
+            told.append(f"{kind}: {len(found) - most} more")
+    return "\n".join(told)
 
 
 class Verdict(NamedTuple):
@@ -282,10 +350,10 @@ class _Judge:
 
     def blame(self, kind: Kind, text: str, *events: Event | None) -> None:
         shown = sorted((event for event in events if event), key=attrgetter("start"))
-        self.violations.append(Violation(kind, text, tuple(shown)))
+        self.violations.append(Violation(kind, text, tuple(shown), self.origin))
 
     def at(self, time: int) -> str:
-        return f"{(time - self.origin) / 1e9:.6f} s"
+        return f"{_milliseconds(time - self.origin)} ms"
 
     @staticmethod
     def name(message: Publish | Receive) -> str:

@@ -1,29 +1,40 @@
 """Stress: many processes publish and subscribe at once, and a checker judges what they saw.
 
-What is done, to which topics and in which sizes, follows from the seed; who meets whom does
-not. The same seed therefore does the same work again, but need not fail again: what a run saw
-is in its history, which can be judged again by itself.
+Some are stopped (SIGSTOP) or killed (SIGKILL) meanwhile, and those that were killed are replaced.
+What each of them does, to which topics, in which sizes and at which moments it is disturbed,
+follows from the seed; who meets whom does not. The same seed therefore does the same work again,
+but need not fail again: what a run saw is in its history, which can be judged again by itself.
+
+A run goes by epochs. At the end of each the publishers pause, all queues are read until they are
+empty, and what was seen is judged and forgotten: a long run needs no more memory than a short one.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
+import math
 import os
 import random
 import shutil
+import signal
 import stat
+import struct
 import tempfile
+import termios
 import threading
 import time
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final
+from sys import intern
+from typing import Any, Final, Literal, NamedTuple
 
-from .driver import Driver, DriverError, OpenChannel, Rejected
+from . import __version__
+from .driver import STREAM_SECONDS, Driver, DriverError, OpenChannel, Rejected
 from .history import (
     BadHistory,
     Broken,
@@ -34,20 +45,18 @@ from .history import (
     Open,
     Publish,
     Receive,
-    Verdict,
+    Violation,
     check,
+    explain,
     save,
 )
-from .layout import matches
+from .layout import CHANNEL_NAME, matches
 
 TOPICS: Final = ("a", "a.b", "a.c", "a.b.c", "b.c")
 PATTERNS: Final = (("+",), ("a.=", "=.c"), ("a.b", "a.c"), ("a.+", "+.c"))
 """Subscribers take one of each in turn: the first gets everything, and all overlap."""
 
-BURST: Final = 50
-"""Messages on one topic before a publisher takes the next."""
-
-LARGEST: Final = 300_000
+LARGEST: Final = 4 * 2**20
 """Octets: many times a pipe, a page and a buffer of a standard library."""
 
 IDLE: Final = 0.1
@@ -57,8 +66,68 @@ A lost message costs so much, and no time-out."""
 ROUND: Final = 5.0
 """Seconds after which it looks even if messages keep coming: well below what a reply may take."""
 
+EPOCHS: Final = (5.0, 10.0, 20.0)
+"""Seconds that the first, the second and every later epoch publishes for. Early ones are short, for
+what is broken shows soon; late ones are a few hundred thousand events in memory."""
+
 SMALLEST_QUEUE: Final = 64
 """Ids that any FIFO holds: POSIX's least PIPE_BUF is 512 octets."""
+
+SMALL_QUEUE: Final = 2
+"""Pages: what the queues of slow readers are cut down to where the system can do it, so that they
+are full now and then. One would not do: a page frees its room as a whole."""
+
+STALE: Final = 1.0
+"""Seconds: the stale age for reaping what the killed leave. Nobody is at work meanwhile."""
+
+GRACE: Final = 1.0
+"""Seconds beside it: ages may be compared in whole ones."""
+
+LONGEST_STOP: Final = 1.0  # seconds
+
+STALE_AT_WORK: Final = 4.0
+"""Seconds: the stale age for reaping while others are at work. A publisher that is stopped for
+longer may count a channel that has removed its message (guarantee.md)."""
+
+TELL: Final = 0.25
+"""Seconds between two reports of progress."""
+
+MOST_TOLD: Final = 10  # errors or files left over, in a result
+
+Habit = Literal["steady", "slow", "visitor", "late"]
+"""How a subscriber reads: always; a little, with pauses; it opens, reads a little and closes, again
+and again; or only once all is published."""
+
+HABITS: Final[tuple[Habit, ...]] = ("steady", "slow", "visitor")
+
+
+@dataclass(frozen=True)
+class Load:
+    """How much a run does, and of what. It ends by time or by number, whichever comes first."""
+
+    publishers: int = 4
+    readers: tuple[Habit, ...] = HABITS * 2
+    seconds: float = math.inf
+    messages: float = math.inf
+    """Of all publishers together."""
+    kills: bool = True
+    """And stops."""
+    timeouts: tuple[float | None, ...] = (None, None, None, None, 0.02, 0.2)
+    """Seconds for which a publisher waits for full queues, one drawn for each burst."""
+    largest: int = LARGEST
+
+
+class Progress(NamedTuple):
+    seconds: float
+    doing: str
+    published: int
+    received: int
+    backlog: int
+    """Ids that lie in the queues."""
+    kills: int
+    stops: int
+    violations: int
+    """Found so far, with errors and files left over."""
 
 
 @dataclass(frozen=True)
@@ -66,287 +135,689 @@ class Result:
     """How a run ended."""
 
     seed: int
-    verdict: Verdict
+    seconds: float
+    epochs: int
+    publishes: int
+    receives: int
+    due: int
+    """Deliveries that had to come. Where there is none, nothing is proved."""
+    kills: int
+    stops: int
+    checking: float
+    """Seconds that it took to judge the longest epoch."""
+    violations: tuple[Violation, ...]
     errors: tuple[DriverError | Rejected, ...]
     """What drivers and publishes failed with; nothing in a run makes a correct one fail."""
     leftovers: tuple[str, ...]
-    """Names in the base directory, where all was read: of messages that nobody has any more."""
+    """Names in the base directory, where all was read: of messages that nobody has any more, and
+    of what dead processes left and reaping did not remove."""
+    interrupted: bool
     evidence: Path | None
     """The directory with history, seed and a copy of the base directory, if anything failed."""
 
     @property
     def failed(self) -> bool:
-        return bool(self.errors or self.verdict.violations or self.leftovers)
+        return bool(self.errors or self.violations or self.leftovers)
 
     @property
     def summary(self) -> str:
-        verdict = self.verdict
         text = (
-            f"seed {self.seed}: {verdict.publishes} publishes, {verdict.receives} deliveries,"
-            f" {verdict.due} of them due; {len(verdict.violations)} violations,"
+            f"seed {self.seed}: {self.publishes} publishes, {self.receives} deliveries,"
+            f" {self.due} of them due, {self.kills} kills, {self.stops} stops in"
+            f" {self.seconds:.0f} s; {len(self.violations)} violations,"
             f" {len(self.errors)} errors, {len(self.leftovers)} files left over"
         )
         return f"{text}\nevidence: {self.evidence}" if self.evidence else text
 
     def __str__(self) -> str:
-        """The summary and all there is to say against it."""
-        found = [
-            *self.errors,
-            *self.verdict.violations,
-            *map("left over: {}".format, self.leftovers),
-        ]
-        return "\n".join([self.summary, *map(str, found)])
-
-
-@dataclass(frozen=True)
-class _Burst:
-    topic: str
-    prefix: str
-    count: int
-    sizes: tuple[int, ...]
-
-
-class _Run:
-    """What the threads of a run, one for each driver, have in common."""
-
-    def __init__(self, timeout: float | None) -> None:
-        self.timeout = timeout
-        self.published = threading.Event()
-        self.events: list[Event] = []
-        self.errors: list[DriverError | Rejected] = []
-
-    def publish(self, driver: Driver, bursts: Sequence[_Burst]) -> None:
-        for burst in bursts:
-            n, last = 0, _now()
-            try:
-                stream = driver.produce(
-                    burst.topic, burst.prefix, burst.count, burst.sizes, timeout=self.timeout
-                )
-                for event in stream:
-                    if "done" not in event:
-                        self._published(burst, event["n"], event)
-                        n, last = event["n"] + 1, event["end"]
-            except DriverError as error:
-                self.errors.append(error)
-                if n < burst.count:  # it died inside this one, or shortly before or after
-                    self._published(burst, n, {"start": last, "end": _now()})
-                return
-            except Rejected as error:
-                self.errors.append(error)
-                return
-
-    def _published(self, burst: _Burst, n: int, event: Mapping[str, Any]) -> None:
-        content = _content(burst.prefix, n, burst.sizes)
-        error = event.get("error")
-        if error:
-            self.errors.append(Rejected(error))
-        self.events.append(
-            Publish(
-                burst.prefix,
-                n,
-                burst.topic,
-                len(content),
-                zlib.crc32(content),
-                event["start"],
-                event["end"],
-                (error or event).get("count"),
-                error["code"] if error else None,
-            )
-        )
-
-    def subscribe(self, driver: Driver, subscription: _Subscription, *, lazy: bool) -> None:
-        """Reads one channel until it is empty and nobody publishes any more."""
-        if lazy:
-            self.published.wait()
-        try:
-            while True:
-                last = self.published.is_set()
-                self._consume(driver, subscription)
-                if self._fetch(driver, subscription) and last:
-                    return
-        except (DriverError, Rejected) as error:
-            self._broke_off(subscription, error)
-
-    def come_and_go(self, driver: Driver, name: str, rng: random.Random) -> None:
-        """Opens, reads a little and closes, again and again while others publish."""
-        life = 0
-        while True:
-            pattern = rng.choice(rng.choice(PATTERNS))
-            try:
-                subscription = self.open(driver, f"{name}.{life}", pattern)
-            except (DriverError, Rejected) as error:
-                self.errors.append(error)
-                return
-            try:
-                self._consume(driver, subscription, count=rng.randint(1, BURST))
-                start = _now()
-                driver.close_channel(subscription.channel)
-            except (DriverError, Rejected) as error:
-                self._broke_off(subscription, error)
-                return
-            self.events.append(Close(subscription.name, start, _now()))
-            life += 1
-            if self.published.is_set():
-                return
-
-    def open(self, driver: Driver, name: str, pattern: str) -> _Subscription:
-        start = _now()
-        channel = driver.open(pattern)
-        end = _now()
-        subscription = _Subscription(f"{name}:{channel.directory.name}", channel, end)
-        self.events.append(Open(subscription.name, pattern, start, end))
-        return subscription
-
-    def _consume(
-        self, driver: Driver, subscription: _Subscription, count: int | None = None
-    ) -> None:
-        name = subscription.name
-        for event in driver.consume(subscription.channel, count=count, idle=IDLE, deadline=ROUND):
-            if "done" in event:
-                return
-            start, end = event["start"], event["end"]
-            if "error" in event:
-                self.events.append(Broken(name, event["error"]["code"], start, end))
-            else:
-                publisher, n = _identity(event["headers"])
-                size, crc = event["size"], event["crc"]
-                self.events.append(
-                    Receive(name, publisher, n, event["topic"], size, crc, start, end)
-                )
-            subscription.last_sign = end
-
-    def _fetch(self, driver: Driver, subscription: _Subscription) -> bool:
-        """Whether the channel was empty. (The end of a stream does not tell.)"""
-        name, start = subscription.name, _now()
-        try:
-            message = driver.fetch(subscription.channel)
-        except Rejected as error:
-            if error.code not in {"invalid-message", "damaged-queue"}:
-                raise
-            self.events.append(Broken(name, error.code, start, _now()))
-            return False
-        end = subscription.last_sign = _now()
-        if message is None:
-            self.events.append(Drained(name, start, end))
-            return True
-        publisher, n = _identity(message.headers)
-        size, crc = len(message.content), zlib.crc32(message.content)
-        self.events.append(Receive(name, publisher, n, message.topic, size, crc, start, end))
-        return False
-
-    def _broke_off(self, subscription: _Subscription, error: DriverError | Rejected) -> None:
-        """Nobody reads the channel any more; it may stay open as long as its process lives."""
-        self.errors.append(error)
-        end = _now() if isinstance(error, DriverError) else None  # that one ended the process
-        self.events.append(Close(subscription.name, subscription.last_sign, end))
-
-
-@dataclass
-class _Subscription:
-    name: str
-    channel: OpenChannel
-    last_sign: int
-    """Of life, on the clock of the history."""
+        """The summary and what there is to say against it, the first few of each kind."""
+        told = [self.summary, *map(str, self.errors[:MOST_TOLD]), explain(self.violations)]
+        told += map("left over: {}".format, self.leftovers[:MOST_TOLD])
+        return "\n".join(filter(None, told))
 
 
 def run(
     command: Sequence[str],
     home: Path,
     seed: int | None = None,
+    load: Load | None = None,
     *,
-    publishers: int = 4,
-    messages: int = 250,
-    subscribers: int = 3,
-    visitors: int = 2,
-    timeout: float | None = 10.0,
-    lazy: bool = False,
     evidence: Path | None = None,
+    tell: Callable[[Progress], object] = lambda _: None,
 ) -> Result:
-    """Publishes `messages` from each publisher to all subscribers, and judges what came.
+    """Has drivers publish and subscribe in the base directory `home`, and judges what they saw.
 
-    `visitors` are subscribers that come and go meanwhile. Publishers wait for full queues up
-    to `timeout` seconds (None: not at all). With `lazy`, subscribers read only when all is
-    published, and messages are small. Where anything fails, history, seed and a copy of the
-    base directory are left in a new directory under `evidence` (default: where temporary
-    files go), which the result names.
-
-    Raises DriverError if a driver cannot start or end, or if what drivers report makes no
-    sense; one that fails in between is in the result.
+    Ends at the end of the first epoch in which anything fails. Then history, seed and a copy of
+    the base directory are left in a new directory under `evidence` (default: where temporary
+    files go), which the result names. On KeyboardInterrupt it judges what there is.
     """
     if seed is None:
         seed = random.SystemRandom().getrandbits(32)
-    rng = random.Random(seed)
-    patterns = [rng.choice(PATTERNS[i % len(PATTERNS)]) for i in range(subscribers)]
-    work = [list(_bursts(rng, f"p{i}", messages, lazy)) for i in range(publishers)]
-    visits = [random.Random(rng.getrandbits(64)) for _ in range(visitors)]
-    this = _Run(timeout)
-    # The pool outermost: if anything goes wrong, the end of the drivers ends its threads.
-    with (
-        ThreadPoolExecutor(publishers + subscribers + visitors) as pool,
-        ExitStack() as drivers,
-    ):
+    this = _Run(list(command), home, seed, load or Load(), evidence, tell)
+    try:
+        with ThreadPoolExecutor(len(this.workers)) as pool:
+            try:
+                return this.go(pool)
+            finally:
+                this.abort()  # or the threads would not end
+    finally:
+        for worker in this.workers:
+            worker.end()
 
-        def start() -> Driver:
-            return drivers.enter_context(Driver(command, home))
 
-        writing = [(start(), bursts) for bursts in work]
-        visiting = [(start(), f"v{i}", visit) for i, visit in enumerate(visits)]
-        reading = []
-        for i, pattern in enumerate(patterns):
-            driver = start()
-            reading.append((driver, this.open(driver, f"s{i}", pattern)))
-        drivers.callback(this.published.set)
-        readers = [pool.submit(this.subscribe, *one, lazy=lazy) for one in reading]
-        readers += [pool.submit(this.come_and_go, *one) for one in visiting]
-        writers = [pool.submit(this.publish, *one) for one in writing]
-        for thread in writers:
-            thread.result()
-        this.published.set()
-        for thread in readers:
-            thread.result()
-        history = [*this.events, *_full(this.events, timeout)]
+class Disruption(NamedTuple):
+    at: float
+    """Seconds since the epoch began."""
+    victim: str
+    seconds: float | None
+    """For which it is stopped; None: it is killed."""
+
+
+def disruptions(seed: int, epoch: int, victims: Sequence[str]) -> Iterator[Disruption]:
+    """Who is stopped or killed in an epoch, and when; without end."""
+    rng = random.Random(f"{seed} disruptions {epoch}")
+    at = 0.0
+    while True:
+        at += rng.uniform(0.05, 0.6)
+        victim = rng.choice(victims)
+        # Short stops widen the gaps between two system calls, long ones fill queues.
+        stop = rng.choice((rng.uniform(0.01, 0.1), rng.uniform(0.3, LONGEST_STOP)))
+        yield Disruption(at, victim, None if rng.random() < 0.4 else stop)
+
+
+class _Run:
+    """What the workers have in common, and the thread that commands them."""
+
+    def __init__(
+        self,
+        command: list[str],
+        home: Path,
+        seed: int,
+        load: Load,
+        evidence: Path | None,
+        tell: Callable[[Progress], object],
+    ) -> None:
+        self.command, self.home, self.seed, self.load = command, home, seed, load
+        self.directory, self.tell = evidence, tell
+        share, rest = divmod(load.messages, load.publishers)
+        self.publishers = [
+            _Publisher(self, f"p{i}", share + (i < rest)) for i in range(load.publishers)
+        ]
+        self.subscribers = [
+            _Subscriber(self, f"s{i}", habit, i) for i, habit in enumerate(load.readers)
+        ]
+        self.workers: list[_Worker] = [*self.publishers, *self.subscribers]
+        self.ending = threading.Event()
+        """No more bursts in this epoch."""
+        self.published = threading.Event()
+        """Nobody publishes any more in this epoch: read until all is empty."""
+        self.aborted = False
+        # Of this epoch:
+        self.events: list[Event] = []
+        self.carried: list[Open] = []
+        """Channels that were opened in earlier epochs and are still there."""
+        self.judged = True
+        self.futures: list[Future[None]] = []
+        self.rooms: dict[str, int] = {}
+        """How many ids each channel certainly holds."""
+        # Of the whole run:
+        self.errors: list[DriverError | Rejected] = []
+        self.violations: tuple[Violation, ...] = ()
+        self.leftovers: tuple[str, ...] = ()
+        self.evidence: Path | None = None
+        self.began = time.monotonic()
+        self.quiet_since = time.time()
+        self.publishes = self.receives = self.due = self.unknown = 0
+        self.kills = self.stops = self.epochs = 0
+        self.checking = 0.0
+
+    # The course of a run.
+
+    def go(self, pool: ThreadPoolExecutor) -> Result:
+        interrupted = False
         try:
-            verdict = check(history)
+            while not self.failed and not self.done():
+                self.epoch(pool, EPOCHS[min(self.epochs, len(EPOCHS) - 1)])
+                self.judge()
+                self.reap()
+            if self.kills and not self.failed:
+                # Until everything that the dead have left is stale.
+                while time.time() < self.quiet_since + STALE + 2 * GRACE:
+                    self.report("waiting for what the dead left to be stale")
+                    time.sleep(TELL)
+                self.reap()
+        except KeyboardInterrupt:
+            interrupted = True
+            self.abort()
+            wait(self.futures)
+            for worker in self.workers:
+                worker.bury()
+            if not self.judged:
+                self.judge()
+        if self.failed:  # now, while channels are still open, and what lies in them is still there
+            self.save()
+        history, self.events = self.events, []
+        for worker in self.workers:
+            worker.end()
+        if self.failed and not self.evidence:
+            self.events = history
+            self.save()
+        return self.result(interrupted)
+
+    def done(self) -> bool:
+        return time.monotonic() - self.began >= self.load.seconds or not any(
+            publisher.left for publisher in self.publishers
+        )
+
+    @property
+    def failed(self) -> bool:
+        return bool(self.errors or self.violations or self.leftovers)
+
+    def epoch(self, pool: ThreadPoolExecutor, seconds: float) -> None:
+        self.events, self.carried = [], [s.open.event for s in self.subscribers if s.open]
+        self.rooms = {e.channel: self.rooms[e.channel] for e in self.carried}
+        self.ending.clear()
+        self.published.clear()
+        self.judged = False
+        self.futures = []
+        self.wait_for([pool.submit(worker.prepare) for worker in self.workers], "starting")
+        began = time.monotonic()
+        until = began + min(seconds, self.load.seconds - (began - self.began))
+        if self.errors:  # blame() must not be undone
+            self.ending.set()
+        writing = [pool.submit(publisher.work) for publisher in self.publishers]
+        reading = [pool.submit(subscriber.work) for subscriber in self.subscribers]
+        self.futures = [*writing, *reading]
+        self.disturb(writing, began, until)
+        self.ending.set()
+        for worker in self.workers:
+            worker.signal(signal.SIGCONT)
+        self.wait_for(writing, "publishing the rest")
+        self.published.set()
+        self.wait_for(reading, "draining")
+        self.epochs += 1
+        self.quiet_since = time.time()
+
+    def disturb(self, writing: Sequence[Future[None]], began: float, until: float) -> None:
+        """Stops and kills until the time is over or the publishers have ended."""
+        names = {worker.name: worker for worker in self.workers}
+        moments = disruptions(self.seed, self.epochs, list(names))
+        coming = next(moments)
+        stopped: list[tuple[float, _Worker]] = []
+        while not self.ending.is_set():
+            now = time.monotonic()
+            for moment in [moment for moment in stopped if moment[0] <= now]:
+                stopped.remove(moment)
+                moment[1].signal(signal.SIGCONT)
+            if now >= until:
+                return
+            while self.load.kills and began + coming.at <= now:
+                victim = names[coming.victim]
+                if coming.seconds is None:
+                    self.kills += victim.kill()
+                elif victim.signal(signal.SIGSTOP):
+                    self.stops += 1
+                    stopped.append((began + coming.at + coming.seconds, victim))
+                coming = next(moments)
+            soonest = min([until, now + TELL, *(time for time, _ in stopped)])
+            if self.load.kills:
+                soonest = min(soonest, began + coming.at)
+            if not wait(writing, max(0.0, soonest - now)).not_done:
+                return
+            self.report("publishing")
+
+    def wait_for(self, futures: Sequence[Future[None]], doing: str) -> None:
+        self.futures = [*self.futures, *futures]
+        while wait(futures, TELL).not_done:
+            self.report(doing)
+        for future in futures:
+            future.result()
+
+    def report(self, doing: str) -> None:
+        published = sum(publisher.published for publisher in self.publishers)
+        received = sum(subscriber.received for subscriber in self.subscribers)
+        queues = [s.open.channel.directory for s in self.subscribers if s.open]
+        violations = len(self.violations) or sum(s.broken for s in self.subscribers)
+        self.tell(
+            Progress(
+                time.monotonic() - self.began,
+                doing,
+                published,
+                received,
+                sum(map(_waiting, queues)),
+                self.kills,
+                self.stops,
+                violations + len(self.errors) + len(self.leftovers),
+            )
+        )
+
+    def blame(self, error: DriverError | Rejected) -> None:
+        self.errors.append(error)
+        self.ending.set()
+
+    def abort(self) -> None:
+        """Ends everything; nobody is asked."""
+        self.aborted = True
+        self.ending.set()
+        self.published.set()
+        for worker in self.workers:
+            worker.kill()
+
+    # Judgement.
+
+    def history(self) -> list[Event]:
+        events = [*self.carried, *self.events]
+        return [*events, *_full(events, self.rooms)]
+
+    def judge(self) -> None:
+        self.report("judging")
+        began = time.monotonic()
+        self.unknown += sum(isinstance(e, Publish) and e.outcome == "unknown" for e in self.events)
+        try:
+            verdict = check(self.history())
         except BadHistory as error:
-            raise DriverError(f"what the drivers reported contradicts itself: {error}") from error
-        result = Result(seed, verdict, tuple(this.errors), tuple(_leftovers(home)), None)
-        if not result.failed:
-            return result
-        # Now, while channels are still open, and what lies in them is still there.
-        evidence = Path(tempfile.mkdtemp(prefix="pubsub-stress-", dir=evidence))
-        if home.is_dir():
-            _copy(home, evidence / "base")
-        save(evidence / "history.jsonl", history)
-        result = replace(result, evidence=evidence)
-        (evidence / "result.txt").write_text(f"{result}\n", encoding="utf-8")
+            self.blame(DriverError(f"what drivers reported contradicts itself: {error}"))
+            return
+        self.checking = max(self.checking, time.monotonic() - began)
+        self.violations = verdict.violations
+        self.publishes += verdict.publishes
+        self.receives += verdict.receives
+        self.due += verdict.due
+        self.judged = True
+
+    def reap(self) -> None:
+        """Has everything reaped that the killed left. What nobody can have left, and what should
+        have gone and is still there, is left over."""
+        channels = {s.open.channel.directory.name for s in self.subscribers if s.open}
+        self.leftovers = tuple(_leftovers(self.home, channels, self.unknown, self.kills))
+        stale = time.time() - STALE - GRACE
+        if not self.kills or self.leftovers:
+            return
+        if all(subscriber.reap() for subscriber in self.subscribers):
+            self.leftovers = tuple(_stale(self.home, channels, stale))
+
+    def save(self) -> None:
+        self.report("saving")
+        prefix = "pubsub-stress-"
+        self.evidence = evidence = Path(tempfile.mkdtemp(prefix=prefix, dir=self.directory))
+        if self.home.is_dir():
+            _copy(self.home, evidence / "base")
+        save(evidence / "history.jsonl", self.history())
         parameters = {
-            "command": list(command),
-            "seed": seed,
-            "publishers": publishers,
-            "messages": messages,
-            "subscribers": subscribers,
-            "visitors": visitors,
-            "timeout": timeout,
-            "lazy": lazy,
+            "kit": __version__,
+            "command": self.command,
+            "seed": self.seed,
+            "epoch": self.epochs,
+            # "inf" is no JSON: what does not limit the run is left out.
+            "load": {name: v for name, v in asdict(self.load).items() if v != math.inf},
         }
         (evidence / "run.json").write_text(json.dumps(parameters, indent=2), encoding="utf-8")
-        return result
+        (evidence / "result.txt").write_text(f"{self.result(False)}\n", encoding="utf-8")
+
+    def result(self, interrupted: bool) -> Result:
+        return Result(
+            self.seed,
+            time.monotonic() - self.began,
+            self.epochs,
+            self.publishes,
+            self.receives,
+            self.due,
+            self.kills,
+            self.stops,
+            self.checking,
+            self.violations,
+            tuple(self.errors),
+            self.leftovers,
+            interrupted,
+            self.evidence,
+        )
+
+
+class _Worker:
+    """A driver process, its successors, and the thread that sends it requests."""
+
+    def __init__(self, run: _Run, name: str) -> None:
+        self.run, self.name = run, name
+        self.rng = random.Random(f"{run.seed} {name}")
+        self.lives = 0
+        self._lock = threading.Lock()
+        self._driver: Driver | None = None
+        self._killed: int | None = None
+
+    # For the worker's own thread.
+
+    def driver(self) -> Driver:
+        """The process; a new one if there is none."""
+        if self._driver is None:
+            driver = Driver(self.run.command, self.run.home)
+            self.lives += 1
+            with self._lock:
+                self._driver, self._killed = driver, None
+            if not driver.hello.roles >= {"publisher", "subscriber"}:
+                raise DriverError("stress takes a driver with the roles publisher and subscriber")
+            if self.run.aborted:  # too late for abort() to see it
+                self.kill()
+        return self._driver
+
+    def prepare(self) -> None:
+        """Gets ready for an epoch."""
+        self._guarded(self.ready)
+
+    def work(self) -> None:
+        """Its part in an epoch."""
+        while not self.run.aborted:
+            if self._guarded(self.turn):
+                return
+
+    def _guarded(self, step: Callable[[Driver], bool]) -> bool:
+        """Whether it was the last step: it says so, or it failed by itself."""
+        try:
+            return step(self.driver())
+        except DriverError as error:
+            with self._lock:
+                killed, self._driver, self._killed = self._killed, None, None
+            self.died(killed, _now())
+            if killed is not None:
+                return False
+            self.run.blame(error)
+        except Rejected as error:
+            self.died(None, None)
+            self.run.blame(error)
+        return True
+
+    def ready(self, driver: Driver) -> bool:
+        return True
+
+    def turn(self, driver: Driver) -> bool:
+        """Some of the work; whether it was the last of the epoch."""
+        raise NotImplementedError
+
+    def died(self, killed: int | None, end: int | None) -> None:
+        """Notes what becomes of what was under way. `killed` is the time just before the kill, if
+        it was one; `end` one at which the process was dead, None if it may go on living."""
+        raise NotImplementedError
+
+    # For any thread.
+
+    def kill(self) -> bool:
+        with self._lock:
+            if self._driver is None or self._killed is not None:
+                return False
+            self._killed = _now()
+            self._driver.kill()
+            return True
+
+    def signal(self, number: signal.Signals) -> bool:
+        with self._lock:
+            if self._driver is None or self._killed is not None:
+                return False
+            try:
+                os.killpg(self._driver.pid, number)
+            except (ProcessLookupError, PermissionError):  # it has just died by itself
+                return False
+            return True
+
+    def bury(self) -> None:
+        """Notes the death of a process that was killed while its thread had nothing to ask it."""
+        with self._lock:
+            if self._killed is not None:
+                self.died(self._killed, _now())
+
+    def end(self) -> None:
+        """Ends the process in good order."""
+        with self._lock:
+            driver, self._driver = self._driver, None
+        if driver:
+            try:
+                driver.close()
+            except DriverError as error:
+                self.run.blame(error)
+
+
+class _Burst(NamedTuple):
+    """Messages on one topic, one `produce`. `first` is the number of its first one."""
+
+    topic: str
+    prefix: str
+    first: int
+    messages: int
+    sizes: tuple[int, ...]
+    timeout: float | None
+
+
+class _Publisher(_Worker):
+    """In the history, each process is a publisher of its own, whose messages are numbered."""
+
+    def __init__(self, run: _Run, name: str, left: float) -> None:
+        super().__init__(run, name)
+        self.left = left
+        self.published = 0
+        self._number = 0
+        """Of the next message of this process."""
+        self._under_way: tuple[_Burst, int, int] | None = None
+        """With the number in it of the message that may be under way, and since when."""
+
+    def turn(self, driver: Driver) -> bool:
+        if self.run.ending.is_set() or not self.left:
+            return True
+        burst = self._draw()
+        self._under_way = burst, 0, _now()
+        stream = driver.produce(
+            burst.topic,
+            burst.prefix,
+            burst.messages,
+            burst.sizes,
+            timeout=burst.timeout,
+            within=STREAM_SECONDS + burst.messages * (burst.timeout or 0),
+        )
+        for event in stream:
+            if "done" not in event:
+                error = event.get("error")
+                if error:
+                    self.run.blame(Rejected(error))
+                count, code = (error or event).get("count"), error["code"] if error else None
+                self._note(burst, event["n"], event["start"], event["end"], count, code)
+                self._under_way = burst, event["n"] + 1, event["end"]
+        self._under_way = None
+        return False
+
+    def died(self, killed: int | None, end: int | None) -> None:
+        if self._under_way:
+            burst, n, since = self._under_way
+            if (
+                n < burst.messages and end is not None
+            ):  # inside this one, or shortly before or after
+                self._note(burst, n, since, end)
+        self._under_way = None
+        self._number = 0
+
+    def _note(
+        self,
+        burst: _Burst,
+        n: int,
+        start: int,
+        end: int,
+        count: int | None = None,
+        code: str | None = None,
+    ) -> None:
+        content = _content(burst.prefix, n, burst.sizes)
+        size, crc = len(content), zlib.crc32(content)
+        publisher, number = _identity({"publisher": burst.prefix, "n": n})
+        timeout = burst.timeout
+        self.run.events.append(
+            Publish(publisher, number, burst.topic, size, crc, start, end, count, code, timeout)
+        )
+        self._number = number + 1
+        self.published += 1
+        self.left -= 1
+
+    def _draw(self) -> _Burst:
+        rng, largest = self.rng, self.run.load.largest
+        kind, topic, timeout = rng.random(), rng.choice(TOPICS), rng.choice(self.run.load.timeouts)
+        if kind < 0.1:  # large ones
+            count, sizes = rng.randint(1, 4), [rng.randrange(largest + 1) for _ in range(4)]
+        elif kind < 0.4:  # very many small ones
+            count, sizes = rng.randint(100, 1000), [rng.randrange(100) for _ in range(8)]
+        else:  # as in life
+            count = rng.randint(1, 50)
+            sizes = [0, *(rng.randrange(200) for _ in range(4)), rng.randrange(10_000)]
+            sizes.append(rng.randrange(70_000))
+        if timeout:  # or an epoch would not end
+            count = min(count, 20)
+        rng.shuffle(sizes)
+        prefix = f"{self.name}-{self.lives}-{self._number}"
+        cut = tuple(min(size, largest) for size in sizes)
+        return _Burst(topic, prefix, self._number, int(min(count, self.left)), cut, timeout)
+
+
+class _Subscription(NamedTuple):
+    event: Open
+    channel: OpenChannel
+
+
+class _Subscriber(_Worker):
+    def __init__(self, run: _Run, name: str, habit: Habit, place: int) -> None:
+        super().__init__(run, name)
+        self.habit = habit
+        self.received = 0
+        self.broken = 0
+        self.open: _Subscription | None = None
+        self._place = place
+        self._opened = 0
+        self._last_sign = 0
+        """Of life of the channel, on the clock of the history."""
+        self._opening: Open | None = None
+        self._closing: int | None = None
+
+    def ready(self, driver: Driver) -> bool:
+        if self.habit != "visitor" and not self.open:
+            self._open(driver)
+        return True
+
+    def turn(self, driver: Driver) -> bool:
+        ending, published = self.run.ending, self.run.published
+        if self.habit == "late":
+            published.wait()
+        last = published.is_set()
+        if self.habit == "visitor":
+            if not last:
+                self._open(driver)
+                self._consume(driver, self.rng.randint(1, 100))
+                self._close(driver)
+            return last
+        if not self.open:
+            self._open(driver)
+        if self.habit == "slow" and not ending.is_set():
+            self._consume(driver, self.rng.randint(1, 100))
+            ending.wait(self.rng.random() * self.rng.choice((0.01, 0.1, 1.0, 3.0)))
+            if "reaper" in driver.hello.roles:
+                driver.reap(STALE_AT_WORK)  # old messages wait in its own channel
+            return False
+        self._consume(driver)
+        return self._fetch(driver) and last
+
+    def reap(self) -> bool:
+        """Whether it can."""
+        with self._lock:
+            driver = self._driver
+        if driver is None:
+            return True
+        if "reaper" not in driver.hello.roles:
+            return False
+
+        def step(driver: Driver) -> bool:
+            driver.reap(STALE)
+            return True
+
+        self._guarded(step)
+        return True
+
+    def died(self, killed: int | None, end: int | None) -> None:
+        if self._opening:  # nobody learned the name of its directory
+            self.run.events.append(self._opening)
+            self.run.events.append(Close(self._opening.channel, self._opening.start, end))
+        elif self.open:
+            # Until it was killed, it could take messages, unless it was about to close.
+            until = self._last_sign if killed is None else killed
+            if self._closing is not None:
+                until = min(until, self._closing)
+            self.run.events.append(Close(self.open.event.channel, until, end))
+        self.open = self._opening = self._closing = None
+
+    def _open(self, driver: Driver) -> None:
+        pattern = self.rng.choice(PATTERNS[self._place % len(PATTERNS)])
+        self._opened += 1
+        name = f"{self.name}.{self._opened}"
+        start = _now()
+        self._opening = Open(f"{name}:?", pattern, start, None)
+        channel = driver.open(pattern)
+        self._last_sign = end = _now()
+        event = Open(f"{name}:{channel.directory.name}", pattern, start, end)
+        self.run.rooms[event.channel] = _room(channel.directory, self.habit in ("slow", "late"))
+        self.run.events.append(event)
+        self.open, self._opening = _Subscription(event, channel), None
+
+    def _close(self, driver: Driver) -> None:
+        assert self.open
+        name, channel = self.open.event.channel, self.open.channel
+        self._closing = _now()
+        driver.close_channel(channel)
+        self.run.events.append(Close(name, self._closing, _now()))
+        self.open = self._closing = None
+
+    def _consume(self, driver: Driver, count: int | None = None) -> None:
+        assert self.open
+        name, channel = self.open.event.channel, self.open.channel
+        for event in driver.consume(channel, count=count, idle=IDLE, deadline=ROUND):
+            if "done" in event:
+                return
+            start, end = event["start"], event["end"]
+            if "error" in event:
+                self.run.events.append(Broken(name, event["error"]["code"], start, end))
+                self.broken += 1
+            else:
+                size, crc = event["size"], event["crc"]
+                self._yielded(name, event["headers"], event["topic"], size, crc, start, end)
+            self._last_sign = end
+
+    def _fetch(self, driver: Driver) -> bool:
+        """Whether the channel was empty. (The end of a stream does not tell.)"""
+        assert self.open
+        name, channel, start = self.open.event.channel, self.open.channel, _now()
+        try:
+            message = driver.fetch(channel)
+        except Rejected as error:
+            if error.code not in {"invalid-message", "damaged-queue"}:
+                raise
+            self.run.events.append(Broken(name, error.code, start, _now()))
+            self.broken += 1
+            return False
+        end = self._last_sign = _now()
+        if message is None:
+            self.run.events.append(Drained(name, start, end))
+            return True
+        size, crc = len(message.content), zlib.crc32(message.content)
+        self._yielded(name, message.headers, message.topic, size, crc, start, end)
+        return False
+
+    def _yielded(
+        self,
+        name: str,
+        headers: Mapping[str, Any],
+        topic: str,
+        size: int,
+        crc: int,
+        start: int,
+        end: int,
+    ) -> None:
+        publisher, n = _identity(headers)
+        self.run.events.append(Receive(name, publisher, n, intern(topic), size, crc, start, end))
+        self.received += 1
 
 
 def _now() -> int:
     # Not time.monotonic_ns: on macOS that is another clock than the drivers'.
     return time.clock_gettime_ns(time.CLOCK_MONOTONIC)
-
-
-def _bursts(rng: random.Random, publisher: str, messages: int, small: bool) -> Iterator[_Burst]:
-    for i, first in enumerate(range(0, messages, BURST)):
-        # Most messages are small, as most are in life; one in eight is not.
-        sizes = [0, *(rng.randrange(200) for _ in range(4)), rng.randrange(10_000)]
-        if not small:
-            sizes += [rng.randrange(70_000), rng.randrange(LARGEST)]
-        rng.shuffle(sizes)
-        count = min(BURST, messages - first)
-        yield _Burst(rng.choice(TOPICS), f"{publisher}-{i}", count, tuple(sizes))
 
 
 def _content(prefix: str, n: int, sizes: Sequence[int]) -> bytes:
@@ -357,48 +828,180 @@ def _content(prefix: str, n: int, sizes: Sequence[int]) -> bytes:
 
 
 def _identity(headers: Mapping[str, Any]) -> tuple[str, int]:
-    """Publisher and number; for other headers than `produce` sends, what nobody published."""
-    publisher, n = headers.get("publisher"), headers.get("n")
-    if len(headers) == 2 and isinstance(publisher, str) and type(n) is int:
-        return publisher, n
+    """Publisher and number; for other headers than `produce` sends, what nobody published.
+
+    The prefix of a burst is its publisher's name and the number of its first message.
+    """
+    prefix, n = headers.get("publisher"), headers.get("n")
+    if len(headers) == 2 and isinstance(prefix, str) and type(n) is int:
+        publisher, _, first = prefix.rpartition("-")
+        if first.isdecimal():
+            return intern(publisher), int(first) + n
     return json.dumps(headers), -1
 
 
-def _full(events: Sequence[Event], timeout: float | None) -> Iterator[Full]:
-    """When queues may have been full: not before they can have held SMALLEST_QUEUE ids, and
-    for a publish that waits only if it waited (half its time-out: clocks are rounded)."""
-    publishes = sorted((e for e in events if isinstance(e, Publish)), key=lambda e: e.start)
+def _full(events: Sequence[Event], rooms: Mapping[str, int]) -> Iterator[Full]:
+    """When queues may have been full: only while they can have held as many ids as there certainly
+    is room for, and for a publish that waits only if it waited (half its time-out: clocks are
+    rounded).
+
+    At no time during a publish can a queue have held more than what began to be published before
+    its end and had not been yielded by its start.
+    """
+    by_topic: dict[str, list[Publish]] = {}
+    yielded: dict[str, list[int]] = {}
+    closed: dict[str, float] = {}
+    longest = 0
+    for event in events:
+        if isinstance(event, Publish):
+            by_topic.setdefault(event.topic, []).append(event)
+            longest = max(longest, _end(event) - event.start)
+        elif isinstance(event, Receive):
+            yielded.setdefault(event.channel, []).append(event.end)
+        elif isinstance(event, Close) and event.end is not None:
+            closed[event.channel] = event.end
+    starts: dict[str, list[int]] = {}
+    for topic, publishes in by_topic.items():
+        publishes.sort(key=_start)
+        starts[topic] = [publish.start for publish in publishes]
     for opened in events:
         if not isinstance(opened, Open):
             continue
-        fitting = [
-            publish
-            for publish in publishes
-            if matches(opened.pattern, publish.topic)
-            and (publish.end is None or publish.end >= opened.start)
-        ]
-        if len(fitting) <= SMALLEST_QUEUE:
+        fitting: list[Publish] = []
+        for topic, publishes in by_topic.items():
+            if matches(opened.pattern, topic):
+                first = bisect_left(starts[topic], opened.start - longest)
+                last = bisect_right(starts[topic], closed.get(opened.channel, math.inf))
+                fitting += publishes[first:last]
+        room = rooms.get(opened.channel, SMALLEST_QUEUE)
+        if len(fitting) <= room:
             continue
-        since = fitting[SMALLEST_QUEUE - 1].start
-        if not timeout:
-            yield Full(opened.channel, since, max(_end(publish) for publish in fitting))
-            continue
+        fitting.sort(key=_start)
+        began = [publish.start for publish in fitting]
+        ends = sorted(yielded.get(opened.channel, []))
+        span: Full | None = None
         for publish in fitting:
-            if _end(publish) >= since and _end(publish) - publish.start >= timeout * 1e9 / 2:
-                yield Full(opened.channel, publish.start, _end(publish))
+            start, end = publish.start, _end(publish)
+            if publish.timeout and end - start < publish.timeout * 1e9 / 2:
+                continue
+            if bisect_right(began, end) - bisect_left(ends, start) <= room:
+                continue
+            if span and start <= span.end:
+                span = span._replace(end=max(span.end, end))
+            else:
+                if span:
+                    yield span
+                span = Full(opened.channel, start, end)
+        if span:
+            yield span
+
+
+def _start(publish: Publish) -> int:
+    return publish.start
 
 
 def _end(publish: Publish) -> int:
     return publish.start if publish.end is None else publish.end
 
 
-def _leftovers(home: Path) -> Iterator[str]:
-    """Messages, and what else lies in `tmp`; other names may be there for reasons of their own."""
-    for directory, _, names in os.walk(home):
-        staging = Path(directory) == home / "tmp"
-        for name in names:
-            if staging or name.isdecimal():
-                yield str(Path(directory, name).relative_to(home))
+def _leftovers(home: Path, channels: set[str], unknown: int, kills: int) -> Iterator[str]:
+    """What lies in a base that is at rest, all queues empty, and cannot be the work of the dead:
+    so many publishes ended in nobody knows what, and so many processes were killed.
+
+    `channels` are those open. Other names than those of messages and channels may be there for
+    reasons of their own.
+    """
+    in_tmp = sorted(_names(home / "tmp"))
+    staged = [f"tmp/{name}" for name in in_tmp if name.isdecimal()]
+    orphans = [
+        f"{name}/{message}"
+        for name in sorted(channels)
+        for message in sorted(_names(home / name))
+        if message.isdecimal()
+    ]
+    claimed = [f"tmp/{name}" for name in in_tmp if not name.isdecimal()]
+    dead = [name for name in sorted(_names(home)) if _is_dead(name, channels)]
+    # A publish has one message staged and is in one channel at a time.
+    for names, most in (staged, unknown), (orphans, unknown), (claimed + dead, kills):
+        if len(names) > most:
+            yield from names
+
+
+def _stale(home: Path, channels: set[str], before: float) -> Iterator[str]:
+    """What should have been reaped: it last changed before this time (seconds since 1970).
+
+    That orphans in channels of the living are removed is no more than recommended (FETCH-16).
+    """
+    for name in sorted(_names(home / "tmp")):
+        if _changed(home / "tmp" / name) < before:
+            yield f"tmp/{name}"
+    for name in sorted(_names(home)):
+        if _is_dead(name, channels) and _changed(home / name) < before:
+            yield name
+
+
+def _is_dead(name: str, channels: set[str]) -> bool:
+    return name not in channels and CHANNEL_NAME.fullmatch(name) is not None
+
+
+def _names(directory: Path) -> list[str]:
+    return os.listdir(directory) if directory.is_dir() else []
+
+
+def _changed(path: Path) -> float:
+    """When a file, or the queue in a directory, was last changed; what is gone now is young."""
+    try:
+        status = os.lstat(path)
+        if not stat.S_ISDIR(status.st_mode):
+            return status.st_ctime
+        try:
+            queue = os.lstat(path / "queue")
+        except FileNotFoundError:
+            return status.st_ctime
+        return max(status.st_ctime, queue.st_mtime, queue.st_ctime)
+    except FileNotFoundError:
+        return math.inf
+
+
+def _open_queue(directory: Path) -> int:
+    return os.open(directory / "queue", os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
+
+
+def _waiting(directory: Path) -> int:
+    """How many ids lie in a queue; 0 if that cannot be told."""
+    try:
+        queue = _open_queue(directory)
+    except OSError:
+        return 0
+    try:
+        octets = fcntl.ioctl(queue, termios.FIONREAD, bytes(4))
+    except OSError:
+        return 0
+    finally:
+        os.close(queue)
+    return int(struct.unpack("i", octets)[0]) // 8
+
+
+def _room(directory: Path, small: bool) -> int:
+    """How many ids a queue holds at least; on Linux, it is first made as `small` as it may be.
+
+    Read ids free their page only with the last of it, so one page may be as good as taken.
+    """
+    if not hasattr(fcntl, "F_GETPIPE_SZ"):
+        return SMALLEST_QUEUE
+    page = os.sysconf("SC_PAGESIZE")
+    try:
+        queue = _open_queue(directory)
+    except OSError:
+        return SMALLEST_QUEUE
+    try:
+        if small:
+            fcntl.fcntl(queue, fcntl.F_SETPIPE_SZ, SMALL_QUEUE * page)
+        return (fcntl.fcntl(queue, fcntl.F_GETPIPE_SZ) - page) // 8
+    except OSError:
+        return SMALLEST_QUEUE
+    finally:
+        os.close(queue)
 
 
 def _copy(source: Path, target: Path) -> None:

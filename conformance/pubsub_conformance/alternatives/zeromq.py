@@ -1,0 +1,71 @@
+"""ZeroMQ PUB/SUB over ipc://, high-water marks and all as they come.
+
+The first process to start is the publisher, and binds; channels connect to it. It hands messages
+over to a thread, drops what a full subscriber does not take, and does not know who got what.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from . import Fields, home, serve
+
+
+def missing() -> str:
+    there = importlib.util.find_spec("zmq")
+    return "" if there else "the Python package pyzmq is not installed"
+
+
+def hosting(home: Path) -> contextlib.AbstractContextManager[None]:
+    return contextlib.nullcontext()
+
+
+class Channel:
+    def __init__(self, socket: Any) -> None:
+        self._socket = socket
+
+    def take(self, timeout: float) -> tuple[str, Fields, bytes] | None:
+        if not self._socket.poll(timeout * 1000):
+            return None
+        topic, headers, content = self._socket.recv_multipart()
+        return topic.decode(), json.loads(headers), content
+
+    def close(self) -> None:
+        self._socket.close(linger=0)
+
+
+class ZeroMQ:
+    name = "zeromq"
+
+    def __init__(self) -> None:
+        self._zmq: Any = importlib.import_module("zmq")
+        self.version: str = self._zmq.zmq_version()
+        self._context = self._zmq.Context()
+        self._endpoint = f"ipc://{home() / 'zeromq'}"
+        with contextlib.suppress(FileExistsError):
+            (home() / "publisher").touch(exist_ok=False)
+            self._publisher = self._context.socket(self._zmq.PUB)
+            self._publisher.bind(self._endpoint)
+
+    def open(self, topic: str) -> Channel:
+        socket = self._context.socket(self._zmq.SUB)
+        socket.connect(self._endpoint)
+        socket.subscribe(topic)
+        return Channel(socket)
+
+    def publish(self, topic: str, headers: Fields, content: bytes) -> int:
+        self._publisher.send_multipart([topic.encode(), json.dumps(headers).encode(), content])
+        return 0
+
+    def close(self) -> None:
+        self._context.destroy(linger=0)
+
+
+if __name__ == "__main__":
+    serve(ZeroMQ, sys.stdin, sys.stdout)

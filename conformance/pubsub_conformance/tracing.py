@@ -1,0 +1,60 @@
+"""Which of the kit's tests check which requirement, read from their marks; nothing is run."""
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from pubsub_conformance import suite
+
+
+@dataclass(frozen=True)
+class Trace:
+    """One test names one requirement."""
+
+    requirement: str
+    test: str  # as a report calls it, without parameters
+    roles: frozenset[str]
+    """Through which it tests, where the requirement binds several; empty: it does not say."""
+    says: str
+    """The first sentence of its docstring."""
+
+
+def traces() -> list[Trace]:
+    """In the order of files and tests; once for each test and requirement."""
+    found: dict[tuple[str, str], Trace] = {}
+    for file in pkgutil.iter_modules(suite.__path__):
+        if not file.name.startswith("test_"):
+            continue
+        module = importlib.import_module(f"{suite.__name__}.{file.name}")
+        for name, test in vars(module).items():
+            if not name.startswith("test_"):
+                continue
+            says, _, _ = " ".join((test.__doc__ or "").split()).partition(". ")
+            for mark in _marks(test):
+                role = mark.kwargs.get("role", ())
+                roles = frozenset([role] if isinstance(role, str) else role)
+                for requirement in mark.args:
+                    key = requirement, f"{file.name}.py::{name}"
+                    before = found[key].roles if key in found else frozenset()
+                    found[key] = Trace(*key, before | roles, says.removesuffix("."))
+    return list(found.values())
+
+
+def _marks(test: object) -> Iterator[pytest.Mark]:
+    """The marks `requirement` of a test and of its parameters."""
+    for mark in getattr(test, "pytestmark", ()):
+        if mark.name == "requirement":
+            yield mark
+        elif mark.name == "parametrize":
+            for parameters in mark.args[1]:
+                for inner in getattr(parameters, "marks", ()):
+                    yield from _marks_of(inner)
+
+
+def _marks_of(mark: pytest.Mark | pytest.MarkDecorator) -> Iterator[pytest.Mark]:
+    inner = mark.mark if isinstance(mark, pytest.MarkDecorator) else mark
+    if inner.name == "requirement":
+        yield inner

@@ -1,0 +1,59 @@
+"""The kit's lockstep schedules: that they find faults, and tell them so that they fail again."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mutants import MUTANTS, ROOT, Edit, Mutant
+from pubsub_conformance import lockstep
+from pubsub_conformance.protocol import OPS
+
+REFERENCE = [sys.executable, str(ROOT / "conformance/implementations/reference/driver.py")]
+ALL_ROLES = '"roles": ["topics", "codec", "publisher", "subscriber", "reaper"]'
+
+
+def search(command: list[str]) -> lockstep.Failure | None:
+    return lockstep.failure(shlex.join(command), under=None, seed=1)
+
+
+def replay(script: str, directory: Path) -> subprocess.CompletedProcess[str]:
+    (directory / "script.py").write_text(script)
+    command = [sys.executable, str(directory / "script.py")]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("requirement", ["GUAR-1", "GUAR-5", "CHAN-14", "REAP-8"])
+def test_a_mutant_fails_and_its_script_fails_again(requirement: str, tmp_path: Path) -> None:
+    """The script is short, fails at its last line, and does not fail the reference."""
+    mutant = next(mutant for mutant in MUTANTS if mutant.requirement == requirement)
+    (tmp_path / "mutant").mkdir()
+    command = [sys.executable, str(mutant.driver(tmp_path / "mutant"))]
+    found = search(command)
+    assert found is not None
+    assert found.requirement == requirement, str(found)
+    assert len(found.steps) <= 8, str(found)
+    script = "\n".join(found.script)
+    again = replay(script, tmp_path)
+    assert again.returncode == 1
+    assert f"line {len(script.splitlines())}, in" in again.stderr
+    assert "AssertionError: " in again.stderr
+    well = replay(script.replace(str(command), str(REFERENCE)), tmp_path)
+    assert (well.returncode, well.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("role", ["publisher", "subscriber", "reaper"])
+def test_a_driver_of_one_role_is_asked_for_nothing_else(role: str, tmp_path: Path) -> None:
+    """Any other request ends it, which would be a driver error."""
+    known = "        if op not in FIELDS:\n"
+    allowed = [name for name, op in OPS.items() if op.role in (None, role)]
+    edits = (
+        Edit("driver.py", ALL_ROLES, f'"roles": [{role!r}]'),
+        Edit("driver.py", known, f"        assert op in {allowed}\n{known}"),
+    )
+    driver = Mutant("", "one role", edits).driver(tmp_path)
+    assert search([sys.executable, str(driver)]) is None

@@ -1,0 +1,273 @@
+"""The matrix: implementations that conform pass with each other, and each check catches faults."""
+
+from __future__ import annotations
+
+import json
+import random
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from mutants import MUTANTS, Edit, Mutant
+from pubsub_conformance import cli, matrix
+from pubsub_conformance.driver import DriverError
+from pubsub_conformance.matrix import CHECKS, Check, Finding, Implementation, Pair
+from pubsub_conformance.report import Outcome
+
+REFERENCE = Mutant("none", "the reference itself", ())
+MILLISECONDS = Mutant(
+    "none",
+    "encodes milliseconds",
+    (Edit("message.py", "self.id, self.timestamp,", "self.id, self.timestamp // 1000,"),),
+)
+
+Make = Callable[..., list[str]]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """The command of a mutant's driver."""
+
+    def make(mutant: Mutant = REFERENCE) -> list[str]:
+        directory = tmp_path / f"mutant-{len(list(tmp_path.glob('mutant-*')))}"
+        directory.mkdir()
+        return [sys.executable, str(mutant.driver(directory))]
+
+    return make
+
+
+def mutant(requirement: str) -> Mutant:
+    (found,) = [mutant for mutant in MUTANTS if mutant.requirement == requirement]
+    return found
+
+
+def judge(
+    name: str, publisher: list[str], reader: list[str], directory: Path, seed: int = 1
+) -> matrix.Result:
+    publishing = Implementation.greet("theirs", publisher, directory / "base")
+    reading = Implementation.greet("ours", reader, directory / "base")
+    return matrix._judge(CHECKS[name], publishing, reading, directory, seed)
+
+
+@pytest.mark.timeout(180)  # seconds: all checks, with many processes
+def test_reference_passes_with_itself(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+    command = shlex.join(make())
+    code = cli.main(["matrix", f"one={command}", "--seed", "1"])
+    told = capsys.readouterr().out
+    assert code == 0, told
+    assert f"{len(CHECKS)} pass" in told
+
+
+@pytest.mark.parametrize(
+    ("check", "side", "broken"),
+    [
+        ("codec", "publisher", MILLISECONDS),
+        ("codec", "reader", mutant("MSG-17")),
+        ("messages", "reader", mutant("GUAR-3")),
+        ("messages", "reader", mutant("GUAR-4")),
+        ("wildcards", "publisher", mutant("TOPIC-4")),
+        ("wildcards", "publisher", mutant("GUAR-6")),
+        ("full", "publisher", mutant("PUB-10")),
+        ("full", "publisher", mutant("PUB-19")),
+        ("full", "reader", mutant("GUAR-2")),
+        ("closing", "publisher", mutant("GUAR-5")),
+        ("closing", "reader", mutant("CHAN-14")),
+        ("dead", "publisher", mutant("GUAR-1")),
+        ("reaping", "reader", mutant("REAP-7")),
+        ("reaping", "reader", mutant("REAP-4")),
+        ("stress", "publisher", mutant("PUB-9")),
+        ("stress", "reader", mutant("GUAR-4")),
+    ],
+    ids=lambda value: value if isinstance(value, str) else value.what,
+)
+def test_check_catches_a_fault(
+    check: str,
+    side: str,
+    broken: Mutant,
+    make: Make,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(matrix, "TIMEOUT", 2.0)  # seconds: some wait in vain
+    commands = make(broken), make()
+    publisher, reader = commands if side == "publisher" else reversed(commands)
+    result = judge(check, publisher, reader, tmp_path)
+    assert result.outcome is Outcome.FAIL, result
+    assert result.reason
+    assert "produce" in result.done or "publish" in result.done or "encode" in result.done
+
+
+# Outcomes, on small checks in the place of the real ones.
+
+
+def passes(pair: Pair) -> None:
+    """Nothing is wrong."""
+    pair.publisher().publish("a")
+
+
+def fails(pair: Pair) -> None:
+    """Who publishes to itself is caught."""
+    if pair.publishing is pair.reading:
+        raise Finding(f"{pair.publishing.name} talks to itself")
+
+
+def refuses(pair: Pair) -> None:
+    """A refusal is a finding."""
+    pair.reader().open("a..b")
+
+
+def breaks(pair: Pair) -> None:
+    """A driver that dies proves nothing."""
+    raise DriverError("it has died")
+
+
+@pytest.fixture
+def checks(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    def replace(*stories: Callable[[Pair], None]) -> None:
+        roles = frozenset({"publisher"}), frozenset({"subscriber"})
+        made = {story.__name__: Check(story.__name__, story, *roles) for story in stories}
+        monkeypatch.setattr(matrix, "CHECKS", made)
+
+    return replace
+
+
+def test_table_names_what_failed_and_tells_it_in_words(
+    make: Make,
+    checks: Callable[..., None],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    checks(passes, fails, refuses)
+    command = shlex.join(make())
+    file = tmp_path / "report.json"
+    arguments = ["matrix", f"one={command}", f"two={command}", "--json", str(file), "--seed", "7"]
+    assert cli.main(arguments) == 1
+    told = capsys.readouterr().out
+    assert told.count("FAIL: fails, refuses") == 2
+    assert told.count("FAIL: refuses") == 2
+    assert "one to one, fails: fail\n  one talks to itself" in told
+    assert "two answered open with invalid-pattern" in told
+    report = json.loads(file.read_text())
+    assert report["seed"] == 7
+    assert report["exit"] == 1
+    assert report["implementations"].keys() == {"one", "two"}
+    assert [(cell["publisher"], cell["reader"]) for cell in report["cells"]] == [
+        ("one", "one"),
+        ("one", "two"),
+        ("two", "one"),
+        ("two", "two"),
+    ]
+    for cell in report["cells"]:
+        assert [result["check"] for result in cell["checks"]] == list(report["checks"])
+        outcomes = ["pass", "fail" if cell["publisher"] == cell["reader"] else "pass", "fail"]
+        assert [result["outcome"] for result in cell["checks"]] == outcomes
+
+
+def test_driver_error_is_no_verdict(
+    make: Make, checks: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    checks(passes, breaks)
+    assert cli.main(["matrix", f"one={shlex.join(make())}"]) == 2
+    assert "it has died" in capsys.readouterr().out
+
+
+def test_role_that_is_not_claimed_is_not_applicable(
+    make: Make, checks: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    checks(passes)
+    roles = '"roles": ["topics", "codec", "publisher", "subscriber", "reaper"]'
+    edit = Edit("driver.py", roles, '"roles": ["publisher"]')
+    mute = Mutant("none", "only publishes", (edit,))
+    both = [f"mute={shlex.join(make(mute))}", f"whole={shlex.join(make())}"]
+    assert cli.main(["matrix", *both]) == 0
+    told = capsys.readouterr().out
+    assert "mute to mute, passes" not in told
+    assert told.count("not applicable") == 3  # two cells and the sum
+    assert cli.main(["matrix", both[0]]) == 2  # nothing was judged
+
+
+EXPECTED = """\
+[[expected]]
+publisher = ["one", "two"]
+reader = "one"
+check = "fails"
+reason = "talks to itself since 1998"
+"""
+
+
+def test_expected_failures_are_strict_both_ways(
+    make: Make,
+    checks: Callable[..., None],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    checks(passes, fails)
+    command = shlex.join(make())
+    expected = tmp_path / "expected.toml"
+    expected.write_text(EXPECTED)
+
+    def run(*names: str) -> tuple[int, str]:
+        commands = [f"{name}={command}" for name in names]
+        code = cli.main(["matrix", *commands, "--expected", str(expected)])
+        return code, capsys.readouterr().out
+
+    code, told = run("one", "two")
+    assert code == 1
+    assert "one to one, fails: expected failure\n  talks to itself since 1998" in told
+    assert "two to one, fails: unexpected pass" in told
+    assert "two to two, fails: fail\n" in told
+    expected.write_text(EXPECTED.replace('["one", "two"]', '"one"'))
+    code, told = run("one")
+    assert code == 0
+    assert "expected: fails" in told
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "complaint"),
+    [
+        ('"talks to itself since 1998"', '" "', "no reason"),
+        ("reason =", "why =", "an entry has"),
+        ('"fails"', '"nothing"', "no check 'nothing'"),
+        ('reader = "one"', 'reader = "three"', "no reader 'three'"),
+        ('["one", "two"]', '["one", "one"]', "listed twice"),
+        ("[[expected]]", "[[unexpected]]", "only [[expected]]"),
+        ("reader = ", "reader ", "expected.toml"),
+    ],
+)
+def test_faulty_list_of_expected_failures_is_refused(
+    old: str, new: str, complaint: str, checks: Callable[..., None], tmp_path: Path
+) -> None:
+    checks(passes, fails)
+    expected = tmp_path / "expected.toml"
+    expected.write_text(EXPECTED.replace(old, new))
+    with pytest.raises(matrix.MatrixError) as caught:
+        matrix.load_expected(expected, ["one", "two"])
+    assert complaint in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "arguments", [["no-command"], ["one="], ["=true"], ["a=true", "a=true"], ["a='"], ["a=true"]]
+)
+def test_what_cannot_be_judged(
+    arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert cli.main(["matrix", *arguments, "--home", str(tmp_path)]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err
+
+
+def test_same_seed_does_the_same_work(make: Make, tmp_path: Path) -> None:
+    drawn = []
+
+    def draws(pair: Pair) -> None:
+        drawn.append(pair.rng.random())
+
+    who = Implementation.greet("one", make(), tmp_path / "base")
+    check = Check("draws", draws, frozenset(), frozenset())
+    for seed in (1, 1, 2):
+        matrix._judge(check, who, who, tmp_path, seed)
+    assert drawn[0] == drawn[1] == random.Random("1 draws").random()
+    assert drawn[1] != drawn[2]
