@@ -61,7 +61,7 @@ _LOOK_SECONDS = 0.5  # FETCH-14: how often an idle owner looks whether its direc
 _SWEEP_SECONDS = 600.0  # FETCH-16: how often an idle owner looks for orphans
 _LARGEST_FILE = 33 + 200 + 2 * MAX_OCTETS  # no message file is larger (MSG-13)
 _LARGE_FILE = 2**26  # what cannot be held of that size is not tried again
-_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW
+_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY
 
 
 class ChannelClosed(RuntimeError):

@@ -251,6 +251,18 @@ MUTANTS = [
         '    if fault and "neither" not in fault:\n        raise InvalidHeaders',
     ),
     one(
+        "MSG-18",
+        "compares each key with each",
+        "message.py",
+        "    members = dict(pairs)\n",
+        "    names = []\n"
+        "    for name, _ in pairs:\n"
+        "        if name in names:\n"
+        '            raise ValueError("a key occurs twice")\n'
+        "        names.append(name)\n"
+        "    members = dict(pairs)\n",
+    ),
+    one(
         "MSG-17",
         "timestamps lose their last digits",
         "message.py",
@@ -721,7 +733,7 @@ MUTANTS = [
         "FETCH-7",
         "follows links",
         "channel.py",
-        "os.O_NONBLOCK | os.O_NOFOLLOW\n",
+        "os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY\n",
         "os.O_NONBLOCK\n",
     ),
     one(

@@ -9,18 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mutants import Mutant
 from pubsub_conformance import alternatives, bench, cli
 from pubsub_conformance.driver import Driver
-
-REFERENCE = Path(__file__).parent.parent / "conformance/implementations/reference/driver.py"
 
 QUICK = ["--rounds", "2", "--seconds", "0.01"]
 
 
 @pytest.fixture
-def reference(monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("PYTHONPATH", str(REFERENCE.parents[3]))
-    return f"ref={shlex.join([sys.executable, str(REFERENCE)])}"
+def reference(tmp_path: Path) -> str:
+    directory = tmp_path / "reference"
+    directory.mkdir()
+    driver = Mutant("none", "the reference itself", ()).driver(directory)
+    return f"ref={shlex.join([sys.executable, str(driver)])}"
 
 
 def complete(report: dict[str, Any], names: list[str], rounds: int) -> None:
@@ -125,10 +126,16 @@ def test_contender_that_fails_is_told_and_the_others_go_on(
         ["a=alternative:kafka"],
         ["a=true", "--baseline", "b"],
         ["a=true", "--only", "nothing"],
-        ["a=true", "--home", "/nowhere"],
+        ["a=true", "--home", "missing"],
     ],
 )
-def test_what_cannot_be_measured(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_cannot_be_measured(
+    arguments: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
     assert cli.main(["bench", *arguments]) == 2
     told = capsys.readouterr()
     assert told.out == ""

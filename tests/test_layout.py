@@ -191,8 +191,8 @@ def test_the_publisher_passes_over_dead_and_full_channels(base: Base) -> None:
     [
         (0o700, 0o700, 0o600, 0o600),
         (0o755, 0o700, 0o600, 0o600),
-        (0o770, 0o770, 0o660, 0o620),
-        (0o1777, 0o777, 0o666, 0o622),
+        (0o770, 0o770, 0o640, 0o620),
+        (0o1777, 0o777, 0o644, 0o622),
     ],
 )
 def test_modes_follow_the_base(

@@ -47,7 +47,7 @@ SPEC = """\
 """
 
 # Puts the specification above in the place of the real one, in xdist's workers too.
-CONFTEST = """\
+TOY = """\
 from pathlib import Path
 from pubsub_conformance import requirements
 
@@ -145,7 +145,7 @@ OUTCOMES = {
 
 CLI = """\
 import sys
-import conftest
+import toy
 from pubsub_conformance import cli
 
 cli.SUITE = ["."]
@@ -177,7 +177,7 @@ class Kit:
 
     def environment(self) -> dict[str, str]:
         path = os.pathsep.join([str(PACKAGE.parent), str(self.directory)])
-        quiet = {"NO_COLOR": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+        quiet = {"NO_COLOR": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTEST_PLUGINS": "toy"}
         return {**os.environ, **quiet, "PYTHONPATH": path}
 
     def spawn(self, arguments: Sequence[str]) -> subprocess.Popen[str]:
@@ -219,7 +219,7 @@ def kit(tmp_path: Path) -> Callable[..., Kit]:
         (tmp_path / "spec").mkdir()
         (tmp_path / "spec/publish.md").write_text(SPEC)
         (tmp_path / "DRIVER.md").write_text("# Driver\n")
-        (tmp_path / "conftest.py").write_text(CONFTEST)
+        (tmp_path / "toy.py").write_text(TOY)
         (tmp_path / "driver.py").write_text(DRIVER)
         (tmp_path / "test_toy.py").write_text(suite)
         return Kit(tmp_path, (sys.executable, "driver.py", *driver_options))
@@ -245,6 +245,13 @@ def test_each_outcome_arises(kit: Callable[..., Kit], workers: str) -> None:
         "test_toy.py::test_fails_too": "fail",
         "test_toy.py::test_crashes_too": "driver error",
     }
+
+
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_conftest_of_the_callers_is_left_alone(kit: Callable[..., Kit], workers: str) -> None:
+    toy = kit()
+    (toy.directory / "conftest.py").write_text("raise RuntimeError('loaded')")
+    assert toy.run("-n", workers, "--requirement", "PUB-8").outcomes == {"PUB-8": "pass"}
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])

@@ -7,6 +7,7 @@
  * was opened, by names relative to it: nobody can slip in another base between look and use.
  */
 #define _XOPEN_SOURCE 700          /* POSIX.1-2008, and the sticky bit, which is XSI */
+#define _FILE_OFFSET_BITS 64
 #ifdef __APPLE__
 #define _DARWIN_C_SOURCE
 #endif
@@ -33,7 +34,6 @@
 #ifndef PATH_MAX
 #define PATH_MAX 4096
 #endif
-
 #ifdef __APPLE__
 #define CTIM st_ctimespec
 #define MTIM st_mtimespec
@@ -69,12 +69,17 @@ static enum pubsub_code fail(struct pubsub_error *e, enum pubsub_code code, int 
     return code;
 }
 
+static const char *reason(int errnum, char text[128])
+{
+    if (strerror_r(errnum, text, 128))
+        snprintf(text, 128, "error %d", errnum);
+    return text;
+}
+
 static enum pubsub_code io_fail(struct pubsub_error *e, int errnum, const char *what)
 {
-    char reason[128];
-    if (strerror_r(errnum, reason, sizeof reason))
-        snprintf(reason, sizeof reason, "error %d", errnum);
-    return fail(e, PUBSUB_IO_ERROR, errnum, "%s: %s", what, reason);
+    char text[128];
+    return fail(e, PUBSUB_IO_ERROR, errnum, "%s: %s", what, reason(errnum, text));
 }
 
 const char *pubsub_code_name(enum pubsub_code code)
@@ -84,6 +89,21 @@ const char *pubsub_code_name(enum pubsub_code code)
         "damaged-queue", "base-unusable", "channel-lost", "io-error", "channel-closed",
     };
     return (unsigned)code < sizeof names / sizeof *names ? names[code] : "unknown";
+}
+
+/* ---- memory and descriptors ----------------------------------------------------------------- */
+
+/* The list with room for one more behind the n that it has, or NULL, with the list as it was. */
+static void *grown(void *list, size_t n, size_t size)
+{
+    return n & (n - 1) ? list : realloc(list, (n ? 2 * n : 1) * size);
+}
+
+static void close_fd(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
 }
 
 /* ---- time ----------------------------------------------------------------------------------- */
@@ -182,11 +202,10 @@ static uint64_t microseconds(void)
     return t.tv_sec < 0 ? 0 : (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
-/* Rises within the process (PUB-2), and is at least 2^56 (PUB-1) even where the clock starts in
-   1970, which the formula of the specification alone does not see to. */
+/* Rises within the process (PUB-2), and is at least 2^56 (PUB-1) where a clock says 1970, too. */
 static int fresh_id(uint64_t *id)
 {
-    static uint64_t last = (UINT64_C(1) << 46) - 1;
+    static uint64_t last = UINT64_C(1) << 46;
     unsigned char bits[2];
     pthread_mutex_lock(&fresh_lock);
     int rc = random_octets(bits, 2);
@@ -495,7 +514,7 @@ static int check_headers(const char *text, size_t size)
     struct pubsub_header h;
     struct key *keys = NULL;
     char *arena = NULL;
-    size_t n = 0, room = 0, used = 0;
+    size_t n = 0, used = 0;
     int err = EINVAL;
     const char *p = skip_space(text);
     if (*p != '{')
@@ -507,14 +526,12 @@ static int check_headers(const char *text, size_t size)
     do {
         if (!(p = scan_member(p + 1, &h)) || (*p != ',' && *p != '}'))
             goto out;
-        if (n == room) {
-            struct key *more = realloc(keys, (room = room * 2 + 8) * sizeof *keys);
-            if (!more) {
-                err = ENOMEM;
-                goto out;
-            }
-            keys = more;
+        struct key *more = grown(keys, n, sizeof *keys);
+        if (!more) {
+            err = ENOMEM;
+            goto out;
         }
+        keys = more;
         keys[n].octets = arena + used;
         used += keys[n].size = pubsub_unescape(h.key, h.key_size, arena + used);
         n++;
@@ -568,8 +585,9 @@ static void put(unsigned char *p, uint64_t value, int octets)
     }
 }
 
-static uint64_t get(const unsigned char *p, int octets)
+static uint64_t get(const void *octets_at, int octets)
 {
+    const unsigned char *p = octets_at;
     uint64_t value = 0;
     while (octets--)
         value = value << 8 | *p++;
@@ -610,113 +628,71 @@ enum pubsub_code pubsub_encode(const struct pubsub_message *m, unsigned char **o
     return PUBSUB_OK;
 }
 
-/* Where a message file is read from: its beginning is at hand, the rest in the file. */
-struct source {
-    const unsigned char *head;
-    size_t head_size;
-    uint64_t size;
-    int fd;                 /* -1: the head is everything */
-};
-
-/* 0, or an errno; ENODATA if the file was cut meanwhile. */
-static int read_at(const struct source *s, uint64_t offset, void *out, size_t n)
+/* Takes the file apart that stands behind *m; its fields point into it.  Each length is held
+   against what is left (MSG-13), and makes room for the NUL of the field before it once it was
+   read.  0, or EBADMSG with *why, or ENOMEM. */
+static int parse(struct pubsub_message *m, size_t size, const char **why)
 {
-    char *to = out;
-    if (offset + n <= s->head_size) {
-        if (n)
-            memcpy(to, s->head + offset, n);
+    char *p = (char *)(m + 1);
+    *why = "it ends too early";
+    if (size < LEAST)
+        return EBADMSG;
+    *why = "magic or version";
+    if (memcmp(p, "PMSG\1", 5))
+        return EBADMSG;
+    m->id = get(p + 5, 8);
+    *why = "its id is 0";
+    if (!m->id)
+        return EBADMSG;
+    m->timestamp = get(p + 13, 8);
+    size_t left = size - LEAST, t = get(p + 21, 4);
+    *why = "the length of its topic";
+    if (t > left)
+        return EBADMSG;
+    left -= t;
+    m->topic = p += FIXED;
+    m->headers_size = get(p += t, 4);
+    *p = 0;
+    *why = "the length of its headers";
+    if (m->headers_size > left)
+        return EBADMSG;
+    left -= m->headers_size;
+    m->headers = p += 4;
+    m->content_size = get(p += m->headers_size, 4);
+    *p = 0;
+    *why = "the length of its content";
+    if (m->content_size != left)                                                /* MSG-14 */
+        return EBADMSG;
+    m->content = p + 4;
+    *why = "its topic";
+    if (!is_words(m->topic, t, false))
+        return EBADMSG;
+    if (!m->headers_size) {
+        m->headers = "{}";                                                      /* MSG-7 */
+        m->headers_size = 2;
         return 0;
     }
-    while (n) {
-        ssize_t got = pread(s->fd, to, n < 1 << 30 ? n : 1 << 30, (off_t)offset);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            return got ? errno : ENODATA;
-        to += got;
-        offset += (uint64_t)got;
-        n -= (size_t)got;
-    }
-    return 0;
+    *why = "its headers";
+    int err = check_headers(m->headers, m->headers_size);
+    return err == EINVAL ? EBADMSG : err;
 }
 
-/* Each length is held against what is left of the file before anything is allocated (MSG-13).
-   0, or EBADMSG with *why, or the errno of the system. */
-static int decode(const struct source *s, struct pubsub_message **message, const char **why)
+enum pubsub_code pubsub_decode(const unsigned char *octets, size_t size,
+                               struct pubsub_message **message, struct pubsub_error *e)
 {
-    unsigned char fixed[FIXED], length[4];
-    uint64_t left = s->size, t, h, c;
-    int err;
-    *why = "it ends too early";
-    if (left < LEAST)
-        return EBADMSG;
-    if ((err = read_at(s, 0, fixed, FIXED)))
-        return err == ENODATA ? EBADMSG : err;
-    *why = "magic or version";
-    if (memcmp(fixed, "PMSG\1", 5))
-        return EBADMSG;
-    *why = "its id is 0";
-    if (!get(fixed + 5, 8))
-        return EBADMSG;
-    *why = "the length of its topic";
-    t = get(fixed + 21, 4);
-    if (t < 1 || t > PUBSUB_TOPIC_MAX || t > left - LEAST)
-        return EBADMSG;
-    left -= LEAST + t;
-    if ((err = read_at(s, FIXED + t, length, 4)))
-        return err == ENODATA ? EBADMSG : err;
-    *why = "the length of its headers";
-    if ((h = get(length, 4)) > left)
-        return EBADMSG;
-    left -= h;
-    if ((err = read_at(s, FIXED + t + 4 + h, length, 4)))
-        return err == ENODATA ? EBADMSG : err;
-    *why = "the length of its content";
-    if ((c = get(length, 4)) != left)                                           /* MSG-14 */
-        return EBADMSG;
-
-    uint64_t need = sizeof **message + t + 1 + (h ? h : 2) + 1 + c;
-    struct pubsub_message *m = need > SIZE_MAX ? NULL : malloc((size_t)need);
-    if (!m)
-        return ENOMEM;
-    char *topic = (char *)(m + 1), *headers = topic + t + 1, *content = headers + (h ? h : 2) + 1;
-    *m = (struct pubsub_message){
-        .id = get(fixed + 5, 8), .timestamp = get(fixed + 13, 8), .topic = topic,
-        .headers = headers, .headers_size = h ? h : 2, .content = content, .content_size = c,
-    };
-    if (!(err = read_at(s, FIXED, topic, t)) &&
-        !(err = read_at(s, FIXED + t + 4, headers, h)) &&
-        !(err = read_at(s, FIXED + t + 4 + h + 4, content, c))) {
-        topic[t] = 0;
-        if (!h)
-            memcpy(headers, "{}", 2);                                           /* MSG-7 */
-        headers[m->headers_size] = 0;
-        *why = "its topic";
-        if (!is_words(topic, t, false))
-            err = EBADMSG;
-        else {
-            *why = "its headers";
-            if ((err = check_headers(headers, m->headers_size)) == EINVAL)
-                err = EBADMSG;
-        }
-    }
-    if (err) {
-        free(m);
-        return err == ENODATA ? EBADMSG : err;
-    }
-    *message = m;
-    return 0;
-}
-
-enum pubsub_code pubsub_decode(const unsigned char *octets, size_t size, struct pubsub_message **m,
-                               struct pubsub_error *e)
-{
-    struct source s = {octets, size, size, -1};
+    struct pubsub_message *m = malloc(sizeof *m + size);
     const char *why;
-    int err = decode(&s, m, &why);
-    if (err == EBADMSG)
-        return fail(e, PUBSUB_INVALID_MESSAGE, 0, "not a message: %s", why);
-    return err ? io_fail(e, err, "decoding") : PUBSUB_OK;
+    if (!m)
+        return io_fail(e, ENOMEM, "decoding");
+    memcpy(m + 1, octets, size);
+    int err = parse(m, size, &why);
+    if (!err) {
+        *message = m;
+        return PUBSUB_OK;
+    }
+    free(m);
+    return err == EBADMSG ? fail(e, PUBSUB_INVALID_MESSAGE, 0, "not a message: %s", why)
+                          : io_fail(e, err, "decoding");
 }
 
 void pubsub_message_free(struct pubsub_message *message)
@@ -761,27 +737,27 @@ static int base_path(char path[PATH_MAX])
     return n >= PATH_MAX ? -1 : is_explicit;
 }
 
-static int base_make(char *path)
+static int base_make(char *path)                                                /* BASE-3 */
 {
-    if (!mkdir(path, 0700))
-        return set_mode(AT_FDCWD, path, 0700);                                  /* BASE-3 */
-    if (errno != ENOENT)
-        return errno == EEXIST ? 0 : -1;
     for (char *p = path + 1; *p; p++)
         if (*p == '/') {
             *p = 0;
-            mkdir(path, 0777);              /* whether it helped, the last one tells */
+            mkdir(path, 0777);              /* whether it helped the last one tells */
             *p = '/';
         }
-    if (!mkdir(path, 0700))
-        return set_mode(AT_FDCWD, path, 0700);
-    return errno == EEXIST ? 0 : -1;
+    return mkdir(path, 0700) && errno != EEXIST ? -1 : 0;
 }
 
 static enum pubsub_code unusable(struct pubsub_error *e, const struct base *b, const char *what)
 {
     return fail(e, PUBSUB_BASE_UNUSABLE, 0,                                     /* BASE-6 */
                 "%.200s %s; set PUBSUB_HOME to another directory", b->path, what);
+}
+
+/* What a busy system says, and not the base. */
+static bool is_passing(int err)
+{
+    return err == EMFILE || err == ENFILE || err == ENOMEM || err == EIO;
 }
 
 /* Opens the base and judges what was opened.  If it is not there: makes it, or b->fd = -1. */
@@ -797,17 +773,16 @@ static enum pubsub_code base_open(struct base *b, bool make, struct pubsub_error
     while (b->fd < 0 && (errno == EINTR ||
                          (errno == ENOENT && make && tries-- && !base_make(b->path))));
     if (b->fd < 0) {
-        char what[sizeof e->text];
+        char text[128], what[160];
         int err = errno;
         if (err == ENOENT && lstat(b->path, &st) && !make)
             return PUBSUB_OK;
-        if (err == EMFILE || err == ENFILE || err == ENOMEM || err == EIO)
+        if (is_passing(err))
             return io_fail(e, err, b->path);
         if (err == ENOTDIR || err == ELOOP || (err == ENOENT && S_ISLNK(st.st_mode)))
             return unusable(e, b, is_explicit ? "is not a directory"
                                               : "is not a directory or is a symbolic link");
-        io_fail(e, err, "cannot be made or opened");
-        snprintf(what, sizeof what, "%s", e->text);
+        snprintf(what, sizeof what, "cannot be made or opened: %s", reason(err, text));
         return unusable(e, b, what);
     }
     const char *wrong = NULL;
@@ -818,19 +793,11 @@ static enum pubsub_code base_open(struct base *b, bool make, struct pubsub_error
     else if (st.st_mode & (is_explicit ? 002 : 022) && !(st.st_mode & S_ISVTX)) /* BASE-5 */
         wrong = "may be written to by others and has no sticky bit";
     if (wrong) {
-        close(b->fd);
-        b->fd = -1;
+        close_fd(&b->fd);
         return unusable(e, b, wrong);
     }
     b->share = st.st_mode & 022 ? st.st_mode & 077 : 0;
     return PUBSUB_OK;
-}
-
-static void base_close(struct base *b)
-{
-    if (b->fd >= 0)
-        close(b->fd);
-    b->fd = -1;
 }
 
 /* Sees that tmp is there, and a directory.  Else -1; ENOENT: the base is gone. */
@@ -858,7 +825,7 @@ static enum pubsub_code tmp_fail(const struct base *b, int err, struct pubsub_er
 {
     if (err == ENOTDIR)
         return unusable(e, b, "holds a tmp that is not a directory");
-    if (err == ENOENT || err == EMFILE || err == ENFILE || err == ENOMEM || err == EIO)
+    if (err == ENOENT || is_passing(err))
         return io_fail(e, err, "tmp");
     return unusable(e, b, "has a tmp that cannot be made or looked at");
 }
@@ -918,12 +885,13 @@ static int remove_entry(int top, const char *name, bool *progress)
     struct stat st;
     if (fstatat(top, name, &st, AT_SYMLINK_NOFOLLOW))                           /* CHAN-15 */
         return errno == ENOENT ? 0 : -1;
-    if (!S_ISDIR(st.st_mode) || !unlinkat(top, name, AT_REMOVEDIR)) {
-        if (!S_ISDIR(st.st_mode) && unlinkat(top, name, 0) && errno != ENOENT)
-            return -1;
+    int flag = S_ISDIR(st.st_mode) ? AT_REMOVEDIR : 0;
+    if (!unlinkat(top, name, flag) || errno == ENOENT) {
         *progress = true;
         return 0;
     }
+    if (!flag)
+        return -1;
     DIR *dir = open_dir(top, name);
     if (!dir && errno == EACCES && !fchmodat(top, name, 0700, 0))
         dir = open_dir(top, name);
@@ -995,23 +963,33 @@ static int claim(const struct base *b, const char *from, char to[ENTRY])
 
 enum life { ALIVE, DEAD, NO_QUEUE, NO_FIFO, UNKNOWN };
 
-/* CHAN-9: whether the queue in a directory has a reader. */
-static enum life probe(int at, const char *name, struct stat *st)
+/* CHAN-9: opening the queue of a directory for writing tells whether it has a reader.
+   ALIVE: *fd is open, and in all but NO_QUEUE and UNKNOWN *st is the queue's; UNKNOWN: see errno. */
+static enum life open_queue(int at, const char *dir, int *fd, struct stat *st)
 {
     char queue[ENTRY + 8];
-    snprintf(queue, sizeof queue, "%s/queue", name);
-    int fd = openat(at, queue, O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC);
-    int err = errno;
-    if (fd >= 0) {
-        int rc = fstat(fd, st);
-        close(fd);
-        return rc ? UNKNOWN : S_ISFIFO(st->st_mode) ? ALIVE : NO_FIFO;
-    }
+    snprintf(queue, sizeof queue, "%s/queue", dir);
+    *fd = openat(at, queue, O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC);
+    int err = *fd < 0 ? errno : 0;
     if (err == ENOENT)
         return NO_QUEUE;
-    if (fstatat(at, queue, st, AT_SYMLINK_NOFOLLOW))
-        return UNKNOWN;
-    return !S_ISFIFO(st->st_mode) ? NO_FIFO : err == ENXIO ? DEAD : UNKNOWN;
+    /* What the error is for a thing that is no FIFO depends on the system; looking does not. */
+    bool seen = !(*fd < 0 ? fstatat(at, queue, st, AT_SYMLINK_NOFOLLOW) : fstat(*fd, st));
+    if (seen && S_ISFIFO(st->st_mode) && !err)
+        return ALIVE;
+    close_fd(fd);
+    if (seen && !S_ISFIFO(st->st_mode))
+        return NO_FIFO;
+    errno = err ? err : EIO;
+    return seen && err == ENXIO ? DEAD : UNKNOWN;
+}
+
+static enum life probe(int at, const char *dir, struct stat *st)
+{
+    int fd;
+    enum life life = open_queue(at, dir, &fd, st);
+    close_fd(&fd);
+    return life;
 }
 
 static bool runs(long long pid)
@@ -1042,18 +1020,11 @@ static void reap_channel(const struct base *b, const char *name, long long stale
     if (!parse_channel(name, pattern, &pid) ||
         fstatat(b->fd, name, &dir, AT_SYMLINK_NOFOLLOW) || !S_ISDIR(dir.st_mode))
         return;                                                                 /* BASE-10 */
-    switch (probe(b->fd, name, &queue)) {
-    case DEAD:                                                                  /* REAP-3, REAP-5 */
-        if (!runs(pid) || (older(queue.CTIM, stale) && older(queue.MTIM, stale)))
-            bury(b, name);
-        break;
-    case NO_QUEUE:                                                              /* REAP-6 */
-        if (!runs(pid) && older(dir.CTIM, stale))
-            bury(b, name);
-        break;
-    default:                                                                    /* REAP-4 */
-        break;
-    }
+    enum life life = probe(b->fd, name, &queue);
+    bool stale_queue = life == DEAD && older(queue.CTIM, stale) && older(queue.MTIM, stale);
+    if ((life == DEAD && (stale_queue || !runs(pid))) ||                        /* REAP-3 to REAP-5 */
+        (life == NO_QUEUE && older(dir.CTIM, stale) && !runs(pid)))             /* REAP-6 */
+        bury(b, name);
 }
 
 static void reap_staged(const struct base *b, const char *entry, long long stale)
@@ -1102,7 +1073,7 @@ enum pubsub_code pubsub_reap(long long stale_ms, struct pubsub_error *e)
     enum pubsub_code code = base_open(&b, false, e);
     if (!code && b.fd >= 0)
         code = reap_base(&b, stale_ms, e);
-    base_close(&b);
+    close_fd(&b.fd);
     return code;
 }
 
@@ -1115,7 +1086,8 @@ struct publish {
     uint64_t id;
     char staged[ENTRY];             /* "tmp/<id>", or empty */
     char (*channels)[PUBSUB_NAME_MAX + 1];
-    size_t n, room;
+    size_t n;
+    int tries;                      /* how often something may still be repeated */
 };
 
 /* Step 2: the channels whose pattern matches.  The list is made anew for each publish, so that
@@ -1135,15 +1107,12 @@ static enum pubsub_code find_channels(struct publish *p, const char *topic, stru
         if (!parse_channel(name, pattern, &pid) || !matches(pattern, topic) ||
             fstatat(p->base.fd, name, &st, AT_SYMLINK_NOFOLLOW) || !S_ISDIR(st.st_mode))
             continue;
-        if (p->n == p->room) {
-            void *more = realloc(p->channels, (p->room * 2 + 16) * sizeof *p->channels);
-            if (!more) {
-                errno = ENOMEM;
-                break;
-            }
-            p->channels = more;
-            p->room = p->room * 2 + 16;
+        void *more = grown(p->channels, p->n, sizeof *p->channels);
+        if (!more) {
+            errno = ENOMEM;
+            break;
         }
+        p->channels = more;
         strcpy(p->channels[p->n++], name);
     }
     int err = errno;
@@ -1153,9 +1122,10 @@ static enum pubsub_code find_channels(struct publish *p, const char *topic, stru
 
 static int unstage(struct publish *p)
 {
-    int rc = *p->staged ? unlinkat(p->base.fd, p->staged, 0) : 0;
+    if (*p->staged && unlinkat(p->base.fd, p->staged, 0) && errno != ENOENT)
+        return -1;
     *p->staged = 0;
-    return rc && errno != ENOENT ? -1 : 0;
+    return 0;
 }
 
 static int write_whole(int fd, const unsigned char *octets, size_t n)
@@ -1183,30 +1153,29 @@ static mode_t message_mode(const struct base *b)
 static enum pubsub_code stage(struct publish *p, struct pubsub_error *e)
 {
     char name[ENTRY];
-    uint64_t id = 0;
-    int fd = -1, err = 0;
-    for (int i = 0; i < TRIES && fd < 0; i++) {
+    uint64_t id;
+    int fd, err = 0;
+    do {
         if (tmp_ready(&p->base))
             return tmp_fail(&p->base, errno, e);
         if (fresh_id(&id))
             return io_fail(e, errno, "/dev/urandom");
         snprintf(name, sizeof name, "tmp/%" PRIu64, id);
         fd = openat(p->base.fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-        if (fd < 0 && errno != EEXIST && errno != ENOENT && errno != EINTR)     /* PUB-3, PUB-6 */
-            break;
-    }
-    if (fd < 0)
+    } while (fd < 0 && (errno == EEXIST || errno == ENOENT || errno == EINTR) && p->tries-- > 0);
+    if (fd < 0)                                                                 /* PUB-3, PUB-6 */
         return io_fail(e, errno, name);
     put(p->file + 5, id, 8);
     if (write_whole(fd, p->file, p->size) || fchmod(fd, message_mode(&p->base)))
         err = errno;
     if (close(fd) && errno != EINTR && !err)
         err = errno;
+    if (!err && unstage(p))
+        err = errno;
     if (err) {
         unlinkat(p->base.fd, name, 0);
         return io_fail(e, err, name);
     }
-    unstage(p);
     strcpy(p->staged, name);
     p->id = id;
     return PUBSUB_OK;
@@ -1219,32 +1188,24 @@ static enum outcome link_message(struct publish *p, const char *channel, char li
                                  struct pubsub_error *e)
 {
     struct stat st;
-    for (int i = 0; i < TRIES; i++) {
-        if (!*p->staged && stage(p, e))
-            return e->errnum == ENOENT ? GONE : FAILED;     /* the base went, the channel with it */
+    for (bool again = !*p->staged;; again = true) {
+        if (again && stage(p, e))           /* ENOENT: the base went, and the channel with it */
+            return e->errnum == ENOENT && p->tries > 0 ? GONE : FAILED;
         snprintf(link, ENTRY, "%s/%" PRIu64, channel, p->id);
         if (!linkat(p->base.fd, p->staged, p->base.fd, link, 0))
             return TOOK;                                                        /* PUB-7 */
         int err = errno;
-        switch (err) {
-        case ENOENT:
-        case ENOTDIR:
+        if (err == ENOENT || err == ENOTDIR) {
             if (!fstatat(p->base.fd, p->staged, &st, AT_SYMLINK_NOFOLLOW))
                 return GONE;
-            *p->staged = 0;                                 /* PUB-12: a cleaner took it */
-            break;
-        case EEXIST:
-        case EMLINK:
-            if (stage(p, e))                                                    /* PUB-3 */
-                return FAILED;
-            break;
-        default:
+            *p->staged = 0;                 /* PUB-12: a cleaner took it */
+        }
+        if ((err != ENOENT && err != ENOTDIR && err != EEXIST && err != EMLINK) ||
+            p->tries-- <= 0) {
             io_fail(e, err, link);
             return FAILED;
         }
     }
-    fail(e, PUBSUB_IO_ERROR, EEXIST, "%s: given up after %d ids", channel, TRIES);
-    return FAILED;
 }
 
 /* Step 4 for one channel.  It is reached by its path each time: a descriptor of its directory
@@ -1253,21 +1214,14 @@ static enum outcome deliver(struct publish *p, const char *channel, struct pubsu
 {
     char name[ENTRY];
     struct stat st;
-    snprintf(name, sizeof name, "%s/queue", channel);
-    int fd = openat(p->base.fd, name, O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC);
-    if (fd < 0) {
-        int err = errno;
-        /* Errors differ between systems for what is no FIFO; none of it is a channel (PUB-11). */
-        if (err == ENXIO || err == ENOENT || err == ENOTDIR || err == ELOOP ||
-            (!fstatat(p->base.fd, name, &st, AT_SYMLINK_NOFOLLOW) && !S_ISFIFO(st.st_mode)))
-            return GONE;
-        io_fail(e, err, name);
+    int fd;
+    enum life life = open_queue(p->base.fd, channel, &fd, &st);
+    if (life == UNKNOWN && errno != ENXIO && errno != ENOTDIR) {
+        io_fail(e, errno, channel);
         return FAILED;
     }
-    if (fstat(fd, &st) || !S_ISFIFO(st.st_mode)) {
-        close(fd);
+    if (life != ALIVE)                                                          /* PUB-11 */
         return GONE;
-    }
     enum outcome outcome = link_message(p, channel, name, e);
     if (outcome == TOOK) {
         unsigned char id[8];
@@ -1281,7 +1235,8 @@ static enum outcome deliver(struct publish *p, const char *channel, struct pubsu
             outcome = err == EAGAIN ? FULL : err == EPIPE ? GONE : FAILED;
             if (outcome == FAILED)
                 io_fail(e, err, name);
-            if (unlinkat(p->base.fd, name, 0) && errno != ENOENT) {             /* PUB-10 */
+            if (unlinkat(p->base.fd, name, 0) && errno != ENOENT &&             /* PUB-10 */
+                outcome != FAILED) {
                 io_fail(e, errno, name);
                 outcome = FAILED;
             }
@@ -1295,14 +1250,12 @@ static enum outcome deliver(struct publish *p, const char *channel, struct pubsu
    may be more of them, and not every system reports room by the octet. */
 static void wait_for_room(struct publish *p, const char *channel, int ms)
 {
-    char queue[ENTRY];
-    snprintf(queue, sizeof queue, "%s/queue", channel);
-    struct pollfd room = {.events = POLLOUT, .fd = openat(p->base.fd, queue,
-        O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC)};
-    if (room.fd >= 0 || errno != ENXIO)
-        poll(&room, 1, ms);                 /* a negative fd is ignored: then it just sleeps */
-    if (room.fd >= 0)
-        close(room.fd);
+    struct pollfd room = {.events = POLLOUT};
+    struct stat st;
+    if (open_queue(p->base.fd, channel, &room.fd, &st) != ALIVE)
+        return;                             /* the next try tells what it is then */
+    poll(&room, 1, ms);
+    close(room.fd);
 }
 
 /* Step 4 for all.  Channels with room come first, and all of them, in each round (PUB-20); those
@@ -1346,7 +1299,7 @@ enum pubsub_code pubsub_publish(const char *topic, const char *headers, const vo
                                 struct pubsub_error *e)
 {
     struct pubsub_error own;
-    struct publish p = {.base.fd = -1};
+    struct publish p = {.base.fd = -1, .tries = TRIES};
     struct pubsub_message m = {.id = 1, .timestamp = microseconds(), .topic = topic,
         .headers = headers, .content = content, .content_size = content_size};
     e = e ? e : &own;
@@ -1354,16 +1307,14 @@ enum pubsub_code pubsub_publish(const char *topic, const char *headers, const vo
     enum pubsub_code code = pubsub_encode(&m, &p.file, &p.size, e);             /* PUB-4 */
     if (code)
         return code;
-    for (int i = 0; i < TRIES; i++) {
+    do {                                    /* ENOENT: the base went away under us */
+        close_fd(&p.base.fd);
         code = base_open(&p.base, true, e);                                     /* BASE-7, BASE-13 */
         if (!code)
             code = find_channels(&p, topic, e);
         if (!code && p.n)
             code = stage(&p, e);
-        if (code != PUBSUB_IO_ERROR || e->errnum != ENOENT)
-            break;
-        base_close(&p.base);                /* the base went away under us: go to step 2 */
-    }
+    } while (code == PUBSUB_IO_ERROR && e->errnum == ENOENT && p.tries-- > 0);
     if (!code && p.n) {
         /* PUB-16: a queue whose reader dies raises SIGPIPE, which must end with us. */
         sigset_t pipe, old, pending;
@@ -1381,7 +1332,7 @@ enum pubsub_code pubsub_publish(const char *topic, const char *headers, const vo
         if (unstage(&p) && !code)                                               /* PUB-14 */
             code = io_fail(e, errno, "removing the staged file");
     }
-    base_close(&p.base);
+    close_fd(&p.base.fd);
     free(p.channels);
     free(p.file);
     return code;
@@ -1403,18 +1354,41 @@ struct pubsub_channel {
     ino_t queue_inode, dir_inode;
     struct base base;
     char name[PUBSUB_NAME_MAX + 1];
-    char queue_path[PATH_MAX + PUBSUB_NAME_MAX + 8];
+    char queue_path[2 * PATH_MAX + PUBSUB_NAME_MAX + 8];
 };
+
+/* FETCH-14, by the path, for no event tells: 0 if the queue is ours, ENOENT if the channel is lost,
+   another errno if nobody knows. */
+static int look(const struct pubsub_channel *ch)
+{
+    struct stat st;
+    if (lstat(ch->queue_path, &st))
+        return errno == ENOTDIR ? ENOENT : errno;
+    return st.st_dev == ch->dev && st.st_ino == ch->queue_inode ? 0 : ENOENT;
+}
+
+/* The steps of closing: 0 or an errno. */
+static int take_down(struct pubsub_channel *ch)
+{
+    char grave[ENTRY];
+    struct stat st;
+    bool ours = !fstatat(ch->base.fd, ch->name, &st, AT_SYMLINK_NOFOLLOW) &&
+                st.st_ino == ch->dir_inode && st.st_dev == ch->dev;             /* CHAN-20 */
+    int err = ours && claim(&ch->base, ch->name, grave) ? errno : 0;            /* CHAN-16 */
+    close_fd(&ch->reader);
+    close_fd(&ch->writer);
+    if (ours && !err && remove_tree(ch->base.fd, grave))                        /* CHAN-14 */
+        err = errno;
+    return err == ENOENT ? 0 : err;
+}
 
 /* Steps 2 to 6 of opening.  io-error with ENOENT, EEXIST, ENOTEMPTY or ENOTDIR: start again. */
 static enum pubsub_code open_once(struct pubsub_channel *ch, const char *pattern,
                                   struct pubsub_error *e)
 {
-    char dir[ENTRY] = "tmp/new-", queue[ENTRY + 8];
+    char dir[ENTRY] = "tmp/new-", queue[ENTRY + 8], cwd[PATH_MAX] = "";
     const struct base *b = &ch->base;
-    mode_t share = b->share;
     struct stat st, made;
-    int err;
     ch->reader = ch->writer = -1;
     if (tmp_ready(b))
         return tmp_fail(b, errno, e);
@@ -1423,37 +1397,33 @@ static enum pubsub_code open_once(struct pubsub_channel *ch, const char *pattern
         return io_fail(e, errno, "/dev/urandom");
     snprintf(ch->name + strlen(ch->name), 12, "_%" PRIu32, (uint32_t)getpid());
     snprintf(queue, sizeof queue, "%s/queue", dir);
-    snprintf(ch->queue_path, sizeof ch->queue_path, "%s/%s/queue", b->path, ch->name);
+    if (*b->path != '/' && !getcwd(cwd, sizeof cwd))                            /* BASE-14 */
+        return io_fail(e, errno, "working directory");
+    snprintf(ch->queue_path, sizeof ch->queue_path, "%s%s%s/%s/queue", cwd, *cwd ? "/" : "",
+             b->path, ch->name);
     if (mkdirat(b->fd, dir, 0700))
         return io_fail(e, errno, dir);
-    bool visible = false;
-    if (!set_mode(b->fd, dir, 0700 | share) &&
-        !mkfifoat(b->fd, queue, 0600) &&
-        !set_mode(b->fd, queue, 0600 | (share & 022)) &&
-        (ch->reader = openat(b->fd, queue, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC)) >= 0 &&
-        (ch->writer = openat(b->fd, queue, O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC)) >= 0 &&
-        !fstat(ch->reader, &made) && !fstatat(b->fd, dir, &st, AT_SYMLINK_NOFOLLOW)) {
-        ch->dev = made.st_dev;
-        ch->queue_inode = made.st_ino;
-        ch->dir_inode = st.st_ino;
-        if (!renameat(b->fd, dir, b->fd, ch->name)) {                           /* CHAN-10 */
-            visible = true;
-            if (!lstat(ch->queue_path, &st)) {
-                if (st.st_dev == made.st_dev && st.st_ino == made.st_ino)       /* CHAN-12 */
-                    return PUBSUB_OK;
-                errno = ENOENT;
-            }
-        }
-    }
-    err = errno;
-    if (ch->reader >= 0)
-        close(ch->reader);
-    if (ch->writer >= 0)
-        close(ch->writer);
-    if (visible && err != ENOENT && claim(b, ch->name, dir))
+    int err = 0;
+    if (set_mode(b->fd, dir, 0700 | b->share) ||
+        mkfifoat(b->fd, queue, 0600) ||
+        set_mode(b->fd, queue, 0600 | (b->share & 022)) ||
+        (ch->reader = openat(b->fd, queue, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC)) < 0 ||
+        (ch->writer = openat(b->fd, queue, O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC)) < 0 ||
+        fstat(ch->reader, &made) || fstatat(b->fd, dir, &st, AT_SYMLINK_NOFOLLOW) ||
+        renameat(b->fd, dir, b->fd, ch->name)) {                                /* CHAN-10 */
         err = errno;
-    if (!visible || err != ENOENT)          /* what a reaper has it removes */
+        close_fd(&ch->reader);
+        close_fd(&ch->writer);
         remove_tree(b->fd, dir);
+        return io_fail(e, err, ch->name);
+    }
+    ch->dev = made.st_dev;
+    ch->queue_inode = made.st_ino;
+    ch->dir_inode = st.st_ino;
+    err = look(ch);                                                             /* CHAN-12 */
+    if (!err)
+        return PUBSUB_OK;
+    take_down(ch);
     return io_fail(e, err, ch->name);
 }
 
@@ -1472,16 +1442,6 @@ enum pubsub_code pubsub_open(const char *pattern, struct pubsub_channel **channe
     for (int i = 0; i < TRIES; i++) {
         if ((code = base_open(&ch->base, true, e)))
             break;
-        if (*ch->base.path != '/') {        /* what is looked at later must survive a chdir() */
-            char path[PATH_MAX];
-            strcpy(path, ch->base.path);
-            if (!getcwd(ch->base.path, PATH_MAX) ||
-                strlen(ch->base.path) + strlen(path) + 2 > PATH_MAX) {
-                code = io_fail(e, ENAMETOOLONG, path);
-                break;
-            }
-            strcat(strcat(ch->base.path, "/"), path);
-        }
         if (i == 0)
             reap_base(&ch->base, PUBSUB_STALE_MS, &ignored);                    /* REAP-1 */
         code = open_once(ch, pattern, e);
@@ -1489,10 +1449,10 @@ enum pubsub_code pubsub_open(const char *pattern, struct pubsub_channel **channe
             (e->errnum != ENOENT && e->errnum != EEXIST && e->errnum != ENOTEMPTY &&
              e->errnum != ENOTDIR))
             break;
-        base_close(&ch->base);
+        close_fd(&ch->base.fd);
     }
     if (code) {
-        base_close(&ch->base);
+        close_fd(&ch->base.fd);
         free(ch);
         return code;
     }
@@ -1515,15 +1475,6 @@ static enum pubsub_code enter(struct pubsub_channel *ch, struct pubsub_error *e)
     return fail(e, PUBSUB_CHANNEL_CLOSED, 0, "%s is closed", ch->name);         /* CHAN-18 */
 }
 
-/* FETCH-14: by its path, for no event tells. */
-static bool is_lost(const struct pubsub_channel *ch)
-{
-    struct stat st;
-    if (lstat(ch->queue_path, &st))
-        return errno == ENOENT || errno == ENOTDIR;
-    return st.st_dev != ch->dev || st.st_ino != ch->queue_inode;
-}
-
 static enum pubsub_code lost(const struct pubsub_channel *ch, struct pubsub_error *e)
 {
     return fail(e, PUBSUB_CHANNEL_LOST, 0, "%s is gone", ch->name);
@@ -1533,7 +1484,7 @@ static enum pubsub_code lost(const struct pubsub_channel *ch, struct pubsub_erro
 static int sweep(struct pubsub_channel *ch, long long stale)
 {
     char (*names)[24] = NULL, path[ENTRY];
-    size_t n = 0, room = 0;
+    size_t n = 0;
     const char *name;
     struct stat st;
     int err = 0;
@@ -1544,14 +1495,12 @@ static int sweep(struct pubsub_channel *ch, long long stale)
         if (!is_message_name(name) || fstatat(dirfd(dir), name, &st, AT_SYMLINK_NOFOLLOW) ||
             !S_ISREG(st.st_mode) || !older(st.CTIM, stale))
             continue;
-        if (n == room) {
-            void *more = realloc(names, (room = room * 2 + 16) * sizeof *names);
-            if (!more) {
-                err = ENOMEM;
-                break;
-            }
-            names = more;
+        void *more = grown(names, n, sizeof *names);
+        if (!more) {
+            err = ENOMEM;
+            break;
         }
+        names = more;
         strcpy(names[n++], name);
     }
     closedir(dir);
@@ -1576,60 +1525,64 @@ enum pubsub_code pubsub_sweep(struct pubsub_channel *ch, long long stale_ms, str
     return err ? io_fail(e, err, ch->name) : PUBSUB_OK;
 }
 
+/* Step 5: the message in an open file.  0, or EBADMSG with *why, or the errno of the system. */
+static int read_message(int fd, off_t size, struct pubsub_message **message, const char **why)
+{
+    *why = "larger than PUBSUB_FILE_MAX";
+    if (size > PUBSUB_FILE_MAX)
+        return EBADMSG;
+    struct pubsub_message *m = malloc(sizeof *m + (size_t)size);
+    size_t n = 0;
+    ssize_t got = 0;
+    if (!m)
+        return ENOMEM;
+    do {
+        got = read(fd, (char *)(m + 1) + n, (size_t)size - n);
+        n += got > 0 ? (size_t)got : 0;
+    } while ((got > 0 && n < (size_t)size) || (got < 0 && errno == EINTR));
+    int err = got < 0 ? errno : parse(m, n, why);
+    if (err)
+        free(m);
+    else
+        *message = m;
+    return err;
+}
+
 /* Steps 3 to 6 for the id in hand: 0, ENOENT (no such file), EBADMSG, or the errno of the system,
    with which the id stays in hand. */
 static int take(struct pubsub_channel *ch, struct pubsub_message **message, const char **why)
 {
     char name[ENTRY];
-    unsigned char head[4096];
     struct stat st;
-    int err = 0;
     snprintf(name, sizeof name, "%s/%" PRIu64, ch->name, ch->hand);
     int fd = openat(ch->base.fd, name,
                     O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC);
-    *why = "not a regular file";                                                /* FETCH-7 */
-    if (fd < 0) {
-        err = errno;
-        /* What the error is for a link or a socket depends on the system; looking does not.  An
-           EACCES is the file's own if we may look at it, so that no directory denies, and the file
-           still says no: one that says yes by now stays in hand. */
-        if (err == ENOENT || err == ENOTDIR) {
-            err = ENOENT;
-        } else if (!fstatat(ch->base.fd, name, &st, AT_SYMLINK_NOFOLLOW)) {
-            if (!S_ISREG(st.st_mode)) {
-                err = EBADMSG;
-            } else if (err == EACCES && faccessat(ch->base.fd, name, R_OK, AT_EACCESS) &&
-                     errno == EACCES) {
-                *why = "it must not be read";
-                err = EBADMSG;
-            }
-        }
-    } else if (fstat(fd, &st)) {
-        err = errno;
-    } else if (!S_ISREG(st.st_mode)) {
-        err = EBADMSG;
-    } else {
-        struct source s = {head, 0, (uint64_t)st.st_size, fd};
-        size_t n = s.size < sizeof head ? (size_t)s.size : sizeof head;
-        err = read_at(&s, 0, head, n);
-        s.head_size = n;
-        *why = "it was cut";
-        if (err == ENODATA)
-            err = EBADMSG;
-        else if (!err && (err = decode(&s, message, why)) == ENOMEM) {
-            /* Kept in hand, a file too large for us would keep all messages behind it. */
-            *why = "it does not fit into memory";
-            err = EBADMSG;
-        }
-        if (!err && (*message)->id != ch->hand) {                               /* FETCH-6 */
-            *why = "its id is not its name";
-            free(*message);
-            *message = NULL;
-            err = EBADMSG;
-        }
+    int err = fd < 0 ? errno : 0;
+    if (err == ENOENT || err == ENOTDIR)
+        return ENOENT;
+    /* What the error is for a link or a socket depends on the system; looking does not. */
+    if (fd < 0 ? fstatat(ch->base.fd, name, &st, AT_SYMLINK_NOFOLLOW) : fstat(fd, &st)) {
+        err = err ? err : errno;
+        close_fd(&fd);
+        return err;
     }
-    if (fd >= 0)
-        close(fd);
+    *why = "not a regular file";                                                /* FETCH-7 */
+    if (!S_ISREG(st.st_mode)) {
+        err = EBADMSG;
+    } else if (err == EACCES) {             /* FETCH-19: asked again, and the file itself denies */
+        *why = "it must not be read";
+        if (faccessat(ch->base.fd, name, R_OK, AT_EACCESS) && errno == EACCES)
+            err = EBADMSG;
+    } else if (!err) {
+        err = read_message(fd, st.st_size, message, why);
+    }
+    close_fd(&fd);
+    if (!err && (*message)->id != ch->hand) {                                   /* FETCH-6 */
+        *why = "its id is not its name";
+        free(*message);
+        *message = NULL;
+        err = EBADMSG;
+    }
     if ((!err || err == EBADMSG) && !S_ISDIR(st.st_mode))
         unlinkat(ch->base.fd, name, 0);                                         /* FETCH-4, FETCH-5 */
     return err;
@@ -1649,7 +1602,7 @@ enum pubsub_code pubsub_fetch(struct pubsub_channel *ch, struct pubsub_message *
             if (n < 0 && errno == EINTR)
                 continue;
             if (n == 0 || (n < 0 && errno == EAGAIN)) {
-                if (is_lost(ch)) {
+                if (look(ch) == ENOENT) {                                       /* FETCH-20 */
                     code = lost(ch, e);
                 } else if (deadline_in(0) >= ch->next_sweep) {                  /* FETCH-16 */
                     ch->next_sweep = deadline_in(0) + PUBSUB_STALE_MS * 1000000;
@@ -1697,7 +1650,7 @@ enum pubsub_code pubsub_wait(struct pubsub_channel *ch, int wait_ms, bool *ready
         return code;
     ch->waiters++;                  /* closing waits for us before it closes the descriptors */
     struct pollfd queue = {.fd = ch->reader, .events = POLLIN};
-    *ready = ch->hand != 0;
+    *ready = ch->hand != 0;                                                     /* FETCH-21 */
     for (int ms = 0; !*ready && !ch->closed;) {
         pthread_mutex_unlock(&ch->lock);
         int n = poll(&queue, 1, ms);                                            /* FETCH-13 */
@@ -1705,7 +1658,7 @@ enum pubsub_code pubsub_wait(struct pubsub_channel *ch, int wait_ms, bool *ready
             code = io_fail(e, errno, "poll");
         else if (n > 0)
             *ready = true;
-        else if (is_lost(ch))                                                   /* FETCH-14 */
+        else if (look(ch) == ENOENT)                                            /* FETCH-14 */
             code = lost(ch, e);
         pthread_mutex_lock(&ch->lock);
         ms = left_until(deadline, LOOK_MS);
@@ -1724,10 +1677,7 @@ enum pubsub_code pubsub_wait(struct pubsub_channel *ch, int wait_ms, bool *ready
 
 enum pubsub_code pubsub_close(struct pubsub_channel *ch, struct pubsub_error *e)
 {
-    static const unsigned char wake_up[8];
-    char grave[ENTRY];
-    struct stat st;
-    int err = 0;
+    static const unsigned char wake_up[8];                                      /* FETCH-10 */
     if (ch->owner != getpid())
         return fail(e, PUBSUB_CHANNEL_CLOSED, 0, "%s belongs to another process", ch->name);
     pthread_mutex_lock(&ch->lock);
@@ -1736,25 +1686,14 @@ enum pubsub_code pubsub_close(struct pubsub_channel *ch, struct pubsub_error *e)
         return PUBSUB_OK;
     }
     ch->closed = true;
-    if (ch->waiters && write(ch->writer, wake_up, 8) < 0)
-        err = 0;                    /* full: then they are awake */
+    ssize_t woken = ch->waiters ? write(ch->writer, wake_up, 8) : 0;
+    (void)woken;                    /* full: then they are awake */
     while (ch->waiters)
         pthread_cond_wait(&ch->no_waiters, &ch->lock);
-    /* Only what is ours: the name may lead to something else by now. */
-    bool ours = !fstatat(ch->base.fd, ch->name, &st, AT_SYMLINK_NOFOLLOW) &&
-                st.st_ino == ch->dir_inode && st.st_dev == ch->dev;
-    if (ours && claim(&ch->base, ch->name, grave)) {                            /* CHAN-16 */
-        err = errno;
-        ours = false;
-    }
-    close(ch->reader);
-    close(ch->writer);
-    ch->reader = ch->writer = -1;
-    if (ours && remove_tree(ch->base.fd, grave))                                /* CHAN-14 */
-        err = errno;
-    enum pubsub_code code = !err || err == ENOENT ? PUBSUB_OK
+    int err = take_down(ch);
+    enum pubsub_code code = !err ? PUBSUB_OK
         : err == ENOTDIR ? tmp_fail(&ch->base, err, e) : io_fail(e, err, ch->name);
-    base_close(&ch->base);
+    close_fd(&ch->base.fd);
     pthread_mutex_unlock(&ch->lock);
     return code;
 }
@@ -1767,10 +1706,10 @@ void pubsub_channel_free(struct pubsub_channel *ch)
         pubsub_close(ch, NULL);
         pthread_mutex_destroy(&ch->lock);
         pthread_cond_destroy(&ch->no_waiters);
-    } else if (!ch->closed) {       /* a child gives up what it inherited */
-        close(ch->reader);
-        close(ch->writer);
-        base_close(&ch->base);
+    } else {                        /* a child gives up what it inherited */
+        close_fd(&ch->reader);
+        close_fd(&ch->writer);
+        close_fd(&ch->base.fd);
     }
     free(ch);
 }

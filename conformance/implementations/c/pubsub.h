@@ -44,6 +44,9 @@ extern "C" {
 #define PUBSUB_TOPIC_MAX 200         /* octets of a topic or pattern, TOPIC-1, TOPIC-2 */
 #define PUBSUB_NAME_MAX 224          /* octets of a channel's name */
 #define PUBSUB_STALE_MS 3600000LL    /* the stale age of the specification */
+#ifndef PUBSUB_FILE_MAX
+#define PUBSUB_FILE_MAX (1L << 28)   /* octets of a message file; pubsub_fetch() discards larger ones */
+#endif
 
 /* The error codes of the specification, one to one. */
 enum pubsub_code {
@@ -137,8 +140,8 @@ enum pubsub_code pubsub_open(const char *pattern, struct pubsub_channel **channe
                              struct pubsub_error *error);
 
 /* Takes the next message without waiting, for pubsub_message_free(); *message is NULL if there is
-   none.  Errors: invalid-message and damaged-queue (call again, something was discarded),
-   io-error (nothing was), channel-lost, channel-closed. */
+   none.  Errors: invalid-message and damaged-queue (call again, something was discarded), io-error
+   (nothing was: want of memory or descriptors, say), channel-lost, channel-closed. */
 enum pubsub_code pubsub_fetch(struct pubsub_channel *channel, struct pubsub_message **message,
                               struct pubsub_error *error);
 

@@ -218,6 +218,16 @@ def test_deep_nesting_is_refused_like_any_other(driver: Driver, role: str, depth
         reader.check_good()
 
 
+@readers("MSG-18")
+def test_many_keys_take_no_time(driver: Driver, role: str) -> None:
+    """Headers with 300 000 keys: a comparison of each with each would take minutes."""
+    reader = Reader(role, driver)
+    headers = "{" + ",".join(f'"{n}":0' for n in range(300_000)) + "}"
+    with answers("a message with 300 000 header keys"):
+        message = reader.read(with_headers(headers.encode()))
+    assert len(message.headers) == 300_000
+
+
 def most_memory(driver: Driver) -> int:
     """The most address space that the driver ever had, in octets."""
     status = Path(f"/proc/{driver.pid}/status")
