@@ -12,8 +12,8 @@ import select
 import socket
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,9 @@ PATIENCE_SECONDS = 20.0
 ROOM_SECONDS = 10.0
 """For what a publish at work does meanwhile, on a slow machine."""
 
+UNDER_WAY_SECONDS = 0.5
+"""After this a publish has ended, or waits for something. It takes milliseconds."""
+
 LARGE = 300_000
 """Octets of content that no single buffer on the way is likely to hold."""
 
@@ -78,7 +81,7 @@ def make_room(channel: Channel, held: int) -> None:
         os.read(channel.read_end, 8)
 
 
-def settle(driver: Driver, base: Base, topic: str, count: int) -> None:
+def settle(driver: Driver, base: Base, topic: str) -> None:
     """Publish until what an implementation may keep of the base's listing is kept (PUB-21)."""
     probe = base.path.with_name("probe")
     listed = base.path.stat()
@@ -87,7 +90,7 @@ def settle(driver: Driver, base: Base, topic: str, count: int) -> None:
         if probe.stat().st_mtime_ns > max(listed.st_mtime_ns, listed.st_ctime_ns):
             break
     for _ in range(2):
-        assert driver.publish(topic) == count
+        driver.publish(topic)
 
 
 def nothing_left(base: Base, after: str) -> None:
@@ -239,32 +242,37 @@ def _staging_open(driver: Driver, base: Base, channel: Channel) -> tuple[str, in
 
 @pytest.mark.requirement("PUB-4", role="publisher")
 @pytest.mark.parametrize(
-    ("topic", "headers", "code"),
+    ("topic", "headers"),
     [
-        ("", {}, "invalid-topic"),
-        ("a.", {}, "invalid-topic"),
-        ("a.=", {}, "invalid-topic"),
-        ("../a", {}, "invalid-topic"),
-        ("a" * 201, {}, "invalid-topic"),
-        ("a", {"list": [1]}, "invalid-headers"),
-        ("a", {"object": {}}, "invalid-headers"),
-        ("a", {"large": 2**53}, "invalid-headers"),
+        ("", {}),
+        ("a b", {}),
+        ("a.=", {}),
+        ("../a", {}),
+        ("a", {"list": [1]}),
+        ("a", {"large": 2**53}),
+        ("a", {"half a character": "\ud800"}),
     ],
 )
 def test_a_refused_publish_leaves_nothing(
-    driver: Driver, base: Base, topic: str, headers: dict[str, Any], code: str
+    driver: Driver, base: Base, topic: str, headers: dict[str, Any]
 ) -> None:
     """What is refused has touched nothing, the base itself included."""
-    with refuses(code, what=f"publish to {topic!r} with {headers}"):
-        driver.publish(topic, b"x", headers)
+
+    def is_refused() -> None:
+        # What has to be refused, and how, is for TOPIC-1, MSG-8, MSG-10 and MSG-11 to say.
+        try:
+            driver.publish(topic, b"x", headers)
+        except Rejected:
+            return
+        not_run(f"publish to {topic!r} with {headers} was not refused")
+
+    is_refused()
     assert not base.path.exists(), "the refused publish made the base directory"
     with base.open("+") as channel:
         before = base.tree()
-        with refuses(code, what=f"publish to {topic!r} with {headers}"):
-            driver.publish(topic, b"x", headers)
-        assert base.tree() == before, "the refused publish left something"
+        is_refused()
+        assert base.tree() == before, f"the refused publish left something:\n{base.tree()}"
         assert octets_in(channel) == b"", "the refused publish wrote to the queue"
-        assert driver.publish("a") == 1, "the publish after a refused one"
 
 
 @pytest.mark.requirement("PUB-5", role="publisher")
@@ -400,11 +408,10 @@ def test_an_id_is_written_whole_or_not_at_all(driver: Driver, base: Base) -> Non
         rest = bytes(room - 4)
         while rest:
             rest = rest[os.write(channel.write_end, rest) :]
-        count = driver.publish("a")
+        with suppress(Rejected):  # what it says of a full queue is for PUB-10 and GUAR-1
+            driver.publish("a")
         found = len(octets_in(channel))
         assert found == room - 4, f"the queue took {found - room + 4} octets of an id"
-        assert count == 0, "counted, though its queue had no room for an id"
-        nothing_left(base, "a publish to a full queue")
 
 
 @pytest.mark.requirement("PUB-9", role="publisher")
@@ -438,10 +445,9 @@ def test_a_full_queue_is_not_counted(driver: Driver, base: Base) -> None:
         assert driver.publish("a", b"all") == 3, "there is room again"
         for channel, messages in zip(channels, (4, 1, 4), strict=True):
             assert len(channel.fetch_all()) == messages
-        nothing_left(base, "publishes to a full queue")
 
 
-@pytest.mark.requirement("PUB-10", "CHAN-9", role="publisher")
+@pytest.mark.requirement("PUB-10", role="publisher")
 def test_a_queue_without_a_reader_is_not_counted(driver: Driver, base: Base) -> None:
     """Its owner died: not counted, nothing left there, however often."""
     with base.open("a") as living, base.open("a") as dead:
@@ -454,23 +460,36 @@ def test_a_queue_without_a_reader_is_not_counted(driver: Driver, base: Base) -> 
         assert len(living.fetch_all()) == 4
 
 
-@pytest.mark.requirement("PUB-10", "PUB-16", role="publisher")
+def _outlives_a_reader(driver: Driver, base: Base, channels: list[Channel]) -> tuple[Channel, int]:
+    """Publish, and have one reader die right after the link: its channel, and the count."""
+    with traced(driver, stop(LINK)) as trace:
+        count = trace.begin(driver.publish, "a", b"x")
+        linked = next(path for path in trace.stopped().paths if path.parent != base.tmp)
+        (dying,) = (each for each in channels if each.directory == linked.parent)
+        dying.stop_reading()
+        trace.go_on()
+        with answers("the reader died between link and write"):
+            return dying, count.result()
+
+
+@pytest.mark.requirement("PUB-16", role="publisher")
 def test_a_reader_that_dies_after_the_link(driver: Driver, base: Base) -> None:
-    """EPIPE: the publisher lives, withdraws the link, does not count, goes on with the others."""
+    """EPIPE: the publisher lives, and goes on with the other channels."""
     with several(base, 3) as channels:
-        with traced(driver, stop(LINK)) as trace:
-            count = trace.begin(driver.publish, "a", b"x")
-            linked = next(path for path in trace.stopped().paths if path.parent != base.tmp)
-            (dying,) = (each for each in channels if each.directory == linked.parent)
-            dying.stop_reading()
-            trace.go_on()
-            with answers("the reader died between link and write"):
-                assert count.result() == 2, "of three channels one lost its reader"
-        assert dying.files() == [], f"the link was not withdrawn:\n{base.tree()}"
+        dying, _ = _outlives_a_reader(driver, base, channels)
         others = [channel for channel in channels if channel is not dying]
         assert [len(channel.fetch_all()) for channel in others] == [1, 1]
-        assert driver.publish("a") == 2, "the publisher goes on"
-        nothing_left(base, "a reader died")
+        with answers("the publish after a reader died"):
+            driver.publish("a")
+
+
+@pytest.mark.requirement("PUB-10", role="publisher")
+def test_the_link_of_a_reader_that_dies_is_withdrawn(driver: Driver, base: Base) -> None:
+    """Its queue did not take the id: nothing of the message stays there, and it is not counted."""
+    with several(base, 3) as channels:
+        dying, count = _outlives_a_reader(driver, base, channels)
+        assert count == 2, "of three channels one lost its reader"
+        assert dying.files() == [], f"the link was not withdrawn:\n{base.tree()}"
 
 
 @pytest.mark.requirement("PUB-16", role="publisher")
@@ -618,24 +637,35 @@ def test_a_cleaner_took_tmp(driver: Driver, base: Base) -> None:
         nothing_left(base, "tmp was removed")
 
 
-@pytest.mark.requirement("PUB-12", "PUB-14", role="publisher")
+@pytest.mark.requirement("PUB-12", role="publisher")
 def test_a_channel_that_closes_before_the_link(driver: Driver, base: Base) -> None:
     """The link fails because the *channel* is gone: it is passed over, without an error."""
-    with base.open("a") as staying, base.open("b") as going:
-        assert driver.publish("a") == 1
-        going_queue = going.directory / "queue"
-        with traced(driver, stop(OPEN), paths=[going_queue, "queue"]) as trace:
-            count = trace.begin(driver.publish, "b", b"x")
+    base.make()
+    assert _published_to_one_that_closes(driver, base) == 0, "closed before it got the message"
+
+
+@pytest.mark.requirement("PUB-14", role="publisher")
+def test_no_staged_file_is_left_by_a_channel_that_closes(driver: Driver, base: Base) -> None:
+    """The link fails because the channel is gone: nothing of the message is left in `tmp`."""
+    base.make()
+    _published_to_one_that_closes(driver, base)
+    assert os.listdir(base.tmp) == [], "a channel closed before the link"
+
+
+def _published_to_one_that_closes(driver: Driver, base: Base) -> int:
+    with base.open("a") as going:
+        queue = going.directory / "queue"
+        with traced(driver, stop(OPEN), paths=[queue, "queue"]) as trace:
+            count = trace.begin(driver.publish, "a", b"x")
             trace.stopped()
+            if going.files():
+                not_run("the message was linked before the queue was opened")
             going.close()
             trace.go_on()
-            assert count.result() == 0, "the channel was closed before it got the message"
-        assert driver.publish("a") == 1, "the publisher goes on"
-        assert len(staying.fetch_all()) == 2
-        nothing_left(base, "a channel closed before the link")
+            return count.result()
 
 
-@pytest.mark.requirement("PUB-13", "PUB-14", role="publisher")
+@pytest.mark.requirement("PUB-13", role="publisher")
 @pytest.mark.parametrize("errno", ["ENOSPC", "EACCES", "EPERM", "EXDEV", "EIO"])
 def test_a_link_that_fails(driver: Driver, base: Base, errno: str) -> None:
     """The first of three channels fails: the others get the message, then the error is told."""
@@ -644,25 +674,21 @@ def test_a_link_that_fails(driver: Driver, base: Base, errno: str) -> None:
             _is_reported(driver, errno, 2, trace)
         got = sorted(len(channel.fetch_all()) for channel in channels)
         assert got == [0, 1, 1], f"messages in the three channels: {got}"
-        nothing_left(base, f"a link failed with {errno}")
-        assert driver.publish("a") == 3, "the publish after it"
 
 
-@pytest.mark.requirement("PUB-13", "PUB-14", role="publisher")
+@pytest.mark.requirement("PUB-13", role="publisher")
 @pytest.mark.parametrize("errno", ["EIO", "ENOSPC"])
 def test_a_write_to_the_queue_that_fails(driver: Driver, base: Base, errno: str) -> None:
-    """As with the link; and the link that was made is withdrawn."""
+    """As with the link: the other channels get the message, then the error is told."""
     with several(base, 3) as channels:
         queues = [channel.directory / "queue" for channel in channels]
         with traced(driver, fail(WRITE, errno), paths=queues) as trace:
             _is_reported(driver, errno, 2, trace)
         got = sorted(len(channel.fetch_all()) for channel in channels)
         assert got == [0, 1, 1], f"messages in the three channels: {got}"
-        nothing_left(base, f"a write to a queue failed with {errno}")
-        assert driver.publish("a") == 3, "the publish after it"
 
 
-@pytest.mark.requirement("PUB-13", "PUB-14", "CHAN-9", role="publisher")
+@pytest.mark.requirement("PUB-13", role="publisher")
 @pytest.mark.parametrize("errno", ["EACCES", "EMFILE", "ENFILE", "ENOMEM"])
 def test_a_queue_that_cannot_be_opened(driver: Driver, base: Base, errno: str) -> None:
     """Whether somebody reads there is not known: an error, not a dead channel."""
@@ -672,8 +698,6 @@ def test_a_queue_that_cannot_be_opened(driver: Driver, base: Base, errno: str) -
             _is_reported(driver, errno, 2, trace)
         got = sorted(len(channel.fetch_all()) for channel in channels)
         assert got == [0, 1, 1], f"messages in the three channels: {got}"
-        nothing_left(base, f"the opening of a queue failed with {errno}")
-        assert driver.publish("a") == 3, "the publish after it"
 
 
 def _is_reported(driver: Driver, errno: str, count: int, trace: Trace) -> None:
@@ -690,19 +714,36 @@ def _is_reported(driver: Driver, errno: str, count: int, trace: Trace) -> None:
     assert no.count == count, f"{count} queues took the message, the error says {no.count}"
 
 
-@pytest.mark.requirement("PUB-13", "PUB-14", role="publisher")
+@pytest.mark.requirement("PUB-13", role="publisher")
 def test_a_channel_without_permission(start: Start, base: Base) -> None:
     """A channel whose directory takes no file (EACCES): the others get the message."""
     driver = start_without_privileges(start)
     with several(base, 3) as channels:
-        assert driver.publish("a") == 3
+        driver.publish("a")  # whatever it keeps of the base, it has now
+        for channel in channels:
+            channel.fetch_all()
         close_off(channels[1].directory, 0o555)
         with pytest.raises(Rejected) as no:
             driver.publish("a", b"x")
         channels[1].directory.chmod(0o700)
         assert (no.value.code, no.value.errno, no.value.count) == ("io-error", "EACCES", 2)
-        assert [len(channel.fetch_all()) for channel in channels] == [2, 1, 2]
-        nothing_left(base, "a link failed with EACCES")
+        assert [len(channel.fetch_all()) for channel in channels] == [1, 0, 1]
+
+
+@pytest.mark.requirement("PUB-14", role="publisher")
+@pytest.mark.parametrize("calls", [LINK, WRITE, OPEN], ids=["link", "write", "open"])
+def test_no_staged_file_is_left_by_an_error(
+    driver: Driver, base: Base, calls: tuple[str, ...]
+) -> None:
+    """A channel to which something cannot be done: whatever the publish says of it."""
+    with several(base, 3) as channels:
+        queues = [channel.directory / "queue" for channel in channels]
+        paths = [] if calls == LINK else [*queues, "queue"]
+        with traced(driver, fail(calls, "EIO"), paths=paths) as trace, suppress(Rejected):
+            driver.publish("a", b"x")
+        if not any(call.injected for call in trace.calls()):
+            not_run("strace saw no call that it could make fail")
+        assert os.listdir(base.tmp) == [], f"left after an error:\n{base.tree()}"
 
 
 @pytest.mark.requirement("PUB-3", role="publisher")
@@ -722,42 +763,45 @@ def test_a_file_with_too_many_links(driver: Driver, base: Base) -> None:
 @pytest.mark.requirement("PUB-14", role="publisher")
 def test_no_staged_file_is_left(driver: Driver, base: Base) -> None:
     """Whoever got the message: nobody, because none matches, reads, or has room; one; all."""
-    assert driver.publish("a") == 0
-    nothing_left(base, "a publish in a base that was not there")
-    with base.open("b") as other, base.open("a") as channel:
-        assert driver.publish("c") == 0
-        nothing_left(base, "a publish that no pattern matches")
-        assert driver.publish("a") == 1
-        assert os.listdir(base.tmp) == [], "after a publish to one channel"
-        assert driver.publish("a", bytes(LARGE)) == 1
-        assert os.listdir(base.tmp) == [], "after a large message"
+
+    def nothing_is_left(after: str) -> None:
+        assert not base.tmp.exists() or os.listdir(base.tmp) == [], f"staged still, after {after}"
+
+    with suppress(Rejected):  # that it needs nobody to have made the base is PUB-17
+        driver.publish("a")
+    nothing_is_left("a publish in a base that was not there")
+    with base.open("b"), base.open("a") as channel:
+        driver.publish("c")
+        nothing_is_left("a publish that no pattern matches")
+        driver.publish("a")
+        nothing_is_left("a publish to one channel")
+        driver.publish("a", bytes(LARGE))
+        nothing_is_left("a large message")
         channel.fetch_all()
         fill(channel.directory)
-        assert driver.publish("a") == 0
-        assert driver.publish("a", timeout=0.2) == 0
-        nothing_left(base, "publishes to a full queue")
+        driver.publish("a")
+        nothing_is_left("a publish to a full queue")
+        driver.publish("a", timeout=0.2)
+        nothing_is_left("a publish that waited for a full queue")
         channel.stop_reading()
-        assert driver.publish("a") == 0
-        nothing_left(base, "a publish to a queue without a reader")
-        assert other.fetch_all() == []
+        driver.publish("a")
+        nothing_is_left("a publish to a queue without a reader")
 
 
 @pytest.mark.requirement("PUB-14", role="publisher")
 def test_no_room_for_the_staged_file(driver: Driver, base: Base) -> None:
-    """The file system is full: an error, and nothing is left of the attempt."""
-    with base.open("a") as channel:
-        assert driver.publish("a") == 1
+    """The file system is full: nothing is left of the attempt."""
+    with base.open("a"):
+        driver.publish("a")  # whatever it keeps of the base, it has now
         with traced(driver, fail(WRITE, "ENOSPC")) as trace:
             count = trace.begin(driver.publish, "a", bytes(LARGE))
             error = count.exception()
         failed = [call for call in trace.calls(*WRITE) if call.injected]
         if not failed or failed[0].descriptor is None or failed[0].descriptor.parent != base.tmp:
             not_run("the writing of the staged file could not be made to fail")
-        assert isinstance(error, Rejected), f"expected io-error ENOSPC, found {error!r}"
-        assert (error.code, error.errno) == ("io-error", "ENOSPC")
-        assert len(channel.fetch_all()) == 1
-        nothing_left(base, "a publish without room for the staged file")
-        assert driver.publish("a") == 1, "the publish after it"
+        if error is not None and not isinstance(error, Rejected):
+            raise error
+        assert os.listdir(base.tmp) == [], f"left of the attempt:\n{base.tree()}"
 
 
 @pytest.mark.requirement("PUB-15", role="publisher")
@@ -765,10 +809,10 @@ def test_without_a_timeout_nothing_is_waited_for(driver: Driver, base: Base) -> 
     """Full queues and queues that nobody reads end a publish at once."""
     with base.open("a") as channel:
         base.dead_channel("a", os.getpid())
-        for held, count in (("room", 1), ("no room", 0)):
+        for held in ("room", "no room"):
             begin = time.monotonic()
             with answers(f"a publish to a queue without a reader, and one with {held}"):
-                assert driver.publish("a") == count
+                driver.publish("a")
             took = time.monotonic() - begin
             assert took < AT_ONCE_SECONDS, f"it took {took:.1f} s"
             channel.fetch_all()
@@ -781,12 +825,11 @@ def test_nobody_is_there(driver: Driver, base: Base) -> None:
     assert not base.path.exists()
     assert driver.publish("a", b"x") == 0, "nobody has made the base"
     assert driver.publish("a", b"x") == 0, "there is no channel"
-    settle(driver, base, "a", 0)
-    with base.open("b") as channel:
+    settle(driver, base, "a")
+    with base.open("b"):
         assert driver.publish("a", b"x") == 0, "no channel matches"
-        settle(driver, base, "a", 0)
-        assert channel.files() == []
-        assert driver.publish("b", b"x") == 1
+        settle(driver, base, "a")
+        assert driver.publish("a", b"x") == 0, "still no channel matches"
     base.tmp.rmdir()
     assert driver.publish("b", b"x") == 0, "tmp vanished"
     for entry in base.path.iterdir():
@@ -812,9 +855,8 @@ def test_nothing_is_linked_while_it_sleeps(driver: Driver, base: Base) -> None:
                 trace.stopped()
             linked = full.files()
             make_room(full, held)
-        assert count.result() == 1, "there was room, and time"
+        count.result()
         assert linked == [], "the message was linked in the full channel while it waited"
-        assert [message.content for message in full.fetch_all()] == [b"x"]
 
 
 def _is_in(call: Call, channel: Channel) -> bool:
@@ -825,18 +867,20 @@ def _is_in(call: Call, channel: Channel) -> bool:
 @pytest.mark.requirement("PUB-18", role="publisher")
 def test_nothing_is_linked_while_it_waits(driver: Driver, base: Base) -> None:
     """While a publish waits for a full queue, its directory is seen without the message."""
-    with base.open("a") as full, base.open("a") as other:
+    with base.open("a") as full:
         held = fill(full.directory)
         with publishing(driver, "a", content=b"x", timeout=PATIENCE_SECONDS) as count:
-            comes(other)
+            # Whoever does not wait (PUB-19) is done by now; whoever does has tried the queue.
+            wait([count], UNDER_WAY_SECONDS)
+            waits = not count.done()
             # It may be seen there for the moment in which the queue is tried again, not longer.
             deadline = time.monotonic() + AT_ONCE_SECONDS
-            while (seen := full.files()) and time.monotonic() < deadline:
+            while waits and (seen := full.files()) and time.monotonic() < deadline:
                 pass
-            pending = not count.done()
             make_room(full, held)
-            assert count.result() == 2, "there was room, and time"
-        assert pending, "it did not wait"
+            count.result()
+        if not waits:
+            not_run("the publish does not wait for a full queue, so there is nothing to see")
         assert seen == [], "the message stood in the full channel all the time that it waited"
 
 
@@ -896,14 +940,10 @@ def test_channels_with_room_do_not_wait(driver: Driver, base: Base) -> None:
             while not all(came := [bool(channel.files()) for channel in roomy]):
                 if time.monotonic() > deadline:
                     break
-            pending = not count.done()
             for channel, ids in zip(full, held, strict=True):
                 make_room(channel, ids)
-            assert count.result() == 9, "in the end all had room"
+            count.result()
         assert all(came), f"{came.count(False)} of {len(came)} channels with room had to wait"
-        assert pending, "it did not wait for the full channels"
-        contents = [[message.content for message in each.fetch_all()] for each in channels]
-        assert contents == [[b"x"]] * 9, f"each channel is to yield it once, found {contents}"
 
 
 # --- keeping the list of channels --------------------------------------------------------------
@@ -917,8 +957,9 @@ def test_a_channel_that_opens_after_each_publish(driver: Driver, base: Base) -> 
     fall into one tick, and the base's times say nothing: `--home` on such a file system is the
     hard case.
     """
+    base.make()
     for number in range(300):
-        assert driver.publish("a") == 0, f"no channel is open (round {number})"
+        driver.publish("a")
         with base.open("a") as channel:
             assert driver.publish("a") == 1, f"a channel was open (round {number})"
             assert len(channel.fetch_all()) == 1
@@ -945,7 +986,7 @@ def test_a_base_whose_time_was_set_back(driver: Driver, base: Base) -> None:
     """The base's modification time says nothing if it was set back; its change time does."""
     base.make()
     with base.open("a"):
-        settle(driver, base, "a", 1)
+        settle(driver, base, "a")
         before = base.path.stat()
         with base.open("a"):
             os.utime(base.path, ns=(before.st_atime_ns, before.st_mtime_ns))
@@ -957,7 +998,7 @@ def test_a_base_whose_time_was_set_back(driver: Driver, base: Base) -> None:
 def test_a_base_that_was_replaced(driver: Driver, base: Base) -> None:
     """Another directory stands under the base's path: its channels count, not the old ones."""
     with several(base, 2):
-        settle(driver, base, "a", 2)
+        settle(driver, base, "a")
         before = base.path.stat()
         base.path.rename(base.path.with_name("moved"))
         with base.open("a") as channel:
@@ -970,7 +1011,7 @@ def test_a_base_that_was_replaced(driver: Driver, base: Base) -> None:
 def test_a_channel_that_opens_while_the_base_is_listed(driver: Driver, base: Base) -> None:
     """A channel that opens right after the base was read may be missed once, not for ever."""
     with base.open("a"), ExitStack() as closing:
-        settle(driver, base, "a", 1)
+        settle(driver, base, "a")
         closing.enter_context(base.open("other"))  # so that the base has to be listed again
         with traced(driver, stop(LIST, None), paths=[base.path]) as trace:
             count = trace.begin(driver.publish, "a")
@@ -989,7 +1030,7 @@ def test_a_channel_that_comes_alive_in_its_place(
 ) -> None:
     """A channel seen without a reader, or without a queue, is tried at every later publish."""
     directory = base.dead_channel("a", os.getpid(), queue=with_queue)
-    settle(driver, base, "a", 0)
+    settle(driver, base, "a")
     before = base.path.stat()
     if not with_queue:
         os.mkfifo(directory / "queue", 0o600)
@@ -1002,7 +1043,6 @@ def test_a_channel_that_comes_alive_in_its_place(
         assert decode((directory / str(id)).read_bytes()).content == b"x"
     finally:
         os.close(reader)
-    assert driver.publish("a") == 0, "and now nobody again"
 
 
 @pytest.mark.requirement("PUB-22", role="publisher")
@@ -1010,7 +1050,7 @@ def test_a_queue_that_was_full_is_tried_again(driver: Driver, base: Base) -> Non
     """What a publisher learnt of a queue in one publish does not outlive that publish."""
     with base.open("a") as channel:
         fill(channel.directory)
-        settle(driver, base, "a", 0)
+        settle(driver, base, "a")
         octets_in(channel)
         assert driver.publish("a") == 1, "its queue has room again"
         assert len(channel.fetch_all()) == 1
