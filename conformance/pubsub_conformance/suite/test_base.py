@@ -36,7 +36,8 @@ EVERYBODY = ("publisher", "subscriber", "reaper")
 def check_that_it_works(role: str, driver: Driver, base: Base) -> None:
     """What the role does has its effect in this base."""
     if role == "publisher":
-        with base.open("a") as channel:
+        # Of a process that the driver may ask for: whether one judges by that is CHAN-9.
+        with base.open("a", pid=driver.pid) as channel:
             assert driver.publish("a") == 1, f"{base.path} holds one channel that matches"
             assert len(channel.fetch_all()) == 1
     elif role == "subscriber":
@@ -395,11 +396,14 @@ def make_things(role: str, driver: Driver, home: Path, opened: ExitStack) -> lis
     """Have the role make all that it makes in a base that is there, and nothing of it yet."""
     if role == "subscriber":
         directory = driver.open("a").directory
-        return [home / "tmp", directory, directory / "queue"]
-    channel = opened.enter_context(Base(home).open("a"))
-    (home / "tmp").rmdir()  # for the publisher to make
-    assert driver.publish("a") == 1
-    return [home / "tmp", *(channel.directory / name for name in channel.files())]
+        made = [directory, directory / "queue"]
+    else:
+        channel = opened.enter_context(Base(home).open("a", pid=driver.pid))
+        (home / "tmp").rmdir()  # for the publisher to make
+        driver.publish("a")
+        made = [channel.directory / name for name in channel.files()]
+    tmp = home / "tmp"
+    return [tmp, *made] if tmp.exists() else made  # whoever needs none makes none (BASE-11)
 
 
 @through("BASE-8", "publisher", "subscriber")
@@ -451,9 +455,10 @@ def test_the_set_group_id_bit_stays(start: Start, home: Path) -> None:
     (home / "probe").mkdir()
     if not (home / "probe").stat().st_mode & stat.S_ISGID:
         not_run("this system does not hand the set-group-id bit down (and needs none)")
-    channel = start(prefix=umask(0o077)).open("a")
-    for made in (home / "tmp", channel.directory):
-        assert made.stat().st_mode & stat.S_ISGID, f"{made} has lost the set-group-id bit"
+    with ExitStack() as opened:
+        for made in make_things("subscriber", start(prefix=umask(0o077)), home, opened):
+            if made.is_dir():
+                assert made.stat().st_mode & stat.S_ISGID, f"{made} has lost the set-group-id bit"
 
 
 @pytest.mark.requirement("BASE-9", role=("publisher", "subscriber"))
@@ -469,7 +474,11 @@ def test_two_users_of_a_group_meet(start: Start, base: Base) -> None:
         not_run(f"another user cannot reach {base.path}")
     subscriber, publisher = (start_as(start, prefix) for prefix in sharing)
     channel = subscriber.open("a")
-    assert publisher.publish("a", b"shared") == 1
+    for path in (channel.directory, channel.directory / "queue"):
+        access = subprocess.run([*sharing[1], "test", "-w", path])
+        assert access.returncode == 0, f"{path} is closed to the group:\n{base.tree()}"
+    if publisher.publish("a", b"shared") != 1:
+        not_run("the message was not published, though permissions let it (CHAN-9, GUAR-5)")
     message = subscriber.fetch(channel)
     assert message is not None
     assert message.content == b"shared"
@@ -554,11 +563,12 @@ def test_tmp_is_made(driver: Driver, base: Base, role: str) -> None:
         with base.open("a") as channel:
             base.tmp.rmdir()
             if role == "publisher":
-                assert driver.publish("a") == 1
-                assert len(channel.fetch_all()) == 1
+                driver.publish("a")
+                assert len(channel.fetch_all()) == 1, "published to one channel, without a tmp"
             else:
+                # One that makes channels elsewhere (CHAN-10) needs no tmp.
                 driver.close_channel(driver.open("a"))
-            assert base.tmp.is_dir(), "tmp was not made"
+            base.make_tmp()
 
 
 @pytest.mark.requirement("BASE-11", role="reaper")
@@ -581,23 +591,32 @@ def test_a_tmp_that_is_no_directory_is_refused(
     base.make()
     base.dead_channel("a", dead_pid())
     elsewhere = base.path.with_name("elsewhere")
-    with base.open("a") as channel:
-        if kind == "link":
-            base.tmp.rename(elsewhere)
-            base.tmp.symlink_to(elsewhere)
-        else:
-            base.tmp.rmdir()
+    with base.open("a") as channel, ExitStack() as restoring:
+        base.tmp.rename(elsewhere)
+        os.utime(elsewhere, (0, 0))  # so that whatever is made in it shows
+        restoring.callback(base.make_tmp)  # which the kit's channel closes through
+        restoring.callback(base.tmp.unlink)
         if kind == "file":
             base.tmp.write_bytes(b"")
         elif kind == "fifo":
             os.mkfifo(base.tmp)
-        elif kind == "dangling":
-            base.tmp.symlink_to(elsewhere)
-        check_that_it_is_refused(role, driver, base.path.parent, f"tmp is a {kind}")
+        else:
+            base.tmp.symlink_to(elsewhere if kind == "link" else "nowhere")
+        before = snapshot(base.path.parent)
+        of_tmp = snapshot(base.tmp) | snapshot(elsewhere)
+        refused = None
+        try:
+            attempt(role, driver)
+        except Rejected as no:
+            refused = no
+        if refused is None:
+            now = snapshot(base.tmp) | snapshot(elsewhere)
+            assert now == of_tmp, f"{role}: tmp is a {kind}, and it was used:\n{base.tree()}"
+            not_run(f"this {role} does without tmp")
+        what = f"{role}: tmp is a {kind}"
+        assert refused.code == "base-unusable", f"{what}: expected base-unusable, found {refused}"
+        assert snapshot(base.path.parent) == before, f"{what}: refused, and something was changed"
         assert channel.fetch_all() == []
-        base.tmp.unlink()
-        base.tmp.mkdir()
-    check_that_it_works(role, driver, base)
 
 
 @through("BASE-13", "publisher", "subscriber")

