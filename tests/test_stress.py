@@ -68,12 +68,14 @@ def test_racy_mutant_is_caught_and_explained(
 
 def test_reference_passes_with_kills_and_stops(tmp_path: Path) -> None:
     driver = command(REFERENCE, tmp_path)
-    load = stress.Load(publishers=2, readers=stress.HABITS, seconds=1.5)
-    result = stress.run(driver, tmp_path / "home", 1, load, evidence=tmp_path)
-    assert not result.failed, result
-    assert result.due
-    assert result.kills
-    assert result.stops
+    for seconds in (1.5, 5, 15):  # a busy machine may need longer until somebody was disturbed
+        load = stress.Load(publishers=2, readers=stress.HABITS, seconds=seconds)
+        result = stress.run(driver, tmp_path / "home", 1, load, evidence=tmp_path)
+        assert not result.failed, result
+        assert result.due
+        if result.kills and result.stops:
+            return
+    raise AssertionError(f"nobody was killed, or nobody stopped: {result}")
 
 
 def test_reference_passes_with_ids_that_clash(tmp_path: Path) -> None:
