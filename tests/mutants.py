@@ -212,7 +212,15 @@ MUTANTS = [
         "_decode(raw.decode())",
         '_decode(raw.decode("utf-8-sig"))',
     ),
-    one("MSG-8", "lists are taken", "message.py", "(str, int, float))", "(str, int, float, list))"),
+    one(
+        "MSG-8",
+        "lists and objects are left out",
+        "message.py",
+        "headers = _decode(raw.decode())",
+        "headers = _decode(raw.decode())\n"
+        "        for name in [n for n, v in headers.items() if isinstance(v, (list, dict))]:\n"
+        "            del headers[name]",
+    ),
     one(
         "MSG-9",
         "the last of equal keys wins",
