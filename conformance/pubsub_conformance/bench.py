@@ -27,7 +27,7 @@ from . import __version__, alternatives
 from .driver import Driver, DriverError, Hello, OpenChannel, Rejected
 from .layout import Base
 from .matrix import Implementation, MatrixError
-from .report import PIPED_COLUMNS, file_system_of
+from .report import PIPED_COLUMNS, file_system_of, platform_on
 
 REPORT_VERSION: Final = 1
 
@@ -456,13 +456,9 @@ def _blaming(this: Run, name: str) -> Iterator[None]:
 
 def _machine(home: Path) -> dict[str, Any]:
     return {
-        "system": platform.system(),
-        "release": platform.release(),
-        "machine": platform.machine(),
+        **platform_on(file_system_of(home)),
         "processor": _processor(),
         "processors": os.cpu_count(),
-        "python": platform.python_version(),
-        "file_system": file_system_of(home),
         "load_before": round(os.getloadavg()[0], 2),
     }
 

@@ -11,7 +11,6 @@ import errno
 import fcntl
 import json
 import os
-import platform
 import random
 import re
 import shlex
@@ -36,7 +35,7 @@ from .driver import Driver, DriverError, Hello, OpenChannel, Rejected
 from .history import BadHistory, Broken, Close, Drained, Event, Open, Publish, Receive
 from .layout import Base, Message, a_message, matches
 from .protocol import ROLES
-from .report import JUDGED, PIPED_COLUMNS, RANK, STYLE, Outcome, file_system_of
+from .report import JUDGED, PIPED_COLUMNS, RANK, STYLE, Outcome, file_system_of, platform_on
 from .requirements import SPEC_VERSION
 
 if sys.version_info >= (3, 11):
@@ -900,13 +899,7 @@ def as_dict(run: Run) -> dict[str, Any]:
         "spec": SPEC_VERSION,
         "implementations": {who.name: who.as_dict() for who in run.implementations},
         "checks": {one.name: one.text for one in CHECKS.values()},
-        "platform": {
-            "system": platform.system(),
-            "release": platform.release(),
-            "machine": platform.machine(),
-            "python": platform.python_version(),
-            "file_system": run.file_system,
-        },
+        "platform": platform_on(run.file_system),
         "seed": run.seed,
         "seconds": round(run.seconds, 3),
         "exit": run.exit_code,

@@ -154,6 +154,17 @@ def file_system_of(path: Path) -> str:
     return found[-1] if found else "unknown"
 
 
+def platform_on(file_system: str) -> dict[str, str]:
+    """What a report says of the machine it was made on."""
+    return {
+        "system": platform.system(),
+        "release": platform.release(),
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "file_system": file_system,
+    }
+
+
 def repeat(run: Run, requirement: Requirement) -> str:
     """The command that judges this requirement again."""
     home = ["--home", run.home] if run.home else []
@@ -230,9 +241,10 @@ def _add(text: Text, label: str, body: str) -> None:
 
 
 def _summary(run: Run) -> Text:
-    told = ", ".join(f"{number} {outcome}" for outcome, number in counts(run).items())
+    counted = counts(run)
+    told = ", ".join(f"{number} {outcome}" for outcome, number in counted.items())
     name = f"{run.implementation['implementation']} {run.implementation['version']}"
-    missing = counts(run).get(Outcome.NOT_RUN.value, 0)
+    missing = counted.get(Outcome.NOT_RUN.value, 0)
     unjudged = f" in all that could be run here; {missing} requirements were not" if missing else ""
     verdict, style = {
         0: ("conforms" + unjudged, "bold green"),
@@ -260,13 +272,7 @@ def as_dict(run: Run) -> dict[str, Any]:
         "spec": SPEC_VERSION,
         "implementation": dict(run.implementation),
         "command": list(run.command),
-        "platform": {
-            "system": platform.system(),
-            "release": platform.release(),
-            "machine": platform.machine(),
-            "python": platform.python_version(),
-            "file_system": run.file_system,
-        },
+        "platform": platform_on(run.file_system),
         "seed": run.seed,
         "started": run.started,
         "seconds": round(run.seconds, 3),
