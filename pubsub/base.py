@@ -72,16 +72,17 @@ class Base(NamedTuple):
         os.mkfifo(path, 0o600 | self.mode & 0o022)  # nobody else may read it (CHAN-4)
         self._open_up(path, self.mode & 0o022)
 
-    def make_file(self, path: str, data: bytes) -> None:
+    def make_file(self, path: str, *parts: bytes) -> None:
         """Write a new file, never over one that is there (PUB-6)."""
         bits = self.mode & 0o044  # nobody needs to write a message that was published
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 | bits)
         try:
             if bits:
                 os.fchmod(file, 0o600 | bits)  # BASE-9
-            written = os.write(file, data)
-            while written < len(data):
-                written += os.write(file, memoryview(data)[written:])
+            for part in parts:
+                written = os.write(file, part)
+                while written < len(part):
+                    written += os.write(file, memoryview(part)[written:])
         except BaseException:
             with suppress(FileNotFoundError):
                 os.unlink(path)

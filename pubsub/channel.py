@@ -52,7 +52,7 @@ from types import TracebackType
 from . import base as _base
 from . import reaper
 from .base import ATTEMPTS, STALE_AGE, Base, fresh_name, is_there
-from .message import MAX_OCTETS, InvalidMessage, Message
+from .message import MAX_OCTETS, SMALL, InvalidMessage, Message, content_offset
 from .topics import check_pattern
 
 _logger = logging.getLogger("pubsub")
@@ -396,7 +396,7 @@ class Channel:
                 raise self._rejected(path, "it is not a regular file")
             if status.st_size > _LARGEST_FILE:
                 raise self._rejected(path, f"{status.st_size} octets are too many for a message")
-            data = _read_all(file, status.st_size)
+            data, content = _read_message(file, status.st_size)
         except MemoryError as error:
             if status.st_size < _LARGE_FILE:
                 raise  # it will pass
@@ -404,7 +404,7 @@ class Channel:
         finally:
             os.close(file)
         try:
-            message = Message.from_bytes(data)
+            message = Message.from_bytes(data, content)
         except InvalidMessage as error:
             raise self._rejected(path, str(error)) from error
         if message.id != id:  # FETCH-6
@@ -479,6 +479,18 @@ def subscribe(
         except Exception:
             _logger.exception("callback of %r failed on %r", channel, message)
     return count
+
+
+def _read_message(file: int, size: int) -> tuple[bytes, bytes | None]:
+    """A message file; the content of a large one apart: a copy costs more than reading it did."""
+    if size <= SMALL:
+        return _read_all(file, size), None
+    head = os.read(file, SMALL)
+    begin = content_offset(head)
+    if not begin:
+        return head + _read_all(file, size - len(head)), None
+    os.lseek(file, begin, os.SEEK_SET)
+    return head[:begin], _read_all(file, size - begin)
 
 
 def _read_all(file: int, size: int) -> bytes:

@@ -21,6 +21,7 @@ _HEAD = struct.Struct(">4sBQQI")  # magic, version, id, timestamp, length of the
 _SMALLEST = _HEAD.size + 4 + 4  # nothing in topic, headers, content
 
 MAX_OCTETS = 2**32 - 1  # of headers and of content (MSG-16)
+SMALL = 2**16  # octets that are copied sooner than they are written or read by themselves
 MAX_INTEGER = 2**53 - 1  # in headers, either sign (MSG-10)
 _MAX_DIGITS = len(str(-MAX_INTEGER))
 
@@ -85,26 +86,36 @@ class Message:
 
     def to_bytes(self) -> bytes:
         """The message file of this message. Raises InvalidHeaders, TooLarge."""
+        return b"".join(self.to_parts())
+
+    def to_parts(self) -> tuple[bytes, ...]:
+        """The same, to be written part by part: a large content is not copied."""
         topic = self.topic.encode("ascii")
         headers = _encode_headers(self.headers)
         content = self.content
         if len(content) > MAX_OCTETS:
             raise TooLarge(f"content has {len(content)} octets, more than {MAX_OCTETS}")
-        return b"".join(
+        small = len(content) <= SMALL
+        head = b"".join(
             (
                 _HEAD.pack(_MAGIC, _VERSION, self.id, self.timestamp, len(topic)),
                 topic,
                 len(headers).to_bytes(4, "big"),
                 headers,
                 len(content).to_bytes(4, "big"),
-                content,
+                content if small else b"",
             )
         )
+        return (head,) if small else (head, content)
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Message:
-        """The message in a message file. Raises InvalidMessage."""
-        size = len(data)
+    def from_bytes(cls, data: bytes, content: bytes | None = None) -> Message:
+        """The message in a message file. Raises InvalidMessage.
+
+        Where `content` was read apart from what is before it, `data` is only the latter: whoever
+        knows where it begins (`content_offset`) need not copy it out of the whole file.
+        """
+        size = len(data) + (0 if content is None else len(content))
         if size < _SMALLEST:
             raise InvalidMessage(f"{size} octets are too few for a message")
         magic, version, id, timestamp, length = _HEAD.unpack_from(data)
@@ -117,25 +128,35 @@ class Message:
         # Each offset rests on the length before it. If the last is the end of the file, all are
         # right; nothing of any length is made before that is known (MSG-13, MSG-14).
         headers = _HEAD.size + length + 4
-        content = headers + int.from_bytes(data[headers - 4 : headers], "big") + 4
-        end = content + int.from_bytes(data[content - 4 : content], "big")
+        begin = headers + int.from_bytes(data[headers - 4 : headers], "big") + 4
+        end = begin + int.from_bytes(data[begin - 4 : begin], "big")
         if end != size:
             raise InvalidMessage(f"by its lengths it would have {end} octets, not {size}")
         message = cls.__new__(cls)
         message.id = id
         message.timestamp = timestamp
         message.topic = _decode_topic(data[_HEAD.size : headers - 4])
-        message.headers = _decode_headers(data[headers : content - 4])
-        message.content = data[content:]
+        message.headers = _decode_headers(data[headers : begin - 4])
+        message.content = data[begin:] if content is None else content
         return message
 
     def __repr__(self) -> str:
         return f"Message(id={self.id}, topic={self.topic!r}, content_length={len(self.content)})"
 
 
-def with_id(encoded: bytes, id: int) -> bytes:
-    """A message file that differs from `encoded` in its id only (PUB-3)."""
-    return encoded[:5] + id.to_bytes(8, "big") + encoded[13:]
+def content_offset(head: bytes) -> int:
+    """Where the content begins in a message file that begins with `head`; 0 if that is too short.
+
+    What is no message has some number there, or 0.
+    """
+    headers = _HEAD.size + int.from_bytes(head[_HEAD.size - 4 : _HEAD.size], "big") + 4
+    begin = headers + int.from_bytes(head[headers - 4 : headers], "big") + 4
+    return begin if begin <= len(head) else 0
+
+
+def with_id(parts: tuple[bytes, ...], id: int) -> tuple[bytes, ...]:
+    """A message file that differs from `parts` in its id only (PUB-3)."""
+    return (parts[0][:5] + id.to_bytes(8, "big") + parts[0][13:], *parts[1:])
 
 
 def _as_bytes(content: object) -> bytes:

@@ -59,10 +59,10 @@ def publish(
     if not timeout >= 0:  # nor is it a number at all
         raise ValueError("timeout must be non-negative")
     message = Message(topic, data, headers)
-    encoded = message.to_bytes()
+    parts = message.to_parts()
     for _ in range(ATTEMPTS):
         try:
-            channels, copy = _prepare(topic, message.id, encoded)
+            channels, copy = _prepare(topic, message.id, parts)
         except FileNotFoundError:
             continue  # the base or its tmp was removed since we looked; look again
         if copy is None:
@@ -77,9 +77,9 @@ def publish(
 class _Copy:
     """A copy of the message, staged in `tmp`."""
 
-    def __init__(self, base: Base, id: int, encoded: bytes) -> None:
+    def __init__(self, base: Base, id: int, parts: tuple[bytes, ...]) -> None:
         self.base = base
-        self.encoded = encoded
+        self.parts = parts
         self.attempts = ATTEMPTS
         self._name(id)
         self._stage()
@@ -92,7 +92,7 @@ class _Copy:
     def _stage(self) -> None:
         while True:
             try:
-                self.base.make_file(self.path, self.encoded)
+                self.base.make_file(self.path, *self.parts)
                 return
             except FileExistsError:
                 self._take_fresh_id()
@@ -100,7 +100,7 @@ class _Copy:
     def _take_fresh_id(self) -> None:
         self._count_attempt()
         id = next_id()
-        self.encoded = with_id(self.encoded, id)
+        self.parts = with_id(self.parts, id)
         self._name(id)
 
     def _count_attempt(self) -> None:
@@ -110,12 +110,12 @@ class _Copy:
 
     def renew(self) -> None:
         """Go on with another copy, under a fresh id (PUB-3)."""
-        before = self.id, self.name, self.path, self.encoded
+        before = self.id, self.name, self.path, self.parts
         try:
             self._take_fresh_id()
             self._stage()
         except OSError:  # the next channel may take the copy that there is
-            self.id, self.name, self.path, self.encoded = before
+            self.id, self.name, self.path, self.parts = before
             raise
         os.unlink(before[2])
 
@@ -237,16 +237,16 @@ class _Listing:
 _kept: _Listing | None = None
 
 
-def _prepare(topic: str, id: int, encoded: bytes) -> tuple[tuple[str, ...], _Copy | None]:
+def _prepare(topic: str, id: int, parts: tuple[bytes, ...]) -> tuple[tuple[str, ...], _Copy | None]:
     """The matching channels, and a copy staged for them: None where there are none."""
     global _kept
     path, explicit = _base.location()
     listing = _kept
     if listing is not None and listing.base.path == path and listing.key == _key(path, explicit):
         channels = listing.matching(topic)
-        return channels, _Copy(listing.base, id, encoded) if channels else None
+        return channels, _Copy(listing.base, id, parts) if channels else None
     base = _base.make()
-    copy = _Copy(base, id, encoded)
+    copy = _Copy(base, id, parts)
     try:
         # May this listing be used again? Only if every later change of the base is bound to show
         # in its times, that is if the clock that stamps files has moved on since the last change:

@@ -81,8 +81,8 @@ MUTANTS = [
         "GUAR-3",
         "cuts contents at a page",
         "message.py",
-        "message.content = data[content:]",
-        "message.content = data[content:][:4096]",
+        "data[begin:] if content is None else content",
+        "(data[begin:] if content is None else content)[:4096]",
     ),
     one(
         "GUAR-4",
@@ -538,10 +538,10 @@ MUTANTS = [
         "PUB-4",
         "stages before it checks the headers",
         "publisher.py",
-        "    encoded = message.to_bytes()\n",
+        "    parts = message.to_parts()\n",
         "    base = _base.make()\n"
         '    base.make_file(f"{base.tmp}/{message.id}", b"")\n'
-        "    encoded = message.to_bytes()\n"
+        "    parts = message.to_parts()\n"
         '    os.unlink(f"{base.tmp}/{message.id}")\n',
     ),
     Mutant(
@@ -550,14 +550,14 @@ MUTANTS = [
         (
             Edit(
                 "publisher.py",
-                "self.base.make_file(self.path, self.encoded)",
-                "self.base.make_file(self.path, self.encoded[:20])",
+                "self.base.make_file(self.path, *self.parts)",
+                "self.base.make_file(self.path, self.parts[0][:20])",
             ),
             Edit(
                 "publisher.py",
                 "            os.write(queue, copy.id)  # PUB-9\n",
                 '            with open(copy.path, "r+b") as file:\n'
-                "                file.write(copy.encoded)\n"
+                "                file.writelines(copy.parts)\n"
                 "            os.write(queue, copy.id)  # PUB-9\n",
             ),
         ),
@@ -574,7 +574,7 @@ MUTANTS = [
         "makes the file in the channel",
         "publisher.py",
         "os.link(copy.path, link)",
-        "copy.base.make_file(link, copy.encoded)",
+        "copy.base.make_file(link, *copy.parts)",
     ),
     Mutant(
         "PUB-8",

@@ -12,9 +12,19 @@ from pathlib import Path
 
 import pytest
 from conftest import Start
+from pubsub_conformance import layout
 
 import pubsub.channel
-from pubsub import Channel, ChannelClosed, InvalidPattern, fetch, publish, subscribe
+from pubsub import (
+    Channel,
+    ChannelClosed,
+    InvalidMessage,
+    InvalidPattern,
+    Message,
+    fetch,
+    publish,
+    subscribe,
+)
 
 OPERATIONS: dict[str, Callable[[Channel], object]] = {
     "fetch": fetch,
@@ -323,3 +333,35 @@ def test_a_handler_that_exits_closes_the_channel(home: Path, start: Start) -> No
     assert process.returncode == 0
     assert os.listdir(home) == ["tmp"]
     assert os.listdir(home / "tmp") == []
+
+
+LARGE = 200_000  # octets, beyond what is read at once
+LONG = b'{"a":"%s"}' % bytes(LARGE).replace(b"\0", b"x")
+FILES = {
+    "content": layout.pack(1, 2, b"a", b"{}", b"c" * LARGE),
+    "content after headers as long": layout.pack(1, 2, b"a", LONG, b"c" * LARGE),
+    "headers": layout.pack(1, 2, b"a", LONG, b""),
+    "an octet missing": layout.pack(1, 2, b"a", b"{}", b"c" * LARGE)[:-1],
+    "an octet more": layout.pack(1, 2, b"a", b"{}", b"c" * LARGE) + b"c",
+    "an octet more, headers": layout.pack(1, 2, b"a", LONG, b"") + b"c",
+    "zeros": bytes(LARGE),
+    "ones": b"\xff" * LARGE,
+}
+
+
+@pytest.mark.parametrize("data", FILES.values(), ids=FILES.keys())
+def test_a_large_file_is_judged_as_a_small_one_is(data: bytes) -> None:
+    """Although its content is read apart."""
+    with Channel("a") as channel:
+        layout.put(channel.directory_path, data, name="1")
+        try:
+            message = Message.from_bytes(data)
+        except InvalidMessage:
+            with pytest.raises(InvalidMessage):
+                fetch(channel)
+        else:
+            fetched = fetch(channel)
+            assert fetched is not None
+            assert (fetched.headers, fetched.content) == (message.headers, message.content)
+        assert fetch(channel) is None
+        assert os.listdir(channel.directory_path) == ["queue"]
