@@ -922,9 +922,8 @@ MUTANTS = [
 
 
 def kit(mutant: Mutant, directory: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Runs the kit's tests of the mutant's own requirement, up to the first that fails."""
-    command = [sys.executable, "-m", "pubsub_conformance", "run", "-n", "0", "-x"]
-    command += ["--requirement", mutant.requirement, *options]
+    """Runs the kit on the mutant, with these options, in this empty directory."""
+    command = [sys.executable, "-m", "pubsub_conformance", "run", "-n", "0", *options]
     driver = [sys.executable, str(mutant.driver(directory))]  # pubsub is found beside it first
     return subprocess.run([*command, "--", *driver], capture_output=True, text=True, check=False)
 
@@ -936,7 +935,8 @@ def main() -> None:
         elif mutant.requirement in sys.argv[1:]:
             with tempfile.TemporaryDirectory() as directory:
                 print(f"{mutant.requirement}: {mutant.what}")
-                print(kit(mutant, Path(directory)).stdout)
+                selection = ("-x", "--requirement", mutant.requirement)
+                print(kit(mutant, Path(directory), *selection).stdout)
 
 
 if __name__ == "__main__":

@@ -218,6 +218,10 @@ def test_expected_failures_are_strict_both_ways(
     assert "one to one, fails: expected failure\n  talks to itself since 1998" in told
     assert "two to one, fails: unexpected pass" in told
     assert "two to two, fails: fail\n" in told
+    expected.write_text(EXPECTED + "sometimes = true\n")
+    code, told = run("one", "two")
+    assert "one to one, fails: expected failure\n  talks to itself since 1998" in told
+    assert "two to one" not in told
     expected.write_text(EXPECTED.replace('["one", "two"]', '"one"'))
     code, told = run("one")
     assert code == 0
@@ -229,6 +233,7 @@ def test_expected_failures_are_strict_both_ways(
     [
         ('"talks to itself since 1998"', '" "', "no reason"),
         ("reason =", "why =", "an entry has"),
+        ("reason =", "sometimes = 1\nreason =", "sometimes is true or false"),
         ('"fails"', '"nothing"', "no check 'nothing'"),
         ('reader = "one"', 'reader = "three"', "no reader 'three'"),
         ('["one", "two"]', '["one", "one"]', "listed twice"),

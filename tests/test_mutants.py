@@ -6,8 +6,15 @@ import json
 from pathlib import Path
 
 import pytest
+from falsification import DATA, PAGE, Entry, failed, page, tests
 from mutants import MUTANTS, Mutant, kit
 from pubsub_conformance import requirements
+
+TABLE: list[Entry] = json.loads(DATA.read_text(encoding="utf-8"))
+
+
+def _of(entry: Entry) -> tuple[str, str]:
+    return entry["requirement"], entry["mutant"]
 
 
 def name(mutant: Mutant) -> str:
@@ -20,12 +27,15 @@ def test_the_kit_catches(mutant: Mutant, tmp_path: Path) -> None:
     """By the rule's own assertion: a mutant that crashes or hangs has proved nothing."""
     report = tmp_path / "report.json"
     (tmp_path / "mutant").mkdir()
-    run = kit(mutant, tmp_path / "mutant", "--json", str(report))
+    selection = ("-x", "--requirement", mutant.requirement)
+    run = kit(mutant, tmp_path / "mutant", *selection, "--json", str(report))
     assert report.exists(), run.stdout + run.stderr
     (verdict,) = json.loads(report.read_text())["requirements"]
     if verdict["outcome"] == "not run":
         pytest.skip(verdict["reason"])
     assert verdict["outcome"] == "fail", run.stdout
+    (entry,) = (entry for entry in TABLE if _of(entry) == (mutant.requirement, mutant.what))
+    assert failed(report)[mutant.requirement] <= set(entry["caught_by"]), "the table is out of date"
 
 
 def test_each_must_has_a_mutant() -> None:
@@ -34,3 +44,13 @@ def test_each_must_has_a_mutant() -> None:
     musts = {r.id for r in known.values() if r.level == "MUST" and not r.untested}
     assert musts - falsified == set(), "no mutant breaks these"
     assert falsified - set(known) == set(), "the specification has no such requirement"
+
+
+def test_the_table_says_what_there_is() -> None:
+    """Written again by `python tests/falsification.py`."""
+    of = tests()
+    assert [_of(entry) for entry in TABLE] == [(one.requirement, one.what) for one in MUTANTS]
+    for entry in TABLE:
+        assert set(entry["caught_by"]) & set(of[entry["requirement"]]) == set(entry["caught_by"])
+        assert entry["caught_by"], entry
+    assert PAGE.read_text(encoding="utf-8") == page(TABLE, of)

@@ -78,6 +78,7 @@ def test_list_explains_a_requirement_by_its_tests(traces: Traces) -> None:
             assert test in shown
             assert says in shown
             assert f"({', '.join(roles)})" in shown or not roles
+    assert "mutant of the reference: cuts contents at a page;\n    caught by " in shown
 
 
 def test_list_selects_by_section_and_role() -> None:

@@ -42,6 +42,9 @@ ISOLATED = (
     *("-p", "pubsub_conformance.plugin"),
 )
 
+MUTANTS = requirements.PACKAGE / "mutants.json"
+"""For each MUST, what the reference does where the kit is tried: see the repository's tests."""
+
 EXIT_CODES = "Exit codes: 0 conforms, 1 does not conform, 2 could not be judged, or interrupted."
 
 
@@ -459,4 +462,8 @@ def _explain(requirement: requirements.Requirement) -> None:
         if trace.requirement == requirement.id:
             through = f" ({', '.join(sorted(trace.roles))})" if trace.roles else ""
             print(f"\n  {trace.test}{through}\n    {trace.says}.")
+    for mutant in json.loads(MUTANTS.read_text(encoding="utf-8")):
+        if mutant["requirement"] == requirement.id:
+            print(f"\n  mutant of the reference: {mutant['mutant']};")
+            print(f"    caught by {', '.join(mutant['caught_by'])}")
     print()

@@ -21,9 +21,9 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from rich import box
 from rich.console import Console
@@ -633,8 +633,14 @@ def _now() -> int:
 Place = tuple[str, str, str]  # publisher, reader, check
 
 
-def load_expected(path: Path, names: Iterable[str]) -> dict[Place, str]:
-    """Reasons by place. Raises MatrixError.
+class Expected(NamedTuple):
+    reason: str
+    sometimes: bool
+    """A matter of luck, so that a pass is no news."""
+
+
+def load_expected(path: Path, names: Iterable[str]) -> dict[Place, Expected]:
+    """Expected failures by place. Raises MatrixError.
 
     ```toml
     [[expected]]
@@ -642,6 +648,7 @@ def load_expected(path: Path, names: Iterable[str]) -> dict[Place, str]:
     reader = ["mine", "reference"]
     check = "full"
     reason = "counts what a full queue did not take, see issue 12"
+    sometimes = true                # may be left out: such a check may pass as well
     ```
     """
     try:
@@ -652,10 +659,10 @@ def load_expected(path: Path, names: Iterable[str]) -> dict[Place, str]:
     if document or not isinstance(entries, list):
         raise MatrixError(f"{path}: only [[expected]] entries may stand here")
     known = {"publisher": set(names), "reader": set(names), "check": set(CHECKS)}
-    reasons: dict[Place, str] = {}
+    reasons: dict[Place, Expected] = {}
     for number, entry in enumerate(entries, start=1):
         where = f"{path}: entry {number}"
-        if not isinstance(entry, dict) or entry.keys() != known.keys() | {"reason"}:
+        if not isinstance(entry, dict) or entry.keys() - {"sometimes"} != known.keys() | {"reason"}:
             raise MatrixError(f"{where}: an entry has publisher, reader, check and reason")
         chosen: dict[str, list[str]] = {}
         for field, there in known.items():
@@ -667,13 +674,16 @@ def load_expected(path: Path, names: Iterable[str]) -> dict[Place, str]:
         reason = entry["reason"]
         if not isinstance(reason, str) or not reason.strip():
             raise MatrixError(f"{where}: no reason is given")
+        sometimes = entry.get("sometimes", False)
+        if not isinstance(sometimes, bool):
+            raise MatrixError(f"{where}: sometimes is true or false")
         for publisher in chosen["publisher"]:
             for reader in chosen["reader"]:
                 for name in chosen["check"]:
                     place = publisher, reader, name
                     if place in reasons:
                         raise MatrixError(f"{where}: {' '.join(place)} is listed twice")
-                    reasons[place] = reason.strip()
+                    reasons[place] = Expected(reason.strip(), sometimes)
     return reasons
 
 
@@ -814,15 +824,15 @@ def _said(party: Party) -> str:
     return party.transcript[-4000:] + errors
 
 
-def _against(result: Result, expected: str | None) -> Result:
-    if expected is None:
+def _against(result: Result, expected: Expected | None) -> Result:
+    if expected is None or (expected.sometimes and result.outcome is Outcome.PASS):
         return result
     outcome = {
         Outcome.FAIL: Outcome.EXPECTED_FAILURE,
         Outcome.PASS: Outcome.UNEXPECTED_PASS,
         Outcome.NOT_APPLICABLE: Outcome.UNEXPECTED_PASS,  # nothing is there to be expected
     }.get(result.outcome, result.outcome)
-    return Result(result.check, outcome, result.seconds, result.reason, expected or "", result.done)
+    return replace(result, outcome=outcome, expected=expected.reason)
 
 
 # The reports.

@@ -100,7 +100,7 @@ _STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _PATH = re.compile(rf"(?:(?:AT_FDCWD|\d+)<([^>]*)>, *)?{_STRING.pattern}")
 _CALL = re.compile(
     r"(?P<pid>\d+) +(?P<name>\w+)\((?P<args>.*)\) += (?P<result>-?\d+|\?)(?:<.*>)?"
-    r"(?: (?P<errno>E[A-Z0-9]+) \(.*?\))?(?P<injected> \(INJECTED\))?[^)]*"
+    r"(?: (?P<errno>E[A-Z0-9]+) \(.*?\))?(?P<injected> \(INJECTED\))?.*"
 )
 _UNFINISHED = re.compile(r"(?P<pid>\d+) +(?P<begun>\w+\(.*?) *<unfinished \.\.\.>")
 _RESUMED = re.compile(r"(?P<pid>\d+) +<\.\.\. \w+ resumed> ?(?P<rest>.*)")
@@ -190,6 +190,19 @@ class Trace:
 
         A request that comes to its end without that call leaves nothing to force: not run.
         """
+        call = self._next_stop()
+        if call is None:
+            not_run("the driver made no such call that strace could stop it at")
+        return call
+
+    def stops(self) -> Iterator[Call]:
+        """Each stop until the request has ended; the driver goes on when the next is asked for."""
+        while (call := self._next_stop()) is not None:
+            yield call
+            self.go_on()
+
+    def _next_stop(self) -> Call | None:
+        """The call after which the driver has stopped; None: the request has ended."""
         deadline = time.monotonic() + STOP_SECONDS
         while True:
             ended = self._begun is not None and self._begun.done()
@@ -197,7 +210,7 @@ class Trace:
                 return call
             if ended and self._begun:
                 self._begun.result()
-                not_run("the driver made no such call that strace could stop it at")
+                return None
             if time.monotonic() > deadline:
                 not_run(f"the driver was not stopped within {STOP_SECONDS:g} s")
             time.sleep(POLL_SECONDS)

@@ -89,9 +89,10 @@ def test_no_message_is_lost(result: Result) -> None:
 
 
 @pytest.mark.requirement("GUAR-2")
-def test_no_message_comes_twice_nor_is_lost(result: Result) -> None:
-    """What a queue took, its channel yields exactly once."""
-    _holds(result, "duplicated", "lost")
+def test_no_message_comes_twice(result: Result) -> None:
+    """No channel yields a message twice. (What is lost is told of above: whose fault it is, the
+    publisher's or the subscriber's, nobody sees from here.)"""
+    _holds(result, "duplicated")
 
 
 @pytest.mark.requirement("GUAR-3")
