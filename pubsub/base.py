@@ -21,6 +21,9 @@ STALE_AGE = 3600.0
 ATTEMPTS = 100
 """How often a step is tried again that only a race with another process can have undone."""
 
+# BASE-15: to be reached by name from a descriptor, wherever its path may lead later.
+_PLACE = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW
+
 _CHANNEL_NAME = re.compile(rf"({PATTERN})_[A-Za-z0-9]{{12}}_([1-9][0-9]{{0,9}})")  # CHAN-1
 _ALPHABET = string.ascii_letters + string.digits
 _system_random = random.SystemRandom()  # differs between processes and after a fork
@@ -48,14 +51,10 @@ class Base(NamedTuple):
     def tmp(self) -> str:
         return f"{self.path}/tmp"
 
-    def fresh(self) -> str:
-        """A path in `tmp` that nobody has used, and that no message file could have."""
-        return f"{self.tmp}/-{fresh_name()}"
-
     def make_tmp(self) -> None:
         """Make `tmp` if it is not there (BASE-11, BASE-12)."""
         try:
-            self.make_directory(self.tmp)
+            os.mkdir(self.tmp, 0o700 | self.mode & 0o077)  # BASE-8
         except FileExistsError:
             if not stat.S_ISDIR(os.lstat(self.tmp).st_mode):
                 raise BaseUnusable(
@@ -63,14 +62,30 @@ class Base(NamedTuple):
                     "it has an entry tmp that is not a directory; remove that, or set PUBSUB_HOME",
                     self.path,
                 ) from None
+        else:
+            if self.mode & 0o077:
+                os.close(self._open_up(self.tmp))
 
-    def make_directory(self, path: str) -> None:
-        os.mkdir(path, 0o700 | self.mode & 0o077)  # BASE-8
-        self._open_up(path, self.mode & 0o077)
+    def open_tmp(self) -> int:
+        """A descriptor of `tmp`, to reach by name what is in it; the caller closes it."""
+        self.make_tmp()
+        return os.open(self.tmp, _PLACE)
 
-    def make_queue(self, path: str) -> None:
-        os.mkfifo(path, 0o600 | self.mode & 0o022)  # nobody else may read it (CHAN-4)
-        self._open_up(path, self.mode & 0o022)
+    def make_directory(self, tmp: int, name: str) -> int:
+        """Make a directory in `tmp`; a descriptor of it, which the caller closes."""
+        os.mkdir(name, 0o700 | self.mode & 0o077, dir_fd=tmp)  # BASE-8
+        return self._open_up(name, tmp)
+
+    def make_queue(self, directory: int, name: str) -> None:
+        """Make the queue in a directory of `tmp`."""
+        mode = 0o600 | self.mode & 0o022  # nobody else may read it (CHAN-4)
+        if os.mkfifo in os.supports_dir_fd:
+            os.mkfifo("queue", mode, dir_fd=directory)
+        else:  # macOS before 13
+            os.mkfifo(f"{self.tmp}/{name}/queue", mode)
+
+    def share_queue(self, queue: int) -> None:
+        self._share(queue, self.mode & 0o022)
 
     def make_file(self, path: str, *parts: bytes) -> None:
         """Write a new file, never over one that is there (PUB-6)."""
@@ -90,12 +105,22 @@ class Base(NamedTuple):
         finally:
             os.close(file)
 
-    def _open_up(self, path: str, bits: int) -> None:
+    def _open_up(self, name: str, at: int | None = None) -> int:
+        """Share a directory that was made; a descriptor of it."""
+        directory = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=at)
+        try:
+            self._share(directory, self.mode & 0o077)
+        except BaseException:
+            os.close(directory)
+            raise
+        return directory
+
+    def _share(self, made: int, bits: int) -> None:
         """Give what others of a shared base need, whatever the umask took (BASE-9)."""
         if bits:
-            mode = stat.S_IMODE(os.lstat(path).st_mode)  # a set-group-id bit stays
+            mode = stat.S_IMODE(os.fstat(made).st_mode)  # a set-group-id bit stays
             if mode & bits != bits:
-                os.chmod(path, mode | bits)
+                os.fchmod(made, mode | bits)
 
     def channels(self) -> list[ChannelEntry]:
         """All directories that have a channel's name; everything else is ignored (BASE-10)."""
@@ -108,13 +133,13 @@ class Base(NamedTuple):
         return found
 
 
-def is_there(path: str, kind: Callable[[int], bool]) -> bool:
+def is_there(path: str, kind: Callable[[int], bool], at: int | None = None) -> bool:
     """Whether something of this kind (stat.S_ISFIFO and the like) stands there, or may stand there.
 
     Systems have various errors for opening what is of another kind: one look tells more.
     """
     try:
-        return kind(os.lstat(path).st_mode)
+        return kind(os.stat(path, dir_fd=at, follow_symlinks=False).st_mode)
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError:
@@ -123,6 +148,11 @@ def is_there(path: str, kind: Callable[[int], bool]) -> bool:
 
 def fresh_name() -> str:
     return "".join(_system_random.choices(_ALPHABET, k=12))
+
+
+def fresh_in_tmp() -> str:
+    """A name in `tmp` that nobody has used, and that no message file could have."""
+    return f"-{fresh_name()}"
 
 
 def location() -> tuple[str, bool]:

@@ -27,6 +27,10 @@ The id that was read from the queue is *in hand* until its fate is decided. What
 fetch, an error of the system or a Ctrl-C, the next one begins with the id in hand (FETCH-8). It
 is read right into the hand, for between a read and an assignment there is room for a Ctrl-C.
 
+Everything in the channel's directory is reached by name from a descriptor of the directory that
+was made at the opening: whoever may write into the base may put another in its place, or a
+symbolic link that leads out of the base (BASE-15).
+
 A forked child owns none of its parent's channels. Its copies of the descriptors are closed, so
 that they do not make the parent's channels look alive for longer than they are.
 """
@@ -35,6 +39,7 @@ from __future__ import annotations
 
 import atexit
 import errno
+import fcntl
 import io
 import logging
 import math
@@ -42,8 +47,10 @@ import os
 import re
 import select
 import stat
+import termios
 import threading
 import time
+from array import array
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -51,7 +58,7 @@ from types import TracebackType
 
 from . import base as _base
 from . import reaper
-from .base import ATTEMPTS, STALE_AGE, Base, fresh_name, is_there
+from .base import ATTEMPTS, STALE_AGE, Base, fresh_in_tmp, fresh_name, is_there
 from .message import MAX_OCTETS, SMALL, InvalidMessage, Message, content_offset
 from .topics import check_pattern
 
@@ -62,6 +69,7 @@ _SWEEP_SECONDS = 600.0  # FETCH-16: how often an idle owner looks for orphans
 _LARGEST_FILE = 33 + 200 + 2 * MAX_OCTETS  # no message file is larger (MSG-13)
 _LARGE_FILE = 2**26  # what cannot be held of that size is not tried again
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY
+_WRITE = os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY
 
 
 class ChannelClosed(RuntimeError):
@@ -94,7 +102,7 @@ class Channel:
         self._busy = threading.Lock()  # held only by who holds the other
         self._waiting: list[tuple[int, threading.Lock]] = []  # threads, and what they hold
         self._closing = False
-        self._read = self._write = -1
+        self._read = self._write = self._place = -1
         self._ids: io.FileIO | None = None
         self._hand = bytearray(8)
         self._base: Base | None = None
@@ -164,36 +172,49 @@ class Channel:
     def _make(self) -> bool:
         """The steps of opening (spec/channel.md). False, or an error of existence: start again."""
         base = _base.make()
-        made = base.fresh()
+        made = fresh_in_tmp()
         path = f"{base.path}/{self.topic}_{fresh_name()}_{os.getpid()}"
-        read = write = -1
+        tmp = place = read = write = -1
+        visible = ours = False
         with _registry_lock:  # a fork finds every descriptor registered, or not yet made
             try:
-                base.make_directory(made)
-                base.make_queue(f"{made}/queue")
-                read = os.open(f"{made}/queue", _READ)
-                write = os.open(f"{made}/queue", os.O_WRONLY | os.O_NONBLOCK)  # CHAN-6, CHAN-7
+                tmp = base.open_tmp()
+                place = base.make_directory(tmp, made)
+                base.make_queue(place, made)
+                read = os.open("queue", _READ, dir_fd=place)
+                base.share_queue(read)
+                write = os.open("queue", _WRITE, dir_fd=place)  # CHAN-6, CHAN-7
                 queue = _identity(os.fstat(read))
-                directory = _identity(os.lstat(made))
+                directory = _identity(os.fstat(place))
                 try:
-                    os.rename(made, path)  # CHAN-10
+                    os.rename(made, path, src_dir_fd=tmp)  # CHAN-10
                 except OSError as error:
                     if error.errno in (errno.ENOTEMPTY, errno.ENOTDIR):  # the name is taken
                         raise FileExistsError(error.errno, error.strerror, path) from error
                     raise
-                ours = _identity(os.lstat(f"{path}/queue")) == queue  # CHAN-12
-            except BaseException:
-                ours = False
-                raise
+                visible = True
+                visible = ours = _identity(os.lstat(f"{path}/queue")) == queue  # CHAN-12
             finally:
                 if not ours:
-                    for descriptor in (read, write):
+                    with suppress(OSError):
+                        if visible and _identity(os.lstat(path)) == directory:  # the look failed
+                            os.rename(path, made, dst_dir_fd=tmp)
+                            visible = False
+                    with suppress(OSError):
+                        if not visible:
+                            os.unlink("queue", dir_fd=place)
+                    for descriptor in (read, write, place):
                         if descriptor >= 0:
                             os.close(descriptor)
-                    with suppress(OSError):
-                        reaper.remove(base, made)
+                    try:
+                        os.rmdir(made, dir_fd=tmp)
+                    except OSError:  # reaper.remove() needs a descriptor, which may be what lacks
+                        with suppress(OSError):
+                            reaper.remove(tmp, made)
+                if tmp >= 0:
+                    os.close(tmp)
             if ours:
-                self._read, self._write = read, write
+                self._read, self._write, self._place = read, write, place
                 self._base, self._path = base, path
                 self._queue, self._directory = queue, directory
                 self._ids = io.FileIO(read, closefd=False)
@@ -240,21 +261,24 @@ class Channel:
                 pass  # it has left
 
     def _take_down(self) -> None:
-        base, descriptors = self._base, (self._read, self._write)
+        base, descriptors = self._base, (self._read, self._write, self._place)
         assert base is not None
         try:
             try:
                 if _identity(os.lstat(self._path)) != self._directory:
                     return  # CHAN-20
-                claimed = reaper.claim(base, self._path)
+                tmp, claimed = reaper.claim(base, self._path)
             finally:
                 with _registry_lock:  # a fork finds every descriptor registered, or closed
-                    self._read = self._write = -1
+                    self._read = self._write = self._place = -1
                     self._closing = False
                     _open_channels.discard(self)
                     for descriptor in descriptors:
                         os.close(descriptor)
-            reaper.remove(base, claimed)
+            try:
+                reaper.remove(tmp, claimed)
+            finally:
+                os.close(tmp)
         except FileNotFoundError:
             pass  # the base, or this channel, was taken away
 
@@ -319,12 +343,22 @@ class Channel:
     def _next(self) -> Message | None:
         if not self.is_open:
             raise self._closed()
-        while self._take_id():
+        left: int | None = None
+        while left != 0:
+            if not self._take_id():
+                self._when_empty()
+                break
             message = self._take_message()
             if message is not None:
                 return message
-        self._when_empty()
+            left = self._queued() if left is None else left - 1
         return None
+
+    def _queued(self) -> int:
+        """How many ids a fetch has yet to see: not what is written meanwhile (FETCH-22)."""
+        octets = array("i", [0])
+        fcntl.ioctl(self._read, termios.FIONREAD, octets)
+        return octets[0] // 8 + 1
 
     def _when_empty(self) -> None:
         """What an owner does now and then when its queue is empty."""
@@ -351,22 +385,22 @@ class Channel:
     def _sweep(self, stale_age: float) -> None:
         stale_before = time.time() - stale_age
         stale = []
-        with os.scandir(self._path) as entries:
+        with os.scandir(self._place) as entries:
             for entry in entries:
                 if _is_message_name(entry.name):
                     with suppress(FileNotFoundError):
                         if entry.stat(follow_symlinks=False).st_ctime < stale_before:
-                            stale.append(entry.path)
+                            stale.append(entry.name)
         # Only now: an id that was written before the listing is seen, or was fetched.
         if stale and not any(self._hand) and not _is_readable(self._read):
-            for path in stale:
+            for name in stale:
                 with suppress(FileNotFoundError, IsADirectoryError):
-                    os.unlink(path)
+                    os.unlink(name, dir_fd=self._place)
 
     def _take_id(self) -> bool:
         """Take an id out of the queue into the hand. False: the queue is empty."""
         assert self._ids is not None
-        while not any(self._hand):  # FETCH-10: 0 is nothing
+        if not any(self._hand):
             size = self._ids.readinto(self._hand)
             if size is None:
                 return False
@@ -378,54 +412,59 @@ class Channel:
     def _take_message(self) -> Message | None:
         """The message whose id is in hand. None: there is no such file (FETCH-3)."""
         id = int.from_bytes(self._hand, "big")
-        path = f"{self._path}/{id}"
+        if not id:  # FETCH-10
+            return None
+        name = str(id)
         try:
-            file = os.open(path, _READ)
+            file = os.open(name, _READ, dir_fd=self._place)
         except (FileNotFoundError, NotADirectoryError):
             self._hand[:] = bytes(8)
             return None
         except OSError as error:
-            if not is_there(path, stat.S_ISREG):  # FETCH-7
-                raise self._rejected(path, "it is not a regular file") from error
-            if error.errno == errno.EACCES and _denies_reading(path):
-                raise self._rejected(path, "it may not be read") from error
+            if not is_there(name, bool, self._place):  # the error was not about this file
+                self._hand[:] = bytes(8)
+                return None
+            if not is_there(name, stat.S_ISREG, self._place):  # FETCH-7
+                raise self._rejected(name, "it is not a regular file") from error
+            if error.errno == errno.EACCES and _denies_reading(name, self._place):
+                raise self._rejected(name, "it may not be read") from error
             raise  # FETCH-8
         try:
             status = os.fstat(file)
             if not stat.S_ISREG(status.st_mode):  # FETCH-7
-                raise self._rejected(path, "it is not a regular file")
+                raise self._rejected(name, "it is not a regular file")
             if status.st_size > _LARGEST_FILE:
-                raise self._rejected(path, f"{status.st_size} octets are too many for a message")
+                raise self._rejected(name, f"{status.st_size} octets are too many for a message")
             data, content = _read_message(file, status.st_size)
         except MemoryError as error:
             if status.st_size < _LARGE_FILE:
                 raise  # it will pass
-            raise self._rejected(path, "it does not fit into memory") from error
+            raise self._rejected(name, "it does not fit into memory") from error
         finally:
             os.close(file)
         try:
             message = Message.from_bytes(data, content)
         except InvalidMessage as error:
-            raise self._rejected(path, str(error)) from error
+            raise self._rejected(name, str(error)) from error
         if message.id != id:  # FETCH-6
-            raise self._rejected(path, f"it holds the message {message.id}")
-        self._discard(path)
+            raise self._rejected(name, f"it holds the message {message.id}")
+        self._discard(name)
         return message
 
-    def _rejected(self, path: str, reason: str) -> InvalidMessage:
+    def _rejected(self, name: str, reason: str) -> InvalidMessage:
         """Remove what is not a message (FETCH-5)."""
-        self._discard(path)
-        return InvalidMessage(f"{path}: {reason}")
+        self._discard(name)
+        return InvalidMessage(f"{self._path}/{name}: {reason}")
 
-    def _discard(self, path: str) -> None:
+    def _discard(self, name: str) -> None:
         try:
-            os.unlink(path)
+            os.unlink(name, dir_fd=self._place)
         except (FileNotFoundError, IsADirectoryError):
             pass  # a directory goes with the channel
         except OSError as error:
             # The message was fetched; that its file stays until the channel closes is no reason
             # to withhold it.
-            _logger.warning("%s cannot be removed: %s", path, error.strerror)
+            _logger.warning("%s/%s cannot be removed: %s", self._path, name, error.strerror)
         self._hand[:] = bytes(8)
 
 
@@ -515,13 +554,13 @@ def _is_readable(descriptor: int) -> bool:
     return bool(poll.poll(0))
 
 
-def _denies_reading(path: str) -> bool:
+def _denies_reading(name: str, at: int) -> bool:
     """Whether it is the file itself that may not be read: trying again would never end."""
     try:
-        os.lstat(path)
+        os.stat(name, dir_fd=at, follow_symlinks=False)
     except OSError:
         return False
-    return not os.access(path, os.R_OK)
+    return not os.access(name, os.R_OK, dir_fd=at)
 
 
 _is_message_name = re.compile(r"[1-9][0-9]{0,19}").fullmatch
@@ -545,9 +584,9 @@ def _after_fork_in_child() -> None:
     global _registry_lock
     _registry_lock = threading.RLock()
     for channel in _open_channels:
-        os.close(channel._read)
-        os.close(channel._write)
-        channel._read = channel._write = -1
+        for descriptor in (channel._read, channel._write, channel._place):
+            os.close(descriptor)
+        channel._read = channel._write = channel._place = -1
         channel._closing = False
         channel._waiting.clear()
         # Another thread of the parent may have held the lock.

@@ -16,7 +16,7 @@ from .ids import next_id
 from .message import HeaderValue, Message, with_id
 from .topics import matches
 
-_WRITE = os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW
+_WRITE = os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY
 
 _TAKEN = frozenset({errno.EEXIST, errno.EMLINK})
 _ROOM_SECONDS = 0.1  # how long to wait before a full queue is tried again unasked
@@ -27,7 +27,8 @@ class PublishFailed(OSError):
     """A channel failed for the system's sake; all others were served (PUB-13).
 
     `count` is the number of queues that took the message, `failures` has the path of each channel
-    that failed, with its error. `errno` is the first one's.
+    that failed, with its error; last that of the staged file, if it could not be removed. `errno`
+    is the first one's.
     """
 
     def __init__(self, count: int, failures: list[tuple[str, OSError]]) -> None:
@@ -68,9 +69,17 @@ def publish(
         if copy is None:
             return 0
         try:
-            return _deliver(channels, copy, timeout)
-        finally:
+            count, failures = _deliver(channels, copy, timeout)
+        except BaseException:
+            copy.remove()
+            raise
+        try:
             copy.remove()  # PUB-14
+        except OSError as error:
+            failures.append((copy.path, error))
+        if failures:
+            raise PublishFailed(count, failures)
+        return count
     raise OSError(errno.EAGAIN, "the base directory was taken away again and again")
 
 
@@ -104,20 +113,23 @@ class _Copy:
         self._name(id)
 
     def _count_attempt(self) -> None:
-        self.attempts -= 1
         if not self.attempts:
-            raise OSError(errno.EAGAIN, f"gave up after {ATTEMPTS} attempts", self.path)
+            # Not EAGAIN, which a full queue says.
+            raise OSError(errno.EBUSY, f"gave up after {ATTEMPTS} attempts", self.path)
+        self.attempts -= 1
 
     def renew(self) -> None:
         """Go on with another copy, under a fresh id (PUB-3)."""
         before = self.id, self.name, self.path, self.parts
+        self.base = _base.make()  # a cleaner may have been at it
         try:
             self._take_fresh_id()
             self._stage()
         except OSError:  # the next channel may take the copy that there is
             self.id, self.name, self.path, self.parts = before
             raise
-        os.unlink(before[2])
+        with suppress(FileNotFoundError):
+            os.unlink(before[2])
 
     def restage(self) -> None:
         """Stage again what somebody removed, in a base that may have to be made again (PUB-12)."""
@@ -131,7 +143,9 @@ class _Copy:
             os.unlink(self.path)
 
 
-def _deliver(channels: tuple[str, ...], copy: _Copy, timeout: float) -> int:
+def _deliver(
+    channels: tuple[str, ...], copy: _Copy, timeout: float
+) -> tuple[int, list[tuple[str, OSError]]]:
     count = 0
     failures: list[tuple[str, OSError]] = []
     deadline = 0.0
@@ -152,9 +166,7 @@ def _deliver(channels: tuple[str, ...], copy: _Copy, timeout: float) -> int:
             break
         _wait_for_room(full, min(left, _ROOM_SECONDS))
         channels = tuple(full)
-    if failures:
-        raise PublishFailed(count, failures)
-    return count
+    return count, failures
 
 
 def _enqueue(channel: str, copy: _Copy) -> bool:
@@ -174,9 +186,11 @@ def _enqueue(channel: str, copy: _Copy) -> bool:
                 os.link(copy.path, link)
                 break
             except (FileNotFoundError, NotADirectoryError):
-                if os.path.lexists(copy.path):  # PUB-12
+                try:
+                    os.lstat(copy.path)
                     return False
-                copy.restage()
+                except FileNotFoundError:  # PUB-12
+                    copy.restage()
             except OSError as error:
                 if error.errno not in _TAKEN:
                     raise
@@ -203,7 +217,10 @@ def _wait_for_room(channels: list[str], seconds: float) -> None:
             with suppress(OSError):  # what is wrong with it, the next try will say
                 queues.append(os.open(f"{channel}/queue", _WRITE))
                 poll.register(queues[-1], select.POLLOUT)
-        poll.poll(seconds * 1000)
+        try:
+            poll.poll(seconds * 1000)
+        except OSError:
+            time.sleep(seconds)
     finally:
         for queue in queues:
             os.close(queue)

@@ -2,6 +2,10 @@
 
 What is removed is claimed first, by a rename into `tmp`: the rename decides who won, and nobody
 ever sees a channel that is half gone (CHAN-16, REAP-12).
+
+Whoever may write into the base may swap what stands in it for a symbolic link at any time. What is
+removed is therefore reached by name from a descriptor of `tmp`, or of a directory in it, that was
+opened without following links: nothing outside the base can be hit (BASE-15, CHAN-15).
 """
 
 from __future__ import annotations
@@ -12,7 +16,9 @@ import stat
 import time
 from contextlib import suppress
 
-from .base import STALE_AGE, Base, look
+from .base import ATTEMPTS, STALE_AGE, Base, fresh_in_tmp, look
+
+_LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 def reap(stale_age: float = STALE_AGE) -> None:
@@ -29,64 +35,111 @@ def reap(stale_age: float = STALE_AGE) -> None:
             with suppress(OSError):  # REAP-11, REAP-14: passed over
                 if _is_dead(path, pid, stale_before):
                     _reap_directory(base, path)
-        with os.scandir(base.tmp) as entries:
-            staged = list(entries)  # some systems skip entries if others go while they list
-        for entry in staged:
-            with suppress(OSError):
-                _reap_staged(base, entry, stale_before)
+        tmp = os.open(base.tmp, _LIST)
+        try:
+            with os.scandir(tmp) as entries:
+                staged = list(entries)  # some systems skip entries if others go while they list
+            for entry in staged:
+                with suppress(OSError):
+                    _reap_staged(tmp, entry, stale_before)
+        finally:
+            os.close(tmp)
 
 
-def claim(base: Base, path: str) -> str:
-    """Rename a directory to a fresh name in `tmp`; where it is now (REAP-12)."""
-    claimed = base.fresh()
-    try:
-        os.rename(path, claimed)
-    except FileNotFoundError:
-        base.make_tmp()  # it may be `tmp` that is gone
-        os.rename(path, claimed)
+def claim(base: Base, path: str) -> tuple[int, str]:
+    """Rename a directory to a fresh name in `tmp` (REAP-12).
+
+    A descriptor of `tmp`, which the caller closes, and the name.
+    """
+    for _ in range(ATTEMPTS):
+        tmp = base.open_tmp()
+        try:
+            return tmp, _claim(path, tmp)
+        except BaseException as error:
+            os.close(tmp)
+            # Not found: it may be `tmp` that went since.
+            if not isinstance(error, FileNotFoundError) or not os.path.lexists(path):
+                raise
+    raise OSError(errno.EAGAIN, "tmp was taken away again and again", base.tmp)
+
+
+def _claim(path: str, tmp: int, at: int | None = None) -> str:
+    claimed = fresh_in_tmp()
+    os.rename(path, claimed, src_dir_fd=at, dst_dir_fd=tmp)
     return claimed
 
 
-def remove(base: Base, path: str) -> None:
+def remove(tmp: int, name: str) -> None:
     """Remove a claimed directory and all in it, following no link (CHAN-14, CHAN-15).
 
-    A directory in it is claimed in its turn, so that no nesting is too deep.
+    A directory in it is claimed in its turn, so that no nesting is too deep. What cannot be removed
+    keeps nothing else; the first such error is raised in the end.
     """
-    claimed = [path]
+    refused: list[OSError] = []
+    claimed = [name]
     while claimed:
-        directory = claimed.pop()
-        while True:
-            for name in os.listdir(directory):
-                entry = f"{directory}/{name}"
-                with suppress(FileNotFoundError):
-                    if stat.S_ISDIR(os.lstat(entry).st_mode):
-                        claimed.append(claim(base, entry))
-                    else:
-                        os.unlink(entry)
-            try:
-                os.rmdir(directory)
-                break
-            except OSError as error:
-                # A publisher on its way in since before the claim put a link there (CHAN-17).
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                    raise
+        name = claimed.pop()
+        try:
+            directory = os.open(name, _LIST, dir_fd=tmp)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            refused.append(error)
+            continue
+        try:
+            while not _empty(tmp, directory, claimed, refused):
+                try:
+                    os.rmdir(name, dir_fd=tmp)
+                    break
+                except OSError as error:
+                    # A publisher on its way in since before the claim put a link there (CHAN-17).
+                    if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                        refused.append(error)
+                        break
+        finally:
+            os.close(directory)
+    if refused:
+        raise refused[0]
+
+
+def _empty(tmp: int, directory: int, claimed: list[str], refused: list[OSError]) -> bool:
+    """Remove what is in a directory, and claim the directories in it. Whether something resists."""
+    before = len(refused)
+    for name in os.listdir(directory):
+        try:
+            if stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+                claimed.append(_claim(name, tmp, directory))
+            else:
+                os.unlink(name, dir_fd=directory)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            refused.append(error)
+    return len(refused) > before
 
 
 def _reap_directory(base: Base, path: str) -> None:
-    claimed = claim(base, path)
-    if _may_be_read(f"{claimed}/queue"):  # REAP-13
-        os.rename(claimed, path)
+    tmp, claimed = claim(base, path)
+    try:
+        _bury(tmp, claimed, path)
+    finally:
+        os.close(tmp)
+
+
+def _bury(tmp: int, claimed: str, path: str, at: int | None = None) -> None:
+    if _may_be_read(f"{claimed}/queue", tmp):  # REAP-13
+        os.rename(claimed, path, src_dir_fd=tmp, dst_dir_fd=at)
     else:
-        remove(base, claimed)
+        remove(tmp, claimed)
 
 
-def _reap_staged(base: Base, entry: os.DirEntry[str], stale_before: float) -> None:
+def _reap_staged(tmp: int, entry: os.DirEntry[str], stale_before: float) -> None:
     if entry.stat(follow_symlinks=False).st_ctime >= stale_before:  # REAP-8, REAP-10
         return
     if not entry.is_dir(follow_symlinks=False):
-        os.unlink(entry.path)  # REAP-7
-    elif not _may_be_read(f"{entry.path}/queue"):
-        _reap_directory(base, entry.path)  # REAP-9
+        os.unlink(entry.name, dir_fd=tmp)  # REAP-7
+    elif not _may_be_read(f"{entry.name}/queue", tmp):
+        _bury(tmp, _claim(entry.name, tmp, tmp), entry.name, tmp)  # REAP-9
 
 
 def _is_dead(path: str, pid: int, stale_before: float) -> bool:
@@ -102,12 +155,12 @@ def _is_dead(path: str, pid: int, stale_before: float) -> bool:
     return not _may_be_read(f"{path}/queue")
 
 
-def _may_be_read(queue: str) -> bool:
+def _may_be_read(queue: str, at: int | None = None) -> bool:
     """False if certainly nobody reads this queue: it is not there, or no FIFO, or says ENXIO."""
     try:
-        if not stat.S_ISFIFO(os.lstat(queue).st_mode):
+        if not stat.S_ISFIFO(os.stat(queue, dir_fd=at, follow_symlinks=False).st_mode):
             return False
-        os.close(os.open(queue, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW))
+        os.close(os.open(queue, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW, dir_fd=at))
     except OSError as error:
         return error.errno not in (errno.ENXIO, errno.ENOENT, errno.ENOTDIR)  # CHAN-9
     return True

@@ -1,9 +1,9 @@
 """The table of what proves what: requirement, its tests, its mutant, what caught the mutant.
 
-    python tests/falsification.py            judges each mutant by its own requirement's tests and
-                                             writes the table (MUTANTS.md, and as data for `list`)
-    python tests/falsification.py --fallout  judges each by the whole kit and prints what falls
-                                             with it; a minute for each, so this is for the night
+python tests/falsification.py            judges each mutant by its own requirement's tests and
+                                         writes the table (MUTANTS.md, and as data for `list`)
+python tests/falsification.py --fallout  judges each by the whole kit and prints what falls
+                                         with it; a minute for each, so this is for the night
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def judge_all() -> Iterator[Entry]:
             yield {"requirement": mutant.requirement, "mutant": mutant.what, "caught_by": tests}
 
 
-def tests() -> dict[str, list[str]]:
+def tests_of_each() -> dict[str, list[str]]:
     """The tests of each requirement."""
     done = subprocess.run([sys.executable, "-c", TRACES], capture_output=True, check=True)
     found = defaultdict(list)
@@ -127,7 +127,7 @@ def main() -> None:
         return
     entries = list(judge_all())
     DATA.write_text(json.dumps(entries, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    PAGE.write_text(page(entries, tests()), encoding="utf-8")
+    PAGE.write_text(page(entries, tests_of_each()), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -335,7 +335,7 @@ MUTANTS = [
         "BASE-11",
         "tmp must be there",
         "base.py",
-        "self.make_directory(self.tmp)",
+        "os.mkdir(self.tmp, 0o700 | self.mode & 0o077)",
         "os.lstat(self.tmp); raise FileExistsError",
     ),
     one("BASE-12", "tmp may be a link", "base.py", "os.lstat(self.tmp)", "os.stat(self.tmp)"),
@@ -348,23 +348,29 @@ MUTANTS = [
         "                raise\n"
         "            os.makedirs(os.path.dirname(path), exist_ok=True)\n",
     ),
+    one(
+        "BASE-15",
+        "reaches messages by the channel's path",
+        "channel.py",
+        "os.open(name, _READ, dir_fd=self._place)",
+        'os.open(f"{self._path}/{name}", _READ)',
+    ),
+    one(
+        "BASE-15",
+        "lists whatever tmp leads to",
+        "reaper.py",
+        "tmp = os.open(base.tmp, _LIST)",
+        "tmp = os.open(base.tmp, os.O_RDONLY)",
+    ),
     # --- channels ---
     one("CHAN-1", "the parent's process id", "channel.py", "_{os.getpid()}", "_{os.getppid()}"),
     Mutant(
         "CHAN-2",
         "a FIFO of another name",
         (
-            Edit(
-                "channel.py", 'base.make_queue(f"{made}/queue")', 'base.make_queue(f"{made}/inbox")'
-            ),
-            Edit(
-                "channel.py",
-                'read = os.open(f"{made}/queue", _READ)',
-                'read = os.open(f"{made}/inbox", _READ)',
-            ),
-            Edit(
-                "channel.py", 'write = os.open(f"{made}/queue"', 'write = os.open(f"{made}/inbox"'
-            ),
+            Edit("base.py", 'os.mkfifo("queue", mode', 'os.mkfifo("inbox", mode'),
+            Edit("channel.py", 'os.open("queue", _READ', 'os.open("inbox", _READ'),
+            Edit("channel.py", 'os.open("queue", _WRITE', 'os.open("inbox", _WRITE'),
             Edit(
                 "channel.py",
                 'ours = _identity(os.lstat(f"{path}/queue"))',
@@ -400,15 +406,15 @@ MUTANTS = [
         "CHAN-6",
         "no write end of its own",
         "channel.py",
-        'write = os.open(f"{made}/queue"',
-        "write = os.open(os.devnull",
+        'write = os.open("queue", _WRITE, dir_fd=place)',
+        "write = os.open(os.devnull, os.O_WRONLY)",
     ),
     one(
         "CHAN-7",
         "O_RDWR",
         "channel.py",
-        'read = os.open(f"{made}/queue", _READ)',
-        'read = os.open(f"{made}/queue", os.O_RDWR | os.O_NONBLOCK)',
+        'read = os.open("queue", _READ, dir_fd=place)',
+        'read = os.open("queue", os.O_RDWR | os.O_NONBLOCK, dir_fd=place)',
     ),
     one(
         "CHAN-8",
@@ -430,8 +436,10 @@ MUTANTS = [
         "CHAN-10",
         "visible before it is read (formix-pubsub)",
         "channel.py",
-        'read = os.open(f"{made}/queue", _READ)',
-        'os.rename(made, path); read = os.open(f"{path}/queue", _READ); os.rename(path, made)',
+        'read = os.open("queue", _READ, dir_fd=place)',
+        "os.rename(made, path, src_dir_fd=tmp)\n"
+        '                read = os.open(f"{path}/queue", _READ)\n'
+        "                os.rename(path, made, dst_dir_fd=tmp)",
     ),
     one(
         "CHAN-11",
@@ -460,22 +468,27 @@ MUTANTS = [
         "CHAN-14",
         "leaves what is unread",
         "channel.py",
-        "            reaper.remove(base, claimed)\n",
-        "            pass\n",
+        "                reaper.remove(tmp, claimed)\n",
+        "                pass\n",
     ),
-    one(
+    Mutant(
         "CHAN-15",
         "follows links",
-        "reaper.py",
-        "stat.S_ISDIR(os.lstat(entry).st_mode)",
-        "os.path.isdir(entry)",
+        (
+            Edit(
+                "reaper.py",
+                "dir_fd=directory, follow_symlinks=False)",
+                "dir_fd=directory, follow_symlinks=os.access(name, os.F_OK, dir_fd=directory))",
+            ),
+            Edit("reaper.py", "os.O_DIRECTORY | os.O_NOFOLLOW\n", "os.O_DIRECTORY\n"),
+        ),
     ),
     one(
         "CHAN-16",
         "empties a visible channel",
         "channel.py",
-        "claimed = reaper.claim(base, self._path)",
-        "claimed = self._path",
+        "tmp, claimed = reaper.claim(base, self._path)",
+        "tmp, claimed = os.open(base.path, os.O_RDONLY), os.path.basename(self._path)",
     ),
     one(
         "CHAN-17",
@@ -488,9 +501,8 @@ MUTANTS = [
         "CHAN-18",
         "reads from whatever descriptor it has",
         "channel.py",
-        "        if not self.is_open:\n            raise self._closed()\n"
-        "        while self._take_id",
-        "        while self._take_id",
+        "        if not self.is_open:\n            raise self._closed()\n        left:",
+        "        left:",
     ),
     Mutant(
         "CHAN-19",
@@ -511,6 +523,13 @@ MUTANTS = [
         "channel.py",
         "if _identity(os.lstat(self._path)) != self._directory:",
         "if not self._path:",
+    ),
+    one(
+        "CHAN-21",
+        "needs a descriptor to give up an opening",
+        "channel.py",
+        'os.unlink("queue", dir_fd=place)',
+        "pass",
     ),
     # --- publishing ---
     one(
@@ -618,8 +637,8 @@ MUTANTS = [
         "PUB-12",
         "a cleaner's ENOENT is a closed channel",
         "publisher.py",
-        "if os.path.lexists(copy.path):",
-        "if copy.path:",
+        "                    os.lstat(copy.path)\n",
+        "",
     ),
     one("PUB-13", "swallows errors", "publisher.py", "failures.append((channel, error))", "pass"),
     one(
@@ -720,14 +739,14 @@ MUTANTS = [
         "FETCH-4",
         "leaves the file",
         "channel.py",
-        "        self._discard(path)\n        return message",
+        "        self._discard(name)\n        return message",
         "        self._hand[:] = bytes(8)\n        return message",
     ),
     one(
         "FETCH-5",
         "leaves what is no message",
         "channel.py",
-        "        self._discard(path)\n        return InvalidMessage",
+        "        self._discard(name)\n        return InvalidMessage",
         "        self._hand[:] = bytes(8)\n        return InvalidMessage",
     ),
     one(
@@ -770,10 +789,10 @@ MUTANTS = [
         "FETCH-12",
         "takes the smallest file",
         "channel.py",
-        '        path = f"{self._path}/{id}"\n',
+        "        name = str(id)\n",
         "        names = [int(name) for name in os.listdir(self._path) if name.isdigit()]\n"
         "        id = min(names, default=id)\n"
-        '        path = f"{self._path}/{id}"\n',
+        "        name = str(id)\n",
     ),
     one(
         "FETCH-13",
@@ -805,7 +824,7 @@ MUTANTS = [
         "FETCH-19",
         "waits for the file to become readable",
         "channel.py",
-        "if error.errno == errno.EACCES and _denies_reading(path):",
+        "if error.errno == errno.EACCES and _denies_reading(name, self._place):",
         "if not error.errno:",
     ),
     one(
@@ -815,6 +834,7 @@ MUTANTS = [
         "        while not any(self._hand):\n            left",
         "        while True:\n            left",
     ),
+    one("FETCH-22", "skips for ever", "channel.py", "while left != 0:", "while True:"),
     # --- reaping ---
     one(
         "REAP-2",
@@ -835,7 +855,7 @@ MUTANTS = [
         "reaps by the process id alone (formix-pubsub 1.0.0)",
         (
             Edit("reaper.py", 'return not _may_be_read(f"{path}/queue")', "return True"),
-            Edit("reaper.py", 'if _may_be_read(f"{claimed}/queue"):', "if not claimed:"),
+            Edit("reaper.py", 'if _may_be_read(f"{claimed}/queue", tmp):', "if not claimed:"),
         ),
     ),
     one(
@@ -852,7 +872,13 @@ MUTANTS = [
         "return os.lstat(path).st_ctime < stale_before and not _runs(pid)",
         "return not _runs(pid)",
     ),
-    one("REAP-7", "leaves staged files", "reaper.py", "os.unlink(entry.path)  # REAP-7", "pass"),
+    one(
+        "REAP-7",
+        "leaves staged files",
+        "reaper.py",
+        "os.unlink(entry.name, dir_fd=tmp)  # REAP-7",
+        "pass",
+    ),
     one(
         "REAP-8",
         "removes files at work",
@@ -864,7 +890,7 @@ MUTANTS = [
         "REAP-9",
         "leaves directories",
         "reaper.py",
-        "_reap_directory(base, entry.path)  # REAP-9",
+        "_bury(tmp, _claim(entry.name, tmp, tmp), entry.name, tmp)  # REAP-9",
         "pass",
     ),
     one(
@@ -885,14 +911,14 @@ MUTANTS = [
         "REAP-12",
         "empties in place",
         "reaper.py",
-        "    claimed = claim(base, path)\n    if",
-        "    claimed = path\n    if",
+        "    tmp, claimed = claim(base, path)\n",
+        "    tmp, claimed = os.open(base.path, os.O_RDONLY), os.path.basename(path)\n",
     ),
     one(
         "REAP-13",
         "does not look again",
         "reaper.py",
-        'if _may_be_read(f"{claimed}/queue"):',
+        'if _may_be_read(f"{claimed}/queue", tmp):',
         "if not claimed:",
     ),
     Mutant(

@@ -18,9 +18,12 @@ from pubsub_conformance.history import (
     Event,
     Full,
     Kind,
+    Lost,
     Open,
     Publish,
     Receive,
+    Removed,
+    Waited,
     check,
     dumps,
     explain,
@@ -52,6 +55,7 @@ def received(
 C = Open("c", "a.=", 0, 10)
 D = Open("d", "+", 0, 10)
 EMPTY = Drained("c", 90, 91)
+GONE = Removed(30, 40)
 
 GOOD: dict[str, list[Event]] = {
     "nothing": [],
@@ -138,6 +142,67 @@ GOOD: dict[str, list[Event]] = {
         received(0, 61, 70),
         EMPTY,
     ],
+    "never looked, but nothing came afterwards": [
+        C,
+        published(0, 20, 30),
+        published(1, 31, 40),
+        received(0, 50, 60),
+    ],
+    "removed unread": [C, published(0, 20, 25), GONE, EMPTY],
+    "found empty during the removal": [C, published(0, 20, 25), GONE, Drained("c", 28, 35)],
+    "yielded after the removal": [C, published(0, 20, 25), GONE, received(0, 50, 60), EMPTY],
+    "removed in another order than published": [
+        C,
+        published(0, 20, 25),
+        published(1, 26, 29),
+        GONE,
+        received(1, 38, 50),
+        EMPTY,
+    ],
+    "published during the removal": [C, GONE, published(0, 35, 60, count=0), EMPTY],
+    "published during the removal, delivered": [
+        C,
+        GONE,
+        published(0, 35, 60),
+        received(0, 50, 70),
+        EMPTY,
+    ],
+    "published after the removal": [C, GONE, published(0, 50, 60, count=0), EMPTY],
+    "published to a channel of the new base": [
+        C,
+        GONE,
+        Open("n", "+", 45, 46),
+        published(0, 50, 60),
+        received(0, 65, 70, "n"),
+        Drained("n", 90, 91),
+    ],
+    "opened during the removal, in the new base": [
+        Open("c", "+", 25, 35),
+        GONE,
+        published(0, 50, 60),
+        received(0, 65, 70),
+        Waited("c", 71, 80),
+        EMPTY,
+    ],
+    "opened during the removal, in the old base": [
+        Open("c", "+", 25, 35),
+        GONE,
+        published(0, 50, 60, count=0),
+        Lost("c", 65, 80),
+    ],
+    "opened during the first removal, lost by the second": [
+        Open("c", "+", 25, 35),
+        GONE,
+        Removed(50, 60),
+        published(0, 65, 70, count=0),
+        Lost("c", 75, 80),
+    ],
+    "closed before the removal": [C, Close("c", 11, 12), GONE, published(0, 50, 60, count=0)],
+    "closing during the removal": [C, published(0, 20, 25), GONE, Close("c", 35, 60)],
+    "reported lost": [C, GONE, Lost("c", 50, 60), Close("c", 61, 62)],
+    "reported lost during the removal": [C, GONE, Lost("c", 28, 35)],
+    "waited before and during the removal": [C, Waited("c", 15, 20), GONE, Waited("c", 25, 50)],
+    "waited in the end": [C, published(0, 20, 30), received(0, 40, 50), Waited("c", 60, 70)],
 }
 
 BAD: dict[str, tuple[Kind, list[Event], str]] = {
@@ -276,6 +341,59 @@ BAD: dict[str, tuple[Kind, list[Event], str]] = {
             Drained("d", 90, 91),
         ],
         "it was 1",
+    ),
+}
+
+BAD |= {
+    "passed over, and never found empty": (
+        "lost",
+        [C, published(0, 20, 30), published(1, 31, 40), received(1, 50, 60)],
+        "had yielded message p/1, published afterwards",
+    ),
+    "passed over, then lost with the base": (
+        "lost",
+        [
+            C,
+            published(0, 11, 12),
+            published(1, 13, 14),
+            received(1, 15, 16),
+            GONE,
+            Lost("c", 50, 60),
+        ],
+        "had yielded message p/1",
+    ),
+    "found empty before the removal": (
+        "lost",
+        [C, published(0, 11, 12), Drained("c", 20, 25), GONE],
+        "was found empty",
+    ),
+    "published to a channel of the old base": (
+        "unexpected",
+        [C, GONE, published(0, 50, 60), received(0, 65, 70), EMPTY],
+        "had gone with the base by",
+    ),
+    "counted in the old base": (
+        "count",
+        [C, GONE, published(0, 50, 60), EMPTY],
+        "it was 0",
+    ),
+    "taken before the removal, not counted": (
+        "count",
+        [C, published(0, 20, 25, 0), GONE, EMPTY],
+        "it was 1",
+    ),
+    "not delivered in the new base": (
+        "lost",
+        [C, GONE, Open("n", "+", 45, 46), published(0, 50, 60, 0), Drained("n", 90, 91)],
+        "n never yielded",
+    ),
+    "lost, and nobody says so": ("channel", [C, GONE, Waited("c", 50, 60)], "had been removed by"),
+    "reported lost without a cause": ("channel", [C, Lost("c", 50, 60)], "nobody had removed"),
+    "reported lost too early": ("channel", [C, Lost("c", 20, 29), GONE], "nobody had removed"),
+    "opened after the removal, reported lost": (
+        "channel",
+        [GONE, Open("c", "+", 45, 46), Lost("c", 50, 60)],
+        "nobody had removed",
     ),
 }
 
@@ -427,6 +545,8 @@ class System:
         self.history: list[Event] = []
         self.quiet = False  # all publishers have ended
         self.when_killed: dict[str, list[Event]] = {}
+        self.removed: dict[str, deque[Publish]] = {}
+        """The queues of channels that went with the base: their owners may still read them."""
         self.reading: set[str] = set()
         """Channels that are open: should they be killed, they took messages until then."""
         self._now = 0
@@ -473,7 +593,8 @@ class System:
             last = self.quiet
             start = self.now()
             yield
-            m = self.queues[name].popleft() if self.queues[name] else None
+            queue = self.queues[name] if name in self.queues else self.removed[name]
+            m = queue.popleft() if queue else None
             yield
             end = self.now()
             if m:
@@ -482,6 +603,7 @@ class System:
             else:
                 self.history.append(Drained(name, start, end))
                 if last:
+                    yield from self.wait(name)
                     return
             if fetches is not None:
                 fetches -= 1
@@ -489,10 +611,28 @@ class System:
         self.when_killed[name] = [Close(name, start, None)]
         self.reading.remove(name)
         yield
-        del self.queues[name]
+        self.queues.pop(name, None)
         yield
         self.history.append(Close(name, start, self.now()))
         self.when_killed[name] = []
+
+    def wait(self, name: str) -> Actor:
+        """It says that the channel is lost, or, where nothing comes, that the time is over."""
+        start = self.now()
+        yield
+        lost = name in self.removed
+        yield
+        self.history.append((Lost if lost else Waited)(name, start, self.now()))
+
+    def remover(self, leaves: bool) -> Actor:
+        """Removes the base, channel by channel; what the queues hold goes, or is left in them."""
+        start = self.now()
+        yield
+        while self.queues:
+            name, queue = self.queues.popitem()
+            self.removed[name] = queue if leaves else deque()
+            yield
+        self.history.append(Removed(start, self.now()))
 
     def kill(self, name: str, seen: bool) -> None:
         """Somebody saw the process dead, or nobody did."""
@@ -529,9 +669,14 @@ def histories(draw: st.DrawFn) -> list[Event]:
             )
         )
     }
-    actors = publishers | subscribers
+    removers: dict[str, Actor] = {
+        f"r{i}": system.remover(leaves)
+        for i, leaves in enumerate(draw(st.lists(st.booleans(), max_size=2)))
+    }
+    actors = publishers | subscribers | removers
     turns = st.tuples(st.sampled_from(sorted(actors)), st.integers(1, 12))
-    kills = st.lists(st.tuples(st.sampled_from(sorted(actors)), st.integers(0, 40)), max_size=1)
+    mortals = sorted(publishers | subscribers)
+    kills = st.lists(st.tuples(st.sampled_from(mortals), st.integers(0, 40)), max_size=1)
     killed = dict(draw(kills))
     for i, (name, steps) in enumerate(draw(st.lists(turns, min_size=10, max_size=40))):
         if killed.get(name, -1) == i:
@@ -540,7 +685,7 @@ def histories(draw: st.DrawFn) -> list[Event]:
         if name in actors:
             for _ in zip(range(steps), actors[name], strict=False):
                 pass
-    for name in publishers:
+    for name in publishers | removers:
         if name in actors:
             deque(actors[name], 0)
     system.quiet = True
@@ -578,6 +723,22 @@ class Corruptible:
     def close(self, channel: str) -> Close | None:
         return next((e for e in self.all(Close) if e.channel == channel), None)
 
+    def removals(self, channel: str) -> list[Removed]:
+        """Those that may have taken it."""
+        opened, close = self.opened(channel), self.close(channel)
+        return [
+            e
+            for e in self.all(Removed)
+            if e.end >= opened.start
+            and (close is None or close.end is None or close.end >= e.start)
+        ]
+
+    def gone(self, channel: str) -> int | None:
+        """When it had gone with the base for certain."""
+        ready = self.opened(channel).end
+        sure = [e.end for e in self.removals(channel) if ready is not None and ready < e.start]
+        return min(sure, default=None)
+
     def publish_of(self, receive: Receive) -> Publish:
         return next(
             e for e in self.all(Publish) if (e.publisher, e.n) == (receive.publisher, receive.n)
@@ -590,7 +751,10 @@ class Corruptible:
 
     def settled(self, channel: str, publish: Publish) -> bool:
         return publish.end is not None and any(
-            e.channel == channel and e.start > publish.end for e in self.all(Drained)
+            e.channel == channel
+            and e.start > publish.end
+            and all(e.end < removed.start for removed in self.removals(channel))
+            for e in self.all(Drained)
         )
 
     def certain(self, channel: str, publish: Publish) -> bool:
@@ -601,6 +765,7 @@ class Corruptible:
             and opened.end is not None
             and opened.end < publish.start
             and (close is None or close.start > publish.end)
+            and all(publish.end < removed.start for removed in self.removals(channel))
             and not any(
                 e.channel == channel and e.end >= publish.start and e.start <= publish.end
                 for e in self.all(Full)
@@ -747,6 +912,39 @@ def latecomer(data: st.DataObject, h: Corruptible) -> tuple[Kind, list[Event]]:
     return "unexpected", [*h.events, channel, delivery(publish, "late", h.after + 1)]
 
 
+def beyond(data: st.DataObject, h: Corruptible) -> tuple[Kind, list[Event]]:
+    """What is published in the new base comes to a channel of the old one."""
+
+    def reached(publish: Publish) -> list[Open]:
+        return [
+            e
+            for e in h.all(Open)
+            if not h.close(e.channel)
+            and matches(e.pattern, publish.topic)
+            and (gone := h.gone(e.channel)) is not None
+            and gone < publish.start
+        ]
+
+    publish = one_of(data, [p for p in h.all(Publish) if reached(p)])
+    channel = one_of(data, reached(publish)).channel
+    return "unexpected", [*h.events, delivery(publish, channel, h.after)]
+
+
+def unnoticed(data: st.DataObject, h: Corruptible) -> tuple[Kind, list[Event]]:
+    def due(lost: Lost) -> bool:
+        gone = h.gone(lost.channel)
+        return gone is not None and gone < lost.start
+
+    lost = one_of(data, [e for e in h.all(Lost) if due(e)])
+    return "channel", [*h.without(lost), Waited(*lost)]
+
+
+def alarm(data: st.DataObject, h: Corruptible) -> tuple[Kind, list[Event]]:
+    """A channel is lost, and why nobody knows."""
+    opened = one_of(data, [e for e in h.all(Open) if not h.removals(e.channel)])
+    return "channel", [*h.events, Lost(opened.channel, h.after, h.after)]
+
+
 def delivery(p: Publish, channel: str, time: int) -> Receive:
     return Receive(channel, p.publisher, p.n, p.topic, p.size, p.crc, time, time)
 
@@ -781,6 +979,9 @@ def miscount(data: st.DataObject, h: Corruptible) -> tuple[Kind, list[Event]]:
         misroute,
         latecomer,
         miscount,
+        beyond,
+        unnoticed,
+        alarm,
     ],
 )
 # A history may well offer nothing to corrupt in this way.

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from falsification import DATA, PAGE, Entry, failed, page, tests
+from falsification import DATA, PAGE, Entry, failed, page, tests_of_each
 from mutants import MUTANTS, Mutant, kit
 from pubsub_conformance import requirements
 
@@ -48,7 +48,7 @@ def test_each_must_has_a_mutant() -> None:
 
 def test_the_table_says_what_there_is() -> None:
     """Written again by `python tests/falsification.py`."""
-    of = tests()
+    of = tests_of_each()
     assert [_of(entry) for entry in TABLE] == [(one.requirement, one.what) for one in MUTANTS]
     for entry in TABLE:
         assert set(entry["caught_by"]) & set(of[entry["requirement"]]) == set(entry["caught_by"])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -11,8 +13,9 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from mutants import MUTANTS, Edit, Mutant
+from mutants import MUTANTS, Edit, Mutant, one
 from pubsub_conformance import cli, stress
+from pubsub_conformance.driver import Rejected
 from pubsub_conformance.history import Close, Open, Publish, Receive
 
 REFERENCE = Mutant("none", "the reference itself", ())
@@ -87,11 +90,119 @@ def test_reference_passes_with_ids_that_clash(tmp_path: Path) -> None:
     assert result.due
 
 
+COUNTS_WITHOUT_ROOM = one(
+    "PUB-13",
+    "counts a channel though there was no room for the link",
+    "publisher.py",
+    "                if error.errno not in _TAKEN:\n",
+    "                if error.errno == errno.ENOSPC:\n                    return True\n"
+    "                if error.errno not in _TAKEN:\n",
+)
+DROPS_WITHOUT_DESCRIPTORS = one(
+    "FETCH-8",
+    "drops the id in hand on EMFILE alone",
+    "channel.py",
+    "            raise  # FETCH-8\n",
+    "            if error.errno == errno.EMFILE:\n                self._hand[:] = bytes(8)\n"
+    "            raise\n",
+)
+MAKES_BASE_ONCE = mutant("BASE-13")
+NEVER_LOOKS = one(
+    "FETCH-14",
+    "waits for ever in a base that is gone",
+    "channel.py",
+    "        if not self._lost:\n            try:",
+    "        return\n        if not self._lost:\n            try:",
+)
+
+
+@pytest.mark.parametrize(
+    ("mutant", "what", "words"),
+    [
+        (DROPS_WITHOUT_DESCRIPTORS, "descriptors", "lost: .* never yielded"),
+        (NEVER_LOOKS, "rename", "channel: .* had been removed by"),
+        (MAKES_BASE_ONCE, "remove", "^base-unusable: ENOENT"),
+    ],
+    ids=lambda value: value.requirement if isinstance(value, Mutant) else "",
+)
+def test_mutant_that_only_chaos_finds_is_caught(
+    mutant: Mutant, what: stress.What, words: str, tmp_path: Path
+) -> None:
+    """Without chaos it is as good as the reference: it differs only where something fails."""
+    if what == "descriptors" and not hasattr(resource, "prlimit"):
+        pytest.skip("prlimit is a matter of Linux")
+    driver = command(mutant, tmp_path)
+    load = stress.Load(
+        publishers=2, readers=("steady",) * 3, messages=20_000, kills=False, chaos=(what,)
+    )
+    result = stress.run(driver, tmp_path / "home", 1, load, evidence=tmp_path)
+    assert result.done[what]
+    assert re.search(words, str(result), re.MULTILINE), result
+
+
+def test_mutant_that_only_a_full_disk_finds_is_caught(tmp_path: Path) -> None:
+    told = chaos(command(COUNTS_WITHOUT_ROOM, tmp_path), tmp_path, "--no-kills")
+    if "no file system was filled: " in told.stdout:
+        pytest.skip(told.stdout)
+    assert told.returncode == 1
+    assert re.search("(lost: .* never yielded|count: .* said that)", told.stdout)
+
+
+def test_reference_passes_with_chaos(tmp_path: Path) -> None:
+    told = chaos(command(REFERENCE, tmp_path), tmp_path)
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert "0 violations, 0 errors, 0 files left over" in told.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["mutant"]
+
+
+def chaos(driver: list[str], directory: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """In a process of its own, which may go into a namespace of its own."""
+    arguments = [sys.executable, "-m", "pubsub_conformance", "stress", "--chaos", *options]
+    return subprocess.run(
+        [*arguments, "--seconds", "2", "--seed", "1", "--", *driver],
+        env=os.environ | {"TMPDIR": str(directory)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_only_what_a_disturbance_explains_is_excused(tmp_path: Path) -> None:
+    run = stress._Run([], tmp_path, 1, stress.Load(), None, print)
+    run.wants = [
+        stress._Want("descriptors", "p0", 100, 200),
+        stress._Want("blocks", None, 300),
+        stress._Want("rename", None, 500, 510),
+    ]
+
+    def explained(
+        errno: str | None, start: int, end: int, who: str, code: str = "io-error"
+    ) -> bool:
+        error = {"code": code, "detail": "", **({"errno": errno} if errno else {})}
+        return run.explains(Rejected(error), start, end, who)
+
+    assert explained("EMFILE", 150, 160, "p0")
+    assert explained("EMFILE", 90, 100, "p0")
+    assert explained(None, 150, 160, "p0", "base-unusable")
+    assert explained("ENOSPC", 400, 410, "p0")
+    assert explained("ENOENT", 490, 600, "s0")
+    assert explained(None, 600, 610, "s0", "channel-lost")
+    assert run.excused.total() == 6
+    assert not explained("EMFILE", 150, 160, "p1")
+    assert not explained("EMFILE", 201, 210, "p0")
+    assert not explained("EIO", 150, 160, "p0")
+    assert not explained("ENOSPC", 150, 160, "p0")
+    assert not explained(None, 210, 220, "p0", "base-unusable")
+    assert not explained(None, 400, 410, "s0", "channel-lost")
+    assert not explained(None, 400, 410, "s0", "invalid-message")
+
+
 def test_same_seed_makes_the_same_schedule(tmp_path: Path) -> None:
     def schedule(seed: int) -> list[object]:
         run = stress._Run([], tmp_path, seed, stress.Load(), None, print)
         bursts = [publisher._draw() for publisher in run.publishers for _ in range(20)]
-        moments = islice(stress.disruptions(seed, 0, ["p0", "s0", "s1"]), 20)
+        kinds: tuple[stress.What, ...] = ("kill", "stop", *stress.CHAOS)
+        moments = islice(stress.disruptions(seed, 0, ["p0", "s0", "s1"], kinds), 20)
         return [*bursts, *moments]
 
     assert schedule(1) == schedule(1)

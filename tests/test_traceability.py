@@ -6,6 +6,7 @@ These tests are checked by mutants in turn: see test_mutants.py.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections import defaultdict
@@ -14,6 +15,7 @@ import pytest
 from pubsub_conformance import requirements
 
 KNOWN = requirements.load()
+ID = rf"\b(?:{'|'.join(requirements.PREFIXES.values())})-[0-9]+\b"
 
 # In a process of its own: pytest would take the suite's marks for this run's.
 TRACES = """\
@@ -86,3 +88,14 @@ def test_list_selects_by_section_and_role() -> None:
     ids = [line.split()[0] for line in shown]
     bound = [r.id for r in KNOWN.values() if r.key == "reap" and "publisher" in r.roles]
     assert ids == bound == ["REAP-2"]
+
+
+def test_every_id_that_a_page_names_is_there() -> None:
+    """The brackets of security.md, for one, name what each attempt runs into."""
+    named = {
+        (page.name, name)
+        for page in requirements.spec_pages()
+        for name in re.findall(ID, page.read_text(encoding="utf-8"))
+    }
+    assert {page for page, _ in named} >= {"security.md", "fetch.md"}
+    assert [(page, name) for page, name in sorted(named) if name not in KNOWN] == []

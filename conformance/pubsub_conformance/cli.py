@@ -1,17 +1,18 @@
-"""The command line: `pubsub-conformance run … -- COMMAND…`, and `stress`, `check`, `matrix`,
-`bench`, `list`."""
+"""The command line: `pubsub-conformance run … -- COMMAND…`, and `stress`, `check`, `faults`,
+`matrix`, `bench`, `list`."""
 
 import argparse
 import json
 import math
 import os
 import random
+import resource
 import shlex
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from rich.console import Console
@@ -22,12 +23,16 @@ from pubsub_conformance import (
     __version__,
     alternatives,
     bench,
+    disk,
+    faults,
+    fuzz,
     history,
     matrix,
     requirements,
+    soak,
     stress,
 )
-from pubsub_conformance.driver import Rejected
+from pubsub_conformance.driver import DriverError, Rejected
 from pubsub_conformance.protocol import ROLES
 
 SUITE = ["--pyargs", "pubsub_conformance.suite"]
@@ -72,7 +77,15 @@ def main(argv: Sequence[str] | None = None) -> int:
                 f"{action}: the driver's command is missing: {action} [options] -- COMMAND…"
             )
         if options.action == "stress":
-            return _stress(options, command)
+            return _stress(options, command, [*arguments, "--", *command])
+        if options.action == "soak":
+            return _soak(options, command)
+        if options.action == "fuzz":
+            if options.replay and len(options.target) != 1:
+                parser.error("fuzz: --replay needs the one --target that the files are for")
+            return _fuzz(options, command)
+        if options.action == "faults":
+            return _faults(options, command)
         return _run(options, command)
     except requirements.SpecError as error:
         print(error, file=sys.stderr)
@@ -107,6 +120,9 @@ def _parser() -> argparse.ArgumentParser:
     add("-x", "--exitfirst", action="store_true", help="end with the first test that fails")
     add("--seed", type=int, metavar="N", help="repeat a run's randomness (default: drawn, shown)")
     _add_stress(actions)
+    _add_soak(actions)
+    _add_faults(actions)
+    _add_fuzz(actions)
     _add_matrix(actions)
     _add_bench(actions)
     show = actions.add_parser(
@@ -174,6 +190,12 @@ def _add_stress(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         help="at a time (default 6): in turn steady, slow, and coming and going all the time",
     )
     add("--no-kills", action="store_true", help="neither stop nor kill any process")
+    add(
+        "--chaos",
+        action="store_true",
+        help="also remove the base under all, fill its file system, and take descriptors away"
+        " (the latter two where Linux lets it)",
+    )
     add("--home", metavar="DIR", help="on the file system of DIR (default: TMPDIR or /tmp)")
     add("--seed", type=int, metavar="N", help="repeat what a run did (default: drawn, shown)")
     judge = actions.add_parser(
@@ -193,7 +215,22 @@ def _positive(text: str) -> int:
     return number
 
 
-def _stress(options: argparse.Namespace, command: Sequence[str]) -> int:
+def _stress(options: argparse.Namespace, command: Sequence[str], arguments: Sequence[str]) -> int:
+    chaos: tuple[stress.What, ...] = ()
+    not_done: list[str] = []
+    if options.chaos:
+        chaos = stress.CHAOS
+        if not hasattr(resource, "prlimit"):
+            chaos = tuple(what for what in chaos if what != "descriptors")
+            not_done.append("no descriptors were taken away: that needs prlimit of Linux")
+        try:
+            if options.home:
+                raise disk.NoDisk("--home says where the base is to be")
+            if not disk.mounted():
+                disk.start_again(arguments)
+        except (disk.NoDisk, OSError) as error:
+            chaos = tuple(what for what in chaos if what not in stress.DISK)
+            not_done.append(f"no file system was filled: {error}")
     seconds = options.seconds or (math.inf if options.messages else 30)
     kinds = stress.HABITS
     load = stress.Load(
@@ -202,12 +239,13 @@ def _stress(options: argparse.Namespace, command: Sequence[str]) -> int:
         seconds=seconds,
         messages=options.messages or math.inf,
         kills=not options.no_kills,
+        chaos=chaos,
     )
     seed = random.randrange(2**32) if options.seed is None else options.seed
     print(f"seed {seed}", file=sys.stderr)
     try:
         with (
-            tempfile.TemporaryDirectory(prefix="pubsub-", dir=options.home) as home,
+            disk.scratch(options.home) as home,
             _Watch() as watch,
         ):
             base = Path(home, "base")
@@ -218,6 +256,8 @@ def _stress(options: argparse.Namespace, command: Sequence[str]) -> int:
     except KeyboardInterrupt:  # the second
         return 2
     print(result)
+    for what in not_done:
+        print(what)
     if result.evidence:
         print(f"judge it again: pubsub-conformance check {result.evidence}/history.jsonl")
     if result.interrupted:
@@ -230,6 +270,50 @@ def _stress(options: argparse.Namespace, command: Sequence[str]) -> int:
         print("no message was due anywhere: nothing is proved")
         return 2
     return 2 if result.failed else 0
+
+
+def _add_soak(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = actions.add_parser(
+        "soak",
+        usage="%(prog)s [options] -- COMMAND…",
+        help="files, descriptors and memory over time",
+        description="Has drivers, each started by COMMAND, open and close channels, publish and"
+        " fetch for a long time, kills some, and counts what processes have open and in memory and"
+        " what lies in the base: it must not grow.",
+        epilog=EXIT_CODES,
+    )
+    add = parser.add_argument
+    add("--seconds", type=_positive, default=60, metavar="N", help="how long (default 60)")
+    add("--channels", type=_positive, default=100, metavar="N", help="at a time (default 100)")
+    add("--json", type=Path, metavar="FILE", help="write the report as JSON too")
+    add("--home", metavar="DIR", help="on the file system of DIR (default: TMPDIR or /tmp)")
+    add("--seed", type=int, metavar="N", help="repeat what a run did (default: drawn, shown)")
+
+
+def _soak(options: argparse.Namespace, command: Sequence[str]) -> int:
+    seed = random.randrange(2**32) if options.seed is None else options.seed
+    print(f"seed {seed}", file=sys.stderr)
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="pubsub-", dir=options.home) as home,
+            _Line() as line,
+        ):
+            result = soak.run(
+                command,
+                Path(home, "base"),
+                seconds=options.seconds,
+                channels=options.channels,
+                seed=seed,
+                tell=line.tell,
+            )
+        _write_json(options.json, result.as_dict())
+    except OSError as error:  # no such directory, no room
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:  # the second
+        return 2
+    print(soak.told(result))
+    return result.exit_code
 
 
 def _check(file: str) -> int:
@@ -252,6 +336,90 @@ def _check(file: str) -> int:
         f" {len(verdict.violations)} violations"
     )
     return 1 if verdict.violations else 0
+
+
+def _add_faults(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = actions.add_parser(
+        "faults",
+        usage="%(prog)s [options] -- COMMAND…",
+        help="killed, and failed, at every system call",
+        description="Lists the system calls of each operation, then disturbs them one at a time:"
+        " the process is killed there, or the call fails, once and for ever after. After each, what"
+        " the specification promises must hold. Needs strace, on Linux.",
+        epilog=EXIT_CODES,
+    )
+    faults.add_arguments(parser)
+
+
+def _faults(options: argparse.Namespace, command: Sequence[str]) -> int:
+    try:
+        run = faults.main(options, command)
+        _write_json(options.json, faults.as_dict(run))
+    except OSError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return run.exit_code
+
+
+def _add_fuzz(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = actions.add_parser(
+        "fuzz",
+        usage="%(prog)s [options] -- COMMAND…",
+        help="hostile input: message files, directory entries, queues, requests",
+        description="Gives the driver started by COMMAND what an accident or an adversary could,"
+        " and judges what it makes of it. What fails is made small and saved.",
+        epilog=EXIT_CODES,
+    )
+    add = parser.add_argument
+    what = f"only this one of {', '.join(fuzz.TARGETS)}"
+    add("--target", action="append", default=[], choices=[*fuzz.TARGETS], metavar="NAME", help=what)
+    add("--seconds", type=_positive, metavar="N", help="for all targets (default 60, or --inputs)")
+    add("--inputs", type=_positive, metavar="N", help="for each target")
+    add("--seed", type=int, metavar="N", help="repeat the inputs of a run (default: drawn, shown)")
+    add(
+        "--against",
+        type=shlex.split,
+        metavar="COMMAND",
+        help="have a second driver, one word with quotes around it, decode the same message files",
+    )
+    add(
+        "--replay",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="judge this saved input, or all in this directory, and draw none",
+    )
+    add("--json", type=Path, metavar="FILE", help="write the report as JSON too")
+    add("--home", metavar="DIR", help="on the file system of DIR (default: /dev/shm, if any)")
+
+
+def _fuzz(options: argparse.Namespace, command: Sequence[str]) -> int:
+    seed = random.randrange(2**32) if options.seed is None else options.seed
+    print(f"seed {seed}", file=sys.stderr)
+    memory = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    try:
+        with (
+            tempfile.TemporaryDirectory(prefix="pubsub-", dir=options.home or memory) as home,
+            _Line() as line,
+        ):
+            report = fuzz.run(
+                command,
+                Path(home),
+                names=options.target or [*fuzz.TARGETS],
+                against=options.against,
+                seed=seed,
+                seconds=options.seconds or (math.inf if options.inputs else 60),
+                inputs=options.inputs or math.inf,
+                saved=options.replay,
+                tell=line.tell,
+            )
+        _write_json(options.json, report.as_dict())
+    except (OSError, ValueError, DriverError) as error:  # no such file or directory, no driver
+        print(error, file=sys.stderr)
+        return 2
+    print(report)
+    return report.exit_code
 
 
 def _add_matrix(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -347,17 +515,19 @@ def _write_json(path: Path | None, report: dict[str, Any]) -> None:
         path.write_text(f"{text}\n", encoding="utf-8")
 
 
-class _Watch:
-    """Shows how a stress goes: a line that changes on a terminal, else a line every ten seconds."""
+LineT = TypeVar("LineT", bound="_Line")
+
+
+class _Line:
+    """Shows how something goes: a line that changes on a terminal, else one every ten seconds."""
 
     def __init__(self) -> None:
         console = Console(stderr=True)
         self.live = Live(console=console, auto_refresh=False, transient=True)
         self.terminal = console.is_terminal
         self.shown = -math.inf
-        self.earlier: list[stress.Progress] = []
 
-    def __enter__(self) -> "_Watch":
+    def __enter__(self: LineT) -> LineT:
         if self.terminal:
             self.live.start()
         return self
@@ -365,20 +535,32 @@ class _Watch:
     def __exit__(self, *_: object) -> None:
         self.live.stop()
 
+    def tell(self, seconds: float, text: str) -> None:
+        text = f"{seconds:4.0f} s  {text}"
+        if self.terminal:
+            self.live.update(text, refresh=True)
+        elif seconds >= self.shown + 10:
+            self.shown = seconds
+            print(text, file=sys.stderr, flush=True)
+
+
+class _Watch(_Line):
+    """Shows how a stress goes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.earlier: list[stress.Progress] = []
+
     def show(self, now: stress.Progress) -> None:
         self.earlier = [*(one for one in self.earlier if one.seconds > now.seconds - 3), now]
         since = now.seconds - self.earlier[0].seconds
         rate = (now.published - self.earlier[0].published) / since if since else 0.0
         text = (
-            f"{now.seconds:4.0f} s  {now.doing}: {now.published} published, {rate:.0f} a second;"
+            f"{now.doing}: {now.published} published, {rate:.0f} a second;"
             f" {now.received} received, backlog {now.backlog};"
-            f" {now.kills} kills, {now.stops} stops, {now.violations} violations"
+            f" {stress.told(now.done)}, {now.violations} violations"
         )
-        if self.terminal:
-            self.live.update(text, refresh=True)
-        elif now.seconds >= self.shown + 10:
-            self.shown = now.seconds
-            print(text, file=sys.stderr, flush=True)
+        self.tell(now.seconds, text)
 
 
 class _Terminal:

@@ -106,7 +106,30 @@ class Full(NamedTuple):
     end: int
 
 
-Event = Open | Close | Publish | Receive | Drained | Broken | Full
+class Removed(NamedTuple):
+    """The base was removed, or moved away, with all that stood in it."""
+
+    start: int
+    end: int
+
+
+class Lost(NamedTuple):
+    """An operation reported the channel lost."""
+
+    channel: str
+    start: int
+    end: int
+
+
+class Waited(NamedTuple):
+    """A wait for the channel said that the time was over."""
+
+    channel: str
+    start: int
+    end: int
+
+
+Event = Open | Close | Publish | Receive | Drained | Broken | Full | Removed | Lost | Waited
 
 _TYPES: Final[dict[str, Callable[..., Event]]] = {
     "open": Open,
@@ -116,6 +139,9 @@ _TYPES: Final[dict[str, Callable[..., Event]]] = {
     "drained": Drained,
     "broken": Broken,
     "full": Full,
+    "removed": Removed,
+    "lost": Lost,
+    "waited": Waited,
 }
 
 
@@ -167,7 +193,7 @@ def load(path: str | os.PathLike[str]) -> list[Event]:
         raise BadHistory(f"{path} is not UTF-8") from error
 
 
-Kind = Literal["lost", "unexpected", "duplicated", "torn", "order", "count"]
+Kind = Literal["lost", "unexpected", "duplicated", "torn", "order", "count", "channel"]
 
 
 class Violation(NamedTuple):
@@ -208,6 +234,12 @@ def _told(event: Event) -> str:
         return f"{event.channel} yields {event.code}"
     if isinstance(event, Full):
         return f"{event.channel} may be full"
+    if isinstance(event, Removed):
+        return "the base is removed"
+    if isinstance(event, Lost):
+        return f"{event.channel} is reported lost"
+    if isinstance(event, Waited):
+        return f"{event.channel} is waited for until the time is over"
     what = f"{event.publisher}/{event.n}"
     whole = f"topic {event.topic}, {event.size} octets, CRC-32 {event.crc:08x}"
     if isinstance(event, Receive):
@@ -260,17 +292,42 @@ class _Channel:
         self.ready = _never(opened.end)
         self.close: Close | None = None
         self.closing = _FOREVER
+        """It may take no more from then on: it is being closed, or the base removed."""
         self.closed = _FOREVER
+        """It takes no more after that."""
+        self.removal: Removed | None = None
+        """The first that may have taken it: what it had not yielded by then may be gone."""
+        self.gone: Removed | None = None
+        """The first that took it for certain. It may yield what it had, but gets no more."""
+        self.lost: list[Lost] = []
+        self.waited: list[Waited] = []
         self.receives: list[Receive] = []
         self.drained: list[Drained] = []
         self.broken: list[Broken] = []
         self.full: list[Full] = []
         self.got: dict[str, dict[int, Receive]] = defaultdict(dict)
+        self.latest: dict[str, tuple[int, Receive]] = {}
+        """Of each publisher: of what was yielded, and not after a removal, the message whose
+        publish began last; and when."""
 
     def shut(self, close: Close) -> None:
         self.close = close
         self.closing = close.start
         self.closed = _never(close.end)
+
+    def remove(self, removals: Iterable[Removed]) -> None:
+        """Those of all times, in their order; the channel is opened and, if at all, shut."""
+        for removed in removals:
+            if self.visible > removed.end or self.closed < removed.start:
+                continue
+            if self.removal is None:
+                self.removal = removed
+                self.closing = min(self.closing, removed.start)
+            sure = self.ready < removed.start
+            if sure and (self.gone is None or removed.end < self.gone.end):
+                self.gone = removed
+        if self.gone:
+            self.closed = min(self.closed, self.gone.end)
 
     def sort(self) -> None:
         self.receives.sort(key=attrgetter("start"))
@@ -291,11 +348,26 @@ class _Channel:
         i = bisect_right(self.full, end, key=attrgetter("start"))
         return i > 0 and self.full[i - 1].end >= start
 
+    def note(self, publish: Publish, receive: Receive) -> None:
+        """That it was rightly yielded."""
+        if self.removal and receive.end >= self.removal.start:
+            return  # some files may have gone before others
+        latest = self.latest.get(publish.publisher)
+        if latest is None or publish.start > latest[0]:
+            self.latest[publish.publisher] = publish.start, receive
+
+    def overtaker(self, publish: Publish) -> Receive | None:
+        """A message of the same publisher that stood behind this one in the queue and came."""
+        start, receive = self.latest.get(publish.publisher, (0, None))
+        return receive if start > _never(publish.end) else None
+
     def drained_after(self, time: int) -> Drained | None:
-        """The first fetch that began after `time` and found nothing."""
+        """The first fetch that began after `time` and found nothing, though nobody else can have
+        taken what was there."""
         if not self.drained or self.drained[-1].start <= time:
             return None
-        return self.drained[bisect_right(self.drained, time, key=attrgetter("start"))]
+        drained = self.drained[bisect_right(self.drained, time, key=attrgetter("start"))]
+        return None if self.removal and drained.end >= self.removal.start else drained
 
 
 class _Judge:
@@ -310,7 +382,8 @@ class _Judge:
         self._sort_out(events)
 
     def _sort_out(self, events: Iterable[Event]) -> None:
-        later: list[Close | Receive | Drained | Broken | Full] = []
+        later: list[Close | Receive | Drained | Broken | Full | Lost | Waited] = []
+        removals: list[Removed] = []
         for event in events:
             self.origin = min(self.origin, event.start)
             if event.end is not None and event.end < event.start:
@@ -325,6 +398,8 @@ class _Judge:
                 if event.channel in self.channels:
                     raise BadHistory(f"opened before: {dumps(event)}")
                 self.channels[event.channel] = _Channel(event)
+            elif isinstance(event, Removed):
+                removals.append(event)
             else:
                 later.append(event)
         for event in later:
@@ -339,12 +414,18 @@ class _Judge:
                 channel.broken.append(event)
             elif isinstance(event, Full):
                 channel.full.append(event)
+            elif isinstance(event, Lost):
+                channel.lost.append(event)
+            elif isinstance(event, Waited):
+                channel.waited.append(event)
             elif channel.close is None:
                 channel.shut(event)
             else:
                 raise BadHistory(f"closed before: {dumps(event)}")
+        removals.sort(key=attrgetter("start"))
         for channel in self.channels.values():
             channel.sort()
+            channel.remove(removals)
 
     # Reporting
 
@@ -358,6 +439,11 @@ class _Judge:
     @staticmethod
     def name(message: Publish | Receive) -> str:
         return f"message {message.publisher}/{message.n}"
+
+    def seen(self, proof: Drained | Receive) -> str:
+        if isinstance(proof, Drained):
+            return f"was found empty at {self.at(proof.start)}"
+        return f"had yielded {self.name(proof)}, published afterwards, by {self.at(proof.end)}"
 
     # Rules
 
@@ -408,6 +494,7 @@ class _Judge:
                     publish,
                     receive,
                     channel.close,
+                    channel.gone,
                 )
             elif (receive.topic, receive.size, receive.crc) != (topic, publish.size, publish.crc):
                 self.blame(
@@ -420,6 +507,7 @@ class _Judge:
                     receive,
                 )
             else:
+                channel.note(publish, receive)
                 empty = channel.drained_after(end)
                 if empty and empty.end < receive.start:
                     self.blame(
@@ -446,11 +534,39 @@ class _Judge:
             )
         if receive.end < publish.start:
             return f"its publish began only at {self.at(publish.start)}"
-        if channel.closed < receive.start:
-            return f"the channel was closed by {self.at(channel.closed)}"
+        if channel.close and _never(channel.close.end) < receive.start:
+            return f"the channel was closed by {self.at(_never(channel.close.end))}"
+        if channel.gone and channel.gone.end < publish.start:
+            return (
+                f"its publish began only at {self.at(publish.start)}, and the channel had gone with"
+                f" the base by {self.at(channel.gone.end)}"
+            )
         if publish.code is not None and not publish.counted:
             return f"its publish failed ({publish.code}) and said that no queue had taken it"
         return None
+
+    def judge_reports(self, channel: _Channel) -> None:
+        """Whether the owner was told that its channel was lost, and only then."""
+        for lost in channel.lost:
+            if not channel.removal or channel.removal.start > lost.end:
+                self.blame(
+                    "channel",
+                    f"{lost.channel} was reported lost at {self.at(lost.end)}, though nobody had"
+                    " removed the base since it was opened.",
+                    channel.opened,
+                    lost,
+                )
+        for waited in channel.waited:
+            if channel.gone and channel.gone.end < waited.start:
+                self.blame(
+                    "channel",
+                    f"A wait for {waited.channel} said that the time was over, at"
+                    f" {self.at(waited.end)}, and not that the channel was lost, though the base"
+                    f" had been removed by {self.at(channel.gone.end)}, before the wait began.",
+                    channel.opened,
+                    channel.gone,
+                    waited,
+                )
 
     def judge_order(self, channel: _Channel) -> None:
         """Of one publisher, what was published before must not be yielded after."""
@@ -520,7 +636,8 @@ class _Judge:
                 yielded.append(receive)
                 continue
             empty = channel.drained_after(end)
-            if must and empty:
+            proof = empty or channel.overtaker(publish)
+            if must and proof:
                 self.due += 1
                 lost += 1
                 self.blame(
@@ -528,11 +645,11 @@ class _Judge:
                     f"{channel.opened.channel} never yielded {self.name(publish)}. It was open"
                     f" with the pattern {channel.opened.pattern} from {self.at(channel.ready)}"
                     f" and had room when the message was published to {publish.topic} between"
-                    f" {self.at(start)} and {self.at(end)}, and was found empty at"
-                    f" {self.at(empty.start)}. The publish counted {publish.counted}.",
+                    f" {self.at(start)} and {self.at(end)}, and {self.seen(proof)}."
+                    f" The publish counted {publish.counted}.",
                     channel.opened,
                     publish,
-                    empty,
+                    proof,
                 )
             elif must:
                 unread += 1
@@ -562,7 +679,8 @@ def check(events: Iterable[Event]) -> Verdict:
     """Judge a history. Raises BadHistory if it is none.
 
     - *lost*: a channel that was open before the publish began, not closed before it
-      ended, and with room in its queue, was found empty without having yielded the message.
+      ended, and with room in its queue, was found empty without having yielded the message,
+      or yielded one that its publisher published afterwards and never this one.
     - *unexpected*: a message that nobody published, whose topic does not match, or that
       came to a channel before it was published, after the channel was closed, or to a
       channel opened after the publish ended.
@@ -571,13 +689,17 @@ def check(events: Iterable[Event]) -> Verdict:
     - *order*: a channel yielded two messages of one publisher in the reverse order of
       their publishes, which did not overlap.
     - *count*: more queues, or fewer, than can have taken the message.
+    - *channel*: a channel was reported lost without a cause; or a wait that began after the
+      base had been removed did not say so.
 
     A publish whose outcome is unknown may have reached each channel once or not at all.
-    What a closed channel had not yielded yet is nobody's fault.
+    What a channel had not yielded yet when it was closed, or when the base was removed, is
+    nobody's fault.
     """
     judge = _Judge(events)
     for channel in judge.channels.values():
         judge.judge_receives(channel)
+        judge.judge_reports(channel)
         judge.judge_order(channel)
     judge.judge_publishes()
     return Verdict(

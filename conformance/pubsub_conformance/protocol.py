@@ -121,7 +121,8 @@ def part_of(file: str, name: str) -> dict[str, Any]:
 
 
 @functools.cache
-def _validator(file: str, name: str) -> Any:
+def validator(file: str, name: str) -> Any:
+    """What judges an instance by the schema `name` of a file, the formats included."""
     return Draft202012Validator(part_of(file, name), format_checker=_formats)
 
 
@@ -131,7 +132,7 @@ def _excerpt(text: str) -> str:
 
 def _complaint(file: str, name: str, instance: object) -> str | None:
     """What is wrong with `instance`, in one line; None if nothing is."""
-    errors = islice(_validator(file, name).iter_errors(instance), 3)
+    errors = islice(validator(file, name).iter_errors(instance), 3)
     return "; ".join(map(_complain, errors)) or None
 
 

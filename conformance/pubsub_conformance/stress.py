@@ -5,6 +5,10 @@ What each of them does, to which topics, in which sizes and at which moments it 
 follows from the seed; who meets whom does not. The same seed therefore does the same work again,
 but need not fail again: what a run saw is in its history, which can be judged again by itself.
 
+With chaos, the world is disturbed, too: the base is removed under everybody, its file system is
+full, or a process may open no more files. What fails meanwhile with the error that says so is no
+fault; any other error is, and what was promised before, after and in between is owed all the same.
+
 A run goes by epochs. At the end of each the publishers pause, all queues are read until they are
 empty, and what was seen is judged and forgotten: a long run needs no more memory than a short one.
 """
@@ -12,10 +16,13 @@ empty, and what was seen is judged and forgotten: a long run needs no more memor
 from __future__ import annotations
 
 import fcntl
+import functools
+import itertools
 import json
 import math
 import os
 import random
+import resource
 import shutil
 import signal
 import stat
@@ -26,14 +33,17 @@ import threading
 import time
 import zlib
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from sys import intern
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Generic, Literal, NamedTuple, Protocol, TypeVar
 
 from . import __version__
+from .disk import Disk
 from .driver import STREAM_SECONDS, Driver, DriverError, OpenChannel, Rejected
 from .history import (
     BadHistory,
@@ -42,10 +52,13 @@ from .history import (
     Drained,
     Event,
     Full,
+    Lost,
     Open,
     Publish,
     Receive,
+    Removed,
     Violation,
+    Waited,
     check,
     explain,
     save,
@@ -89,6 +102,21 @@ STALE_AT_WORK: Final = 4.0
 """Seconds: the stale age for reaping while others are at work. A publisher that is stopped for
 longer may count a channel that has removed its message (guarantee.md)."""
 
+LONGEST_WANT: Final = 1.0
+"""Seconds for which the file system is full, or a process may open no more files."""
+
+LONGEST_WAIT: Final = 1.5
+"""Seconds for which a reader waits: a channel that is lost must be reported lost within one."""
+
+PAUSE: Final = 0.02  # seconds after an operation that failed, until the next one
+
+SLACK: Final = (0, 0, 0, 1, 2, 3)
+"""How many descriptors, inodes or blocks are left, one drawn each time: an operation that takes
+several has to fail at each of them."""
+
+REMOVING: Final = 20
+"""How often a base is emptied that others fill; after that it is renamed away."""
+
 TELL: Final = 0.25
 """Seconds between two reports of progress."""
 
@@ -99,6 +127,35 @@ Habit = Literal["steady", "slow", "visitor", "late"]
 and again; or only once all is published."""
 
 HABITS: Final[tuple[Habit, ...]] = ("steady", "slow", "visitor")
+
+What = Literal["kill", "stop", "remove", "rename", "blocks", "inodes", "descriptors"]
+"""What a disturbance does: kills or stops a process; removes the base or renames it away; leaves
+next to no blocks or inodes on its file system; lets a process open next to no more files."""
+
+REMOVALS: Final[tuple[What, ...]] = ("remove", "rename")
+DISK: Final[tuple[What, ...]] = ("blocks", "inodes")
+CHAOS: Final[tuple[What, ...]] = (*REMOVALS, *DISK, "descriptors")
+
+# How often a kind is drawn, in proportion.
+OFTEN: Final[dict[What, int]] = {
+    "kill": 4,
+    "stop": 6,
+    "remove": 1,
+    "rename": 1,
+    "blocks": 1,
+    "inodes": 2,
+    "descriptors": 3,
+}
+
+EXPLAINED: Final[dict[What, frozenset[str]]] = {
+    "remove": frozenset({"ENOENT"}),
+    "rename": frozenset({"ENOENT"}),
+    "blocks": frozenset({"ENOSPC"}),
+    "inodes": frozenset({"ENOSPC"}),
+    "descriptors": frozenset({"EMFILE"}),
+}
+"""What an operation may fail with meanwhile. Each may also be a base that cannot be used (BASE-3),
+and a removal lets channels be lost, of which the history tells."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +169,8 @@ class Load:
     """Of all publishers together."""
     kills: bool = True
     """And stops."""
+    chaos: tuple[What, ...] = ()
+    """Of CHAOS. Those of DISK take a base right below the mount point of a Disk."""
     timeouts: tuple[float | None, ...] = (None, None, None, None, 0.02, 0.2)
     """Seconds for which a publisher waits for full queues, one drawn for each burst."""
     largest: int = LARGEST
@@ -124,8 +183,8 @@ class Progress(NamedTuple):
     received: int
     backlog: int
     """Ids that lie in the queues."""
-    kills: int
-    stops: int
+    done: dict[What, int]
+    """How many disturbances of each kind there were."""
     violations: int
     """Found so far, with errors and files left over."""
 
@@ -141,13 +200,15 @@ class Result:
     receives: int
     due: int
     """Deliveries that had to come. Where there is none, nothing is proved."""
-    kills: int
-    stops: int
+    done: dict[What, int]
+    """How many disturbances of each kind there were."""
+    excused: dict[str, int]
+    """How often each error was met with that a disturbance explains."""
     checking: float
     """Seconds that it took to judge the longest epoch."""
     violations: tuple[Violation, ...]
     errors: tuple[DriverError | Rejected, ...]
-    """What drivers and publishes failed with; nothing in a run makes a correct one fail."""
+    """What drivers and publishes failed with; nothing in a run makes a correct one fail so."""
     leftovers: tuple[str, ...]
     """Names in the base directory, where all was read: of messages that nobody has any more, and
     of what dead processes left and reaping did not remove."""
@@ -160,13 +221,24 @@ class Result:
         return bool(self.errors or self.violations or self.leftovers)
 
     @property
+    def kills(self) -> int:
+        return self.done["kill"]
+
+    @property
+    def stops(self) -> int:
+        return self.done["stop"]
+
+    @property
     def summary(self) -> str:
         text = (
             f"seed {self.seed}: {self.publishes} publishes, {self.receives} deliveries,"
-            f" {self.due} of them due, {self.kills} kills, {self.stops} stops in"
+            f" {self.due} of them due, {told(self.done)} in"
             f" {self.seconds:.0f} s; {len(self.violations)} violations,"
             f" {len(self.errors)} errors, {len(self.leftovers)} files left over"
         )
+        if self.excused:
+            errors = ", ".join(f"{n} {error}" for error, n in sorted(self.excused.items()))
+            text += f"\nexplained by a disturbance: {errors}"
         return f"{text}\nevidence: {self.evidence}" if self.evidence else text
 
     def __str__(self) -> str:
@@ -205,24 +277,59 @@ def run(
             worker.end()
 
 
+NAMED: Final[dict[What, str]] = {
+    "kill": "kills",
+    "stop": "stops",
+    "remove": "removals of the base",
+    "rename": "renames of it",
+    "blocks": "times without blocks",
+    "inodes": "without inodes",
+    "descriptors": "without descriptors",
+}
+
+
+def told(done: Mapping[What, int]) -> str:
+    """How often each kind of disturbance was done, in words."""
+    return ", ".join(f"{n} {NAMED[what]}" for what, n in done.items())
+
+
 class Disruption(NamedTuple):
     at: float
     """Seconds since the epoch began."""
+    what: What
     victim: str
-    seconds: float | None
-    """For which it is stopped; None: it is killed."""
+    """Of what is done to a process."""
+    seconds: float
+    """After which it ends, if it does."""
+    slack: int
+    """So many descriptors, or entries and blocks of the file system, are left."""
 
 
-def disruptions(seed: int, epoch: int, victims: Sequence[str]) -> Iterator[Disruption]:
-    """Who is stopped or killed in an epoch, and when; without end."""
+def disruptions(
+    seed: int, epoch: int, victims: Sequence[str], kinds: Sequence[What] = ("kill", "stop")
+) -> Iterator[Disruption]:
+    """What of these kinds is done in an epoch, to whom, and when; without end."""
     rng = random.Random(f"{seed} disruptions {epoch}")
+    often = [OFTEN[what] for what in kinds]
     at = 0.0
-    while True:
+    while kinds:
         at += rng.uniform(0.05, 0.6)
-        victim = rng.choice(victims)
+        (what,) = rng.choices(kinds, often)
         # Short stops widen the gaps between two system calls, long ones fill queues.
         stop = rng.choice((rng.uniform(0.01, 0.1), rng.uniform(0.3, LONGEST_STOP)))
-        yield Disruption(at, victim, None if rng.random() < 0.4 else stop)
+        seconds = stop if what == "stop" else rng.uniform(0.1, LONGEST_WANT)
+        yield Disruption(at, what, rng.choice(victims), seconds, rng.choice(SLACK))
+
+
+@dataclass
+class _Want:
+    """A time in which something was not to be had, or was taken away."""
+
+    what: What
+    victim: str | None
+    """The process that it concerns; None: all."""
+    start: int
+    end: float = math.inf
 
 
 class _Run:
@@ -246,7 +353,7 @@ class _Run:
         self.subscribers = [
             _Subscriber(self, f"s{i}", habit, i) for i, habit in enumerate(load.readers)
         ]
-        self.workers: list[_Worker] = [*self.publishers, *self.subscribers]
+        self.workers: list[Worker[_Run]] = [*self.publishers, *self.subscribers]
         self.ending = threading.Event()
         """No more bursts in this epoch."""
         self.published = threading.Event()
@@ -268,7 +375,15 @@ class _Run:
         self.began = time.monotonic()
         self.quiet_since = time.time()
         self.publishes = self.receives = self.due = self.unknown = 0
-        self.kills = self.stops = self.epochs = 0
+        self.epochs = 0
+        self.kinds: tuple[What, ...] = (*(("kill", "stop") if load.kills else ()), *load.chaos)
+        self.done_so_far: dict[What, int] = dict.fromkeys(("kill", "stop", *load.chaos), 0)
+        self.wants: list[_Want] = []
+        """Of this epoch."""
+        self.disk = Disk(home.parent) if set(load.chaos) & set(DISK) else None
+        self.excused: Counter[str] = Counter()
+        self.unclosed = 0
+        """Channels whose closing failed, with an error that is explained."""
         self.checking = 0.0
 
     # The course of a run.
@@ -280,7 +395,7 @@ class _Run:
                 self.epoch(pool, EPOCHS[min(self.epochs, len(EPOCHS) - 1)])
                 self.judge()
                 self.reap()
-            if self.kills and not self.failed:
+            if (self.done_so_far["kill"] or self.unclosed) and not self.failed:
                 # Until everything that the dead have left is stale.
                 while time.time() < self.quiet_since + STALE + 2 * GRACE:
                     self.report("waiting for what the dead left to be stale")
@@ -314,6 +429,7 @@ class _Run:
         return bool(self.errors or self.violations or self.leftovers)
 
     def epoch(self, pool: ThreadPoolExecutor, seconds: float) -> None:
+        self.wants = []
         self.events, self.carried = [], [s.open.event for s in self.subscribers if s.open]
         self.rooms = {e.channel: self.rooms[e.channel] for e in self.carried}
         self.ending.clear()
@@ -339,32 +455,84 @@ class _Run:
         self.quiet_since = time.time()
 
     def disturb(self, writing: Sequence[Future[None]], began: float, until: float) -> None:
-        """Stops and kills until the time is over or the publishers have ended."""
-        names = {worker.name: worker for worker in self.workers}
-        moments = disruptions(self.seed, self.epochs, list(names))
-        coming = next(moments)
-        stopped: list[tuple[float, _Worker]] = []
-        while not self.ending.is_set():
-            now = time.monotonic()
-            for moment in [moment for moment in stopped if moment[0] <= now]:
-                stopped.remove(moment)
-                moment[1].signal(signal.SIGCONT)
-            if now >= until:
-                return
-            while self.load.kills and began + coming.at <= now:
-                victim = names[coming.victim]
-                if coming.seconds is None:
-                    self.kills += victim.kill()
-                elif victim.signal(signal.SIGSTOP):
-                    self.stops += 1
-                    stopped.append((began + coming.at + coming.seconds, victim))
-                coming = next(moments)
-            soonest = min([until, now + TELL, *(time for time, _ in stopped)])
-            if self.load.kills:
-                soonest = min(soonest, began + coming.at)
-            if not wait(writing, max(0.0, soonest - now)).not_done:
-                return
-            self.report("publishing")
+        """Disturbs until the time is over or the publishers have ended."""
+        workers = {worker.name: worker for worker in self.workers}
+        moments = disruptions(self.seed, self.epochs, list(workers), self.kinds)
+        coming = next(moments, None)
+        ends: list[tuple[float, Callable[[], object]]] = []
+        try:
+            while not self.ending.is_set():
+                now = time.monotonic()
+                for moment in [moment for moment in ends if moment[0] <= now]:
+                    ends.remove(moment)
+                    moment[1]()
+                if now >= until:
+                    return
+                while coming and began + coming.at <= now:
+                    end = self.begin(coming, workers[coming.victim])
+                    if end:
+                        self.done_so_far[coming.what] += 1
+                        ends.append((began + coming.at + coming.seconds, end))
+                    coming = next(moments, None)
+                soonest = min([until, now + TELL, *(time for time, _ in ends)])
+                if coming:
+                    soonest = min(soonest, began + coming.at)
+                if not wait(writing, max(0.0, soonest - now)).not_done:
+                    return
+                self.report("publishing")
+        finally:
+            for _, end in ends:
+                end()
+
+    def begin(self, coming: Disruption, victim: Worker[_Run]) -> Callable[[], object] | None:
+        """Does it, if it can be done now; what ends it."""
+        if coming.what == "kill":
+            return victim.rest if victim.kill() else None
+        if coming.what == "stop":
+            going_on = functools.partial(victim.signal, signal.SIGCONT)
+            return going_on if victim.signal(signal.SIGSTOP) else None
+        alone = coming.what == "descriptors"
+        want = _Want(coming.what, victim.name if alone else None, _now())
+        lasting = [(w.what in DISK, w.victim) for w in self.wants if w.end == math.inf]
+        if (want.what in DISK, want.victim) in lasting:
+            return None
+        self.wants.append(want)
+        undo: Callable[[], object] | None
+        if alone:
+            undo = victim.limit(coming.slack)
+        elif coming.what in REMOVALS:
+            undo = self.remove_base(coming.what == "rename")
+        else:
+            assert self.disk
+            self.disk.shrink(**{coming.what: coming.slack})
+            undo = self.disk.grow
+        if undo is None:
+            self.wants.remove(want)
+            return None
+        if coming.what in REMOVALS:
+            want.end = _now()
+            self.events.append(Removed(want.start, int(want.end)))
+            return undo
+
+        def end() -> None:
+            undo()
+            want.end = _now()
+
+        return end
+
+    def remove_base(self, whole: bool) -> Callable[[], object] | None:
+        """By one rename, if it shall go as a whole, or file by file under those who work in it."""
+        away = self.home.with_name(f"{self.home.name}-{self.epochs}-{len(self.wants)}")
+        try:
+            for _ in range(0 if whole else REMOVING):
+                with suppress(OSError):  # somebody put something new there
+                    shutil.rmtree(self.home)
+                    break
+            else:
+                self.home.rename(away)
+        except FileNotFoundError:  # nobody has made it since the last time
+            return None
+        return functools.partial(shutil.rmtree, away, ignore_errors=True)
 
     def wait_for(self, futures: Sequence[Future[None]], doing: str) -> None:
         self.futures = [*self.futures, *futures]
@@ -385,8 +553,7 @@ class _Run:
                 published,
                 received,
                 sum(map(_waiting, queues)),
-                self.kills,
-                self.stops,
+                self.done_so_far,
                 violations + len(self.errors) + len(self.leftovers),
             )
         )
@@ -394,6 +561,25 @@ class _Run:
     def blame(self, error: DriverError | Rejected) -> None:
         self.errors.append(error)
         self.ending.set()
+
+    def explains(self, error: Rejected, start: int, end: int, victim: str) -> bool:
+        """Whether a disturbance explains what an operation failed with, that began and ended then.
+
+        Whether a channel was lost, the history tells."""
+        for want in tuple(self.wants):
+            if want.start > end or (want.victim or victim) != victim:
+                continue
+            if error.code == "channel-lost":
+                explained = want.what in REMOVALS
+            elif error.code == "base-unusable":
+                explained = want.end >= start
+            else:
+                explained = want.end >= start and error.errno in EXPLAINED[want.what]
+            if explained:
+                name = error.errno if error.code == "io-error" and error.errno else error.code
+                self.excused[name] += 1
+                return True
+        return False
 
     def abort(self) -> None:
         """Ends everything; nobody is asked."""
@@ -429,9 +615,10 @@ class _Run:
         """Has everything reaped that the killed left. What nobody can have left, and what should
         have gone and is still there, is left over."""
         channels = {s.open.channel.directory.name for s in self.subscribers if s.open}
-        self.leftovers = tuple(_leftovers(self.home, channels, self.unknown, self.kills))
+        left = self.done_so_far["kill"] + self.unclosed
+        self.leftovers = tuple(_leftovers(self.home, channels, self.unknown, left))
         stale = time.time() - STALE - GRACE
-        if not self.kills or self.leftovers:
+        if not left or self.leftovers:
             return
         if all(subscriber.reap() for subscriber in self.subscribers):
             self.leftovers = tuple(_stale(self.home, channels, stale))
@@ -462,8 +649,8 @@ class _Run:
             self.publishes,
             self.receives,
             self.due,
-            self.kills,
-            self.stops,
+            dict(self.done_so_far),
+            dict(self.excused),
             self.checking,
             self.violations,
             tuple(self.errors),
@@ -473,16 +660,35 @@ class _Run:
         )
 
 
-class _Worker:
+class Host(Protocol):
+    """What workers need of the run that they belong to."""
+
+    command: list[str]
+    home: Path
+    seed: int
+    aborted: bool
+    ending: threading.Event
+
+    def blame(self, error: DriverError | Rejected) -> None: ...
+
+    def explains(self, error: Rejected, start: int, end: int, victim: str) -> bool: ...
+
+
+RunT = TypeVar("RunT", bound=Host)
+
+
+class Worker(Generic[RunT]):
     """A driver process, its successors, and the thread that sends it requests."""
 
-    def __init__(self, run: _Run, name: str) -> None:
+    def __init__(self, run: RunT, name: str) -> None:
         self.run, self.name = run, name
         self.rng = random.Random(f"{run.seed} {name}")
         self.lives = 0
         self._lock = threading.Lock()
         self._driver: Driver | None = None
         self._killed: int | None = None
+        self.since = 0
+        """When the operation that is under way began, or the last sign of life after that."""
 
     # For the worker's own thread.
 
@@ -501,15 +707,15 @@ class _Worker:
 
     def prepare(self) -> None:
         """Gets ready for an epoch."""
-        self._guarded(self.ready)
+        self.guarded(self.ready)
 
     def work(self) -> None:
         """Its part in an epoch."""
         while not self.run.aborted:
-            if self._guarded(self.turn):
+            if self.guarded(self.turn):
                 return
 
-    def _guarded(self, step: Callable[[Driver], bool]) -> bool:
+    def guarded(self, step: Callable[[Driver], bool]) -> bool:
         """Whether it was the last step: it says so, or it failed by itself."""
         try:
             return step(self.driver())
@@ -521,6 +727,10 @@ class _Worker:
                 return False
             self.run.blame(error)
         except Rejected as error:
+            if self.run.explains(error, self.since, _now(), self.name):
+                self.failed(error)
+                self.run.ending.wait(PAUSE)
+                return False
             self.died(None, None)
             self.run.blame(error)
         return True
@@ -537,7 +747,17 @@ class _Worker:
         it was one; `end` one at which the process was dead, None if it may go on living."""
         raise NotImplementedError
 
+    def failed(self, error: Rejected) -> None:
+        """Notes what becomes of an operation that failed, for a reason that is known."""
+        raise NotImplementedError
+
     # For any thread.
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process that is at work."""
+        with self._lock:
+            return None if self._driver is None or self._killed is not None else self._driver.pid
 
     def kill(self) -> bool:
         with self._lock:
@@ -546,6 +766,30 @@ class _Worker:
             self._killed = _now()
             self._driver.kill()
             return True
+
+    def rest(self) -> None:
+        """Nothing has to be undone after a kill."""
+
+    def limit(self, slack: int) -> Callable[[], object] | None:
+        """Lets the process open only so many files more, on Linux; what undoes that."""
+        with self._lock:
+            if self._driver is None or self._killed is not None:
+                return None
+            pid = self._driver.pid
+            try:
+                taken = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
+                free = (number for number in itertools.count() if number not in taken)
+                most = next(itertools.islice(free, slack, None))
+                before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+                resource.prlimit(pid, resource.RLIMIT_NOFILE, (most, before[1]))
+            except OSError:  # it has just died by itself
+                return None
+
+        def undo() -> None:
+            with suppress(OSError):
+                resource.prlimit(pid, resource.RLIMIT_NOFILE, before)
+
+        return undo
 
     def signal(self, number: signal.Signals) -> bool:
         with self._lock:
@@ -585,7 +829,7 @@ class _Burst(NamedTuple):
     timeout: float | None
 
 
-class _Publisher(_Worker):
+class _Publisher(Worker[_Run]):
     """In the history, each process is a publisher of its own, whose messages are numbered."""
 
     def __init__(self, run: _Run, name: str, left: float) -> None:
@@ -601,7 +845,8 @@ class _Publisher(_Worker):
         if self.run.ending.is_set() or not self.left:
             return True
         burst = self._draw()
-        self._under_way = burst, 0, _now()
+        self.since = _now()
+        self._under_way = burst, 0, self.since
         stream = driver.produce(
             burst.topic,
             burst.prefix,
@@ -614,7 +859,9 @@ class _Publisher(_Worker):
             if "done" not in event:
                 error = event.get("error")
                 if error:
-                    self.run.blame(Rejected(error))
+                    rejected = Rejected(error)
+                    if not self.run.explains(rejected, event["start"], event["end"], self.name):
+                        self.run.blame(rejected)
                 count, code = (error or event).get("count"), error["code"] if error else None
                 self._note(burst, event["n"], event["start"], event["end"], count, code)
                 self._under_way = burst, event["n"] + 1, event["end"]
@@ -630,6 +877,13 @@ class _Publisher(_Worker):
                 self._note(burst, n, since, end)
         self._under_way = None
         self._number = 0
+
+    def failed(self, error: Rejected) -> None:
+        """The stream ended with the message that was under way."""
+        assert self._under_way
+        burst, n, since = self._under_way
+        self._note(burst, n, since, _now(), error.count, error.code)
+        self._under_way = None
 
     def _note(
         self,
@@ -649,7 +903,7 @@ class _Publisher(_Worker):
         )
         self._number = number + 1
         self.published += 1
-        self.left -= 1
+        self.left -= code is None
 
     def _draw(self) -> _Burst:
         rng, largest = self.rng, self.run.load.largest
@@ -675,7 +929,7 @@ class _Subscription(NamedTuple):
     channel: OpenChannel
 
 
-class _Subscriber(_Worker):
+class _Subscriber(Worker[_Run]):
     def __init__(self, run: _Run, name: str, habit: Habit, place: int) -> None:
         super().__init__(run, name)
         self.habit = habit
@@ -688,6 +942,8 @@ class _Subscriber(_Worker):
         """Of life of the channel, on the clock of the history."""
         self._opening: Open | None = None
         self._closing: int | None = None
+        self._is_lost = False
+        """So it was reported: it is of no use any more."""
 
     def ready(self, driver: Driver) -> bool:
         if self.habit != "visitor" and not self.open:
@@ -699,9 +955,12 @@ class _Subscriber(_Worker):
         if self.habit == "late":
             published.wait()
         last = published.is_set()
+        if self._is_lost:
+            self._close(driver)
         if self.habit == "visitor":
-            if not last:
+            if not last and not self.open:
                 self._open(driver)
+            if self.open:
                 self._consume(driver, self.rng.randint(1, 100))
                 self._close(driver)
             return last
@@ -711,10 +970,17 @@ class _Subscriber(_Worker):
             self._consume(driver, self.rng.randint(1, 100))
             ending.wait(self.rng.random() * self.rng.choice((0.01, 0.1, 1.0, 3.0)))
             if "reaper" in driver.hello.roles:
+                self.since = _now()
                 driver.reap(STALE_AT_WORK)  # old messages wait in its own channel
             return False
         self._consume(driver)
-        return self._fetch(driver) and last
+        if not self._fetch(driver):
+            return False
+        if not self.run.load.chaos:
+            return last
+        # Whoever waits learns that the base was removed.
+        ready = self._wait(driver, 0.0 if last else self.rng.uniform(0, LONGEST_WAIT))
+        return last and not ready
 
     def reap(self) -> bool:
         """Whether it can."""
@@ -726,10 +992,11 @@ class _Subscriber(_Worker):
             return False
 
         def step(driver: Driver) -> bool:
+            self.since = _now()
             driver.reap(STALE)
             return True
 
-        self._guarded(step)
+        self.guarded(step)
         return True
 
     def died(self, killed: int | None, end: int | None) -> None:
@@ -743,31 +1010,50 @@ class _Subscriber(_Worker):
                 until = min(until, self._closing)
             self.run.events.append(Close(self.open.event.channel, until, end))
         self.open = self._opening = self._closing = None
+        self._is_lost = False
+
+    def failed(self, error: Rejected) -> None:
+        now = _now()
+        if self._opening:  # it may have been visible for a moment
+            self.run.events.append(self._opening)
+            self.run.events.append(Close(self._opening.channel, self._opening.start, now))
+            self._opening = None
+        elif self._closing is not None:  # closed all the same; a reaper removes what is left
+            assert self.open
+            self.run.events.append(Close(self.open.event.channel, self._closing, now))
+            self.run.unclosed += 1
+            self.open = self._closing = None
+            self._is_lost = False
+        elif self.open and error.code == "channel-lost":
+            self.run.events.append(Lost(self.open.event.channel, self.since, now))
+            self._is_lost = True
 
     def _open(self, driver: Driver) -> None:
         pattern = self.rng.choice(PATTERNS[self._place % len(PATTERNS)])
         self._opened += 1
         name = f"{self.name}.{self._opened}"
-        start = _now()
+        self.since = start = _now()
         self._opening = Open(f"{name}:?", pattern, start, None)
         channel = driver.open(pattern)
         self._last_sign = end = _now()
         event = Open(f"{name}:{channel.directory.name}", pattern, start, end)
-        self.run.rooms[event.channel] = _room(channel.directory, self.habit in ("slow", "late"))
+        self.run.rooms[event.channel] = room(channel.directory, self.habit in ("slow", "late"))
         self.run.events.append(event)
         self.open, self._opening = _Subscription(event, channel), None
 
     def _close(self, driver: Driver) -> None:
         assert self.open
         name, channel = self.open.event.channel, self.open.channel
-        self._closing = _now()
+        self.since = self._closing = _now()
         driver.close_channel(channel)
         self.run.events.append(Close(name, self._closing, _now()))
         self.open = self._closing = None
+        self._is_lost = False
 
     def _consume(self, driver: Driver, count: int | None = None) -> None:
         assert self.open
         name, channel = self.open.event.channel, self.open.channel
+        self.since = _now()
         for event in driver.consume(channel, count=count, idle=IDLE, deadline=ROUND):
             if "done" in event:
                 return
@@ -778,12 +1064,13 @@ class _Subscriber(_Worker):
             else:
                 size, crc = event["size"], event["crc"]
                 self._yielded(name, event["headers"], event["topic"], size, crc, start, end)
-            self._last_sign = end
+            self._last_sign = self.since = end
 
     def _fetch(self, driver: Driver) -> bool:
         """Whether the channel was empty. (The end of a stream does not tell.)"""
         assert self.open
         name, channel, start = self.open.event.channel, self.open.channel, _now()
+        self.since = start
         try:
             message = driver.fetch(channel)
         except Rejected as error:
@@ -799,6 +1086,16 @@ class _Subscriber(_Worker):
         size, crc = len(message.content), zlib.crc32(message.content)
         self._yielded(name, message.headers, message.topic, size, crc, start, end)
         return False
+
+    def _wait(self, driver: Driver, timeout: float) -> bool:
+        """Whether the queue holds something."""
+        assert self.open
+        self.since = start = _now()
+        ready = driver.wait(self.open.channel, timeout)
+        end = self._last_sign = _now()
+        if not ready:
+            self.run.events.append(Waited(self.open.event.channel, start, end))
+        return ready
 
     def _yielded(
         self,
@@ -982,7 +1279,7 @@ def _waiting(directory: Path) -> int:
     return int(struct.unpack("i", octets)[0]) // 8
 
 
-def _room(directory: Path, small: bool) -> int:
+def room(directory: Path, small: bool) -> int:
     """How many ids a queue holds at least; on Linux, it is first made as `small` as it may be.
 
     Read ids free their page only with the last of it, so one page may be as good as taken.

@@ -5,6 +5,9 @@
  *
  * Everything in the base is reached through a descriptor of the base that was judged after it
  * was opened, by names relative to it: nobody can slip in another base between look and use.
+ * What is in tmp, and in one's own channel, is reached through descriptors of these directories,
+ * opened without following links: whoever may write into the base can put a link in their place at
+ * any time, and it leads nowhere (BASE-15).
  */
 #define _XOPEN_SOURCE 700          /* POSIX.1-2008, and the sticky bit, which is XSI */
 #define _FILE_OFFSET_BITS 64
@@ -27,6 +30,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -710,13 +714,18 @@ struct base {
 
 /* BASE-9: whatever the umask.  What the kernel passed on, the set-group-id bit, stays: without it
    what is staged in tmp would not belong to the group of a shared base. */
-static int set_mode(int at, const char *name, mode_t mode)
+static int set_mode(int fd, mode_t mode)
 {
     struct stat st;
-    if (fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW))
+    if (fstat(fd, &st))
         return -1;
     return (st.st_mode & 0777) == mode ? 0
-        : fchmodat(at, name, (st.st_mode & (S_ISUID | S_ISGID | S_ISVTX)) | mode, 0);
+        : fchmod(fd, (st.st_mode & (S_ISUID | S_ISGID | S_ISVTX)) | mode);
+}
+
+static int open_place(int at, const char *name)
+{
+    return openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 }
 
 /* BASE-1, BASE-2.  Returns whether the base is explicit, or -1 if the path is too long. */
@@ -800,22 +809,26 @@ static enum pubsub_code base_open(struct base *b, bool make, struct pubsub_error
     return PUBSUB_OK;
 }
 
-/* Sees that tmp is there, and a directory.  Else -1; ENOENT: the base is gone. */
-static int tmp_ready(const struct base *b)
+/* Opens tmp, and makes it if need be.  Else -1; ENOENT: the base is gone. */
+static int open_tmp(const struct base *b)
 {
     struct stat st;
+    bool made = false;
     for (int i = 0; i < TRIES; i++) {
-        if (!fstatat(b->fd, "tmp", &st, AT_SYMLINK_NOFOLLOW)) {
-            if (S_ISDIR(st.st_mode))
-                return 0;
-            errno = ENOTDIR;                                                    /* BASE-12 */
+        int tmp = open_place(b->fd, "tmp"), err = errno;
+        if (tmp >= 0) {
+            if (!made || !set_mode(tmp, 0700 | b->share))
+                return tmp;
+            close_fd(&tmp);
             return -1;
         }
-        if (errno != ENOENT)
+        if (err != ENOENT) {            /* of a link, systems say different things */
+            bool other = !fstatat(b->fd, "tmp", &st, AT_SYMLINK_NOFOLLOW) && !S_ISDIR(st.st_mode);
+            errno = other ? ENOTDIR : err;                                      /* BASE-12 */
             return -1;
-        if (!mkdirat(b->fd, "tmp", 0700))                                       /* BASE-11 */
-            return set_mode(b->fd, "tmp", 0700 | b->share);
-        if (errno != EEXIST)
+        }
+        made = !mkdirat(b->fd, "tmp", 0700);                                    /* BASE-11 */
+        if (!made && errno != EEXIST)
             return -1;
     }
     return -1;
@@ -832,7 +845,7 @@ static enum pubsub_code tmp_fail(const struct base *b, int err, struct pubsub_er
 
 static DIR *open_dir(int at, const char *name)
 {
-    int fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int fd = open_place(at, name);
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
     if (fd >= 0 && !dir) {
         int err = errno;
@@ -893,7 +906,7 @@ static int remove_entry(int top, const char *name, bool *progress)
     if (!flag)
         return -1;
     DIR *dir = open_dir(top, name);
-    if (!dir && errno == EACCES && !fchmodat(top, name, 0700, 0))
+    if (!dir && errno == EACCES && !fchmodat(top, name, 0700, AT_SYMLINK_NOFOLLOW))
         dir = open_dir(top, name);
     if (!dir)
         return -1;
@@ -922,9 +935,11 @@ static int remove_tree(int at, const char *name)
         DIR *dir = open_dir(at, name);
         if (!dir)
             return errno == ENOENT ? 0 : -1;
-        for (const char *entry; (entry = next_name(dir));)
+        for (const char *entry; errno = 0, (entry = next_name(dir));)
             if (remove_entry(dirfd(dir), entry, &progress))
                 refused = errno;
+        if (errno)                          /* of the listing */
+            refused = errno;
         closedir(dir);
         if (!unlinkat(at, name, AT_REMOVEDIR) || errno == ENOENT)
             return 0;
@@ -940,20 +955,24 @@ static int remove_tree(int at, const char *name)
     return -1;
 }
 
-/* CHAN-16, REAP-12: renames a directory to a fresh name in tmp.  ENOENT: somebody was faster,
-   which is told apart from a missing tmp. */
+/* CHAN-16, REAP-12: renames a directory of the base to a fresh name in tmp, of which it returns a
+   descriptor, or -1.  ENOENT: somebody was faster, which is told apart from a missing tmp. */
 static int claim(const struct base *b, const char *from, char to[ENTRY])
 {
     struct stat st;
     for (int i = 0; i < TRIES; i++) {
-        strcpy(to, "tmp/old-");             /* not a name that a message file could have */
-        if (tmp_ready(b) || fresh_name(to))
+        int tmp = open_tmp(b);
+        if (tmp < 0)
             return -1;
-        if (!renameat(b->fd, from, b->fd, to))
-            return 0;
-        if (errno == ENOENT && fstatat(b->fd, from, &st, AT_SYMLINK_NOFOLLOW))
+        strcpy(to, "old-");                 /* not a name that a message file could have */
+        int err = fresh_name(to) || renameat(b->fd, from, tmp, to) ? errno : 0;
+        if (!err)
+            return tmp;
+        close(tmp);
+        errno = err;
+        if (err == ENOENT && fstatat(b->fd, from, &st, AT_SYMLINK_NOFOLLOW))
             return -1;
-        if (errno != ENOENT && errno != EEXIST && errno != ENOTEMPTY)
+        if (err != ENOENT && err != EEXIST && err != ENOTEMPTY)
             return -1;
     }
     return -1;
@@ -975,12 +994,13 @@ static enum life open_queue(int at, const char *dir, int *fd, struct stat *st)
         return NO_QUEUE;
     /* What the error is for a thing that is no FIFO depends on the system; looking does not. */
     bool seen = !(*fd < 0 ? fstatat(at, queue, st, AT_SYMLINK_NOFOLLOW) : fstat(*fd, st));
+    int unseen = seen ? 0 : errno;
     if (seen && S_ISFIFO(st->st_mode) && !err)
         return ALIVE;
     close_fd(fd);
     if (seen && !S_ISFIFO(st->st_mode))
         return NO_FIFO;
-    errno = err ? err : EIO;
+    errno = err ? err : unseen;
     return seen && err == ENXIO ? DEAD : UNKNOWN;
 }
 
@@ -999,48 +1019,50 @@ static bool runs(long long pid)
     return !kill((pid_t)pid, 0) || errno != ESRCH;
 }
 
-static void bury(const struct base *b, const char *name)
+/* What was claimed, back under the name that it had if it has a reader after all. */
+static void bury(int tmp, const char *grave, int at, const char *name)
 {
     struct stat st;
-    char grave[ENTRY];
-    if (claim(b, name, grave))
-        return;                                                                 /* REAP-11, REAP-14 */
-    enum life life = probe(b->fd, grave, &st);
+    enum life life = probe(tmp, grave, &st);
     if (life == ALIVE || life == UNKNOWN)
-        renameat(b->fd, grave, b->fd, name);                                    /* REAP-13 */
+        renameat(tmp, grave, at, name);                                         /* REAP-13 */
     else
-        remove_tree(b->fd, grave);
+        remove_tree(tmp, grave);
 }
 
 static void reap_channel(const struct base *b, const char *name, long long stale)
 {
-    char pattern[PUBSUB_TOPIC_MAX + 1];
+    char pattern[PUBSUB_TOPIC_MAX + 1], grave[ENTRY];
     struct stat dir, queue;
     long long pid;
+    int tmp;
     if (!parse_channel(name, pattern, &pid) ||
         fstatat(b->fd, name, &dir, AT_SYMLINK_NOFOLLOW) || !S_ISDIR(dir.st_mode))
         return;                                                                 /* BASE-10 */
     enum life life = probe(b->fd, name, &queue);
     bool stale_queue = life == DEAD && older(queue.CTIM, stale) && older(queue.MTIM, stale);
-    if ((life == DEAD && (stale_queue || !runs(pid))) ||                        /* REAP-3 to REAP-5 */
-        (life == NO_QUEUE && older(dir.CTIM, stale) && !runs(pid)))             /* REAP-6 */
-        bury(b, name);
+    if (((life == DEAD && (stale_queue || !runs(pid))) ||                       /* REAP-3 to REAP-5 */
+         (life == NO_QUEUE && older(dir.CTIM, stale) && !runs(pid))) &&         /* REAP-6 */
+        (tmp = claim(b, name, grave)) >= 0) {                                   /* REAP-11, REAP-14 */
+        bury(tmp, grave, b->fd, name);
+        close(tmp);
+    }
 }
 
-static void reap_staged(const struct base *b, const char *entry, long long stale)
+static void reap_staged(int tmp, const char *name, long long stale)
 {
-    char name[ENTRY];
+    char grave[ENTRY] = "old-";
     struct stat st, queue;
-    if (snprintf(name, sizeof name, "tmp/%s", entry) >= (int)sizeof name ||
-        fstatat(b->fd, name, &st, AT_SYMLINK_NOFOLLOW) || !older(st.CTIM, stale))
+    if (fstatat(tmp, name, &st, AT_SYMLINK_NOFOLLOW) || !older(st.CTIM, stale))
         return;                                                                 /* REAP-8, REAP-10 */
     if (!S_ISDIR(st.st_mode)) {
-        unlinkat(b->fd, name, 0);                                               /* REAP-7 */
+        unlinkat(tmp, name, 0);                                                 /* REAP-7 */
         return;
     }
-    enum life life = probe(b->fd, name, &queue);
-    if (life != ALIVE && life != UNKNOWN)
-        bury(b, name);                                                          /* REAP-9 */
+    enum life life = probe(tmp, name, &queue);
+    if (life != ALIVE && life != UNKNOWN && !fresh_name(grave) &&
+        !renameat(tmp, name, tmp, grave))
+        bury(tmp, grave, tmp, name);                                            /* REAP-9 */
 }
 
 static enum pubsub_code reap_base(const struct base *b, long long stale, struct pubsub_error *e)
@@ -1057,7 +1079,7 @@ static enum pubsub_code reap_base(const struct base *b, long long stale, struct 
     closedir(dir);
     if ((dir = open_dir(b->fd, "tmp"))) {
         while ((name = next_name(dir)))
-            reap_staged(b, name, stale);
+            reap_staged(dirfd(dir), name, stale);
         closedir(dir);
     } else if (errno != ENOENT && errno != EACCES) {
         return io_fail(e, errno, "tmp");
@@ -1084,9 +1106,11 @@ struct publish {
     unsigned char *file;
     size_t size;
     uint64_t id;
-    char staged[ENTRY];             /* "tmp/<id>", or empty */
+    int tmp;                        /* where it is staged */
+    char staged[24];                /* its name there, the id, or empty */
     char (*channels)[PUBSUB_NAME_MAX + 1];
     size_t n;
+    int unseen;                     /* why a channel could not be looked at, or 0 */
     int tries;                      /* how often something may still be repeated */
 };
 
@@ -1103,9 +1127,14 @@ static enum pubsub_code find_channels(struct publish *p, const char *topic, stru
         return io_fail(e, errno, p->base.path);
     p->n = 0;
     while (errno = 0, (name = next_name(dir))) {
-        /* No link to a directory either: it would lead out of the base (BASE-10). */
-        if (!parse_channel(name, pattern, &pid) || !matches(pattern, topic) ||
-            fstatat(p->base.fd, name, &st, AT_SYMLINK_NOFOLLOW) || !S_ISDIR(st.st_mode))
+        if (!parse_channel(name, pattern, &pid) || !matches(pattern, topic))
+            continue;
+        if (fstatat(p->base.fd, name, &st, AT_SYMLINK_NOFOLLOW)) {
+            if (errno != ENOENT)
+                p->unseen = errno;                                              /* PUB-13 */
+            continue;
+        }
+        if (!S_ISDIR(st.st_mode))           /* a link to one would lead out of the base (BASE-10) */
             continue;
         void *more = grown(p->channels, p->n, sizeof *p->channels);
         if (!more) {
@@ -1122,7 +1151,7 @@ static enum pubsub_code find_channels(struct publish *p, const char *topic, stru
 
 static int unstage(struct publish *p)
 {
-    if (*p->staged && unlinkat(p->base.fd, p->staged, 0) && errno != ENOENT)
+    if (*p->staged && unlinkat(p->tmp, p->staged, 0) && errno != ENOENT)
         return -1;
     *p->staged = 0;
     return 0;
@@ -1152,19 +1181,26 @@ static mode_t message_mode(const struct base *b)
    fails.  io-error with ENOENT: the base is gone. */
 static enum pubsub_code stage(struct publish *p, struct pubsub_error *e)
 {
-    char name[ENTRY];
+    char name[sizeof p->staged];
     uint64_t id;
-    int fd, err = 0;
+    int tmp = -1, fd, err;
     do {
-        if (tmp_ready(&p->base))
+        close_fd(&tmp);
+        if ((tmp = open_tmp(&p->base)) < 0)
             return tmp_fail(&p->base, errno, e);
-        if (fresh_id(&id))
-            return io_fail(e, errno, "/dev/urandom");
-        snprintf(name, sizeof name, "tmp/%" PRIu64, id);
-        fd = openat(p->base.fd, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-    } while (fd < 0 && (errno == EEXIST || errno == ENOENT || errno == EINTR) && p->tries-- > 0);
-    if (fd < 0)                                                                 /* PUB-3, PUB-6 */
-        return io_fail(e, errno, name);
+        if (fresh_id(&id)) {
+            err = errno;
+            close(tmp);
+            return io_fail(e, err, "/dev/urandom");
+        }
+        snprintf(name, sizeof name, "%" PRIu64, id);
+        fd = openat(tmp, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        err = fd < 0 ? errno : 0;
+    } while ((err == EEXIST || err == ENOENT || err == EINTR) && p->tries-- > 0);
+    if (err) {                                                                  /* PUB-3, PUB-6 */
+        close(tmp);
+        return io_fail(e, err, name);
+    }
     put(p->file + 5, id, 8);
     if (write_whole(fd, p->file, p->size) || fchmod(fd, message_mode(&p->base)))
         err = errno;
@@ -1173,9 +1209,12 @@ static enum pubsub_code stage(struct publish *p, struct pubsub_error *e)
     if (!err && unstage(p))
         err = errno;
     if (err) {
-        unlinkat(p->base.fd, name, 0);
+        unlinkat(tmp, name, 0);
+        close(tmp);
         return io_fail(e, err, name);
     }
+    close_fd(&p->tmp);
+    p->tmp = tmp;
     strcpy(p->staged, name);
     p->id = id;
     return PUBSUB_OK;
@@ -1192,12 +1231,16 @@ static enum outcome link_message(struct publish *p, const char *channel, char li
         if (again && stage(p, e))           /* ENOENT: the base went, and the channel with it */
             return e->errnum == ENOENT && p->tries > 0 ? GONE : FAILED;
         snprintf(link, ENTRY, "%s/%" PRIu64, channel, p->id);
-        if (!linkat(p->base.fd, p->staged, p->base.fd, link, 0))
+        if (!linkat(p->tmp, p->staged, p->base.fd, link, 0))
             return TOOK;                                                        /* PUB-7 */
         int err = errno;
         if (err == ENOENT || err == ENOTDIR) {
-            if (!fstatat(p->base.fd, p->staged, &st, AT_SYMLINK_NOFOLLOW))
+            if (!fstatat(p->tmp, p->staged, &st, AT_SYMLINK_NOFOLLOW))
                 return GONE;
+            if (errno != ENOENT) {          /* it may well be there */
+                io_fail(e, errno, link);
+                return FAILED;
+            }
             *p->staged = 0;                 /* PUB-12: a cleaner took it */
         }
         if ((err != ENOENT && err != ENOTDIR && err != EEXIST && err != EMLINK) ||
@@ -1299,7 +1342,7 @@ enum pubsub_code pubsub_publish(const char *topic, const char *headers, const vo
                                 struct pubsub_error *e)
 {
     struct pubsub_error own;
-    struct publish p = {.base.fd = -1, .tries = TRIES};
+    struct publish p = {.base.fd = -1, .tmp = -1, .tries = TRIES};
     struct pubsub_message m = {.id = 1, .timestamp = microseconds(), .topic = topic,
         .headers = headers, .content = content, .content_size = content_size};
     e = e ? e : &own;
@@ -1332,6 +1375,9 @@ enum pubsub_code pubsub_publish(const char *topic, const char *headers, const vo
         if (unstage(&p) && !code)                                               /* PUB-14 */
             code = io_fail(e, errno, "removing the staged file");
     }
+    if (!code && p.unseen)
+        code = io_fail(e, p.unseen, "looking at a channel");
+    close_fd(&p.tmp);
     close_fd(&p.base.fd);
     free(p.channels);
     free(p.file);
@@ -1349,6 +1395,7 @@ struct pubsub_channel {
     int64_t next_sweep;
 
     int reader, writer;             /* CHAN-6, CHAN-7 */
+    int dir;                        /* BASE-15: wherever its path may lead */
     pid_t owner;
     dev_t dev;                      /* of queue and directory: what they must be under their names */
     ino_t queue_inode, dir_inode;
@@ -1372,51 +1419,63 @@ static int take_down(struct pubsub_channel *ch)
 {
     char grave[ENTRY];
     struct stat st;
-    bool ours = !fstatat(ch->base.fd, ch->name, &st, AT_SYMLINK_NOFOLLOW) &&
-                st.st_ino == ch->dir_inode && st.st_dev == ch->dev;             /* CHAN-20 */
-    int err = ours && claim(&ch->base, ch->name, grave) ? errno : 0;            /* CHAN-16 */
+    int err = fstatat(ch->base.fd, ch->name, &st, AT_SYMLINK_NOFOLLOW) ? errno : 0;
+    bool ours = !err && st.st_ino == ch->dir_inode && st.st_dev == ch->dev;     /* CHAN-20 */
+    int tmp = ours ? claim(&ch->base, ch->name, grave) : -1;                    /* CHAN-16 */
+    if (ours && tmp < 0)
+        err = errno;
     close_fd(&ch->reader);
     close_fd(&ch->writer);
-    if (ours && !err && remove_tree(ch->base.fd, grave))                        /* CHAN-14 */
+    close_fd(&ch->dir);
+    if (tmp >= 0 && remove_tree(tmp, grave))                                    /* CHAN-14 */
         err = errno;
+    close_fd(&tmp);
     return err == ENOENT ? 0 : err;
+}
+
+static int open_queue_end(int dir, int end)
+{
+    return openat(dir, "queue", end | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC);
 }
 
 /* Steps 2 to 6 of opening.  io-error with ENOENT, EEXIST, ENOTEMPTY or ENOTDIR: start again. */
 static enum pubsub_code open_once(struct pubsub_channel *ch, const char *pattern,
                                   struct pubsub_error *e)
 {
-    char dir[ENTRY] = "tmp/new-", queue[ENTRY + 8], cwd[PATH_MAX] = "";
+    char dir[ENTRY] = "new-", cwd[PATH_MAX] = "";
     const struct base *b = &ch->base;
     struct stat st, made;
-    ch->reader = ch->writer = -1;
-    if (tmp_ready(b))
-        return tmp_fail(b, errno, e);
+    ch->reader = ch->writer = ch->dir = -1;
     snprintf(ch->name, sizeof ch->name, "%s_", pattern);
     if (fresh_name(dir) || fresh_name(ch->name))
         return io_fail(e, errno, "/dev/urandom");
     snprintf(ch->name + strlen(ch->name), 12, "_%" PRIu32, (uint32_t)getpid());
-    snprintf(queue, sizeof queue, "%s/queue", dir);
     if (*b->path != '/' && !getcwd(cwd, sizeof cwd))                            /* BASE-14 */
         return io_fail(e, errno, "working directory");
     snprintf(ch->queue_path, sizeof ch->queue_path, "%s%s%s/%s/queue", cwd, *cwd ? "/" : "",
              b->path, ch->name);
-    if (mkdirat(b->fd, dir, 0700))
-        return io_fail(e, errno, dir);
-    int err = 0;
-    if (set_mode(b->fd, dir, 0700 | b->share) ||
-        mkfifoat(b->fd, queue, 0600) ||
-        set_mode(b->fd, queue, 0600 | (b->share & 022)) ||
-        (ch->reader = openat(b->fd, queue, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC)) < 0 ||
-        (ch->writer = openat(b->fd, queue, O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC)) < 0 ||
-        fstat(ch->reader, &made) || fstatat(b->fd, dir, &st, AT_SYMLINK_NOFOLLOW) ||
-        renameat(b->fd, dir, b->fd, ch->name)) {                                /* CHAN-10 */
+    int tmp = open_tmp(b), err = 0;
+    if (tmp < 0)
+        return tmp_fail(b, errno, e);
+    if (mkdirat(tmp, dir, 0700) ||
+        (ch->dir = open_place(tmp, dir)) < 0 || set_mode(ch->dir, 0700 | b->share) ||
+        mkfifoat(ch->dir, "queue", 0600) ||
+        (ch->reader = open_queue_end(ch->dir, O_RDONLY)) < 0 ||
+        set_mode(ch->reader, 0600 | (b->share & 022)) ||
+        (ch->writer = open_queue_end(ch->dir, O_WRONLY)) < 0 ||
+        fstat(ch->reader, &made) || fstat(ch->dir, &st) ||
+        renameat(tmp, dir, b->fd, ch->name)) {                                  /* CHAN-10 */
         err = errno;
         close_fd(&ch->reader);
         close_fd(&ch->writer);
-        remove_tree(b->fd, dir);
-        return io_fail(e, err, ch->name);
+        if (ch->dir >= 0)                   /* opening nothing, for that may be what fails */
+            unlinkat(ch->dir, "queue", 0);
+        close_fd(&ch->dir);
+        unlinkat(tmp, dir, AT_REMOVEDIR);
     }
+    close(tmp);
+    if (err)
+        return io_fail(e, err, ch->name);
     ch->dev = made.st_dev;
     ch->queue_inode = made.st_ino;
     ch->dir_inode = st.st_ino;
@@ -1483,12 +1542,12 @@ static enum pubsub_code lost(const struct pubsub_channel *ch, struct pubsub_erro
 /* FETCH-17: what was stale, and still there after the queue was seen empty.  With the lock. */
 static int sweep(struct pubsub_channel *ch, long long stale)
 {
-    char (*names)[24] = NULL, path[ENTRY];
+    char (*names)[24] = NULL;
     size_t n = 0;
     const char *name;
     struct stat st;
     int err = 0;
-    DIR *dir = open_dir(ch->base.fd, ch->name);
+    DIR *dir = open_dir(ch->dir, ".");
     if (!dir)
         return errno == ENOENT ? 0 : errno;
     while ((name = next_name(dir)) && !err) {
@@ -1506,11 +1565,9 @@ static int sweep(struct pubsub_channel *ch, long long stale)
     closedir(dir);
     struct pollfd queue = {.fd = ch->reader, .events = POLLIN};
     if (!err && n && !ch->hand && poll(&queue, 1, 0) == 0)
-        for (size_t i = 0; i < n; i++) {
-            snprintf(path, sizeof path, "%s/%s", ch->name, names[i]);
-            if (unlinkat(ch->base.fd, path, 0) && errno != ENOENT)
+        for (size_t i = 0; i < n; i++)
+            if (unlinkat(ch->dir, names[i], 0) && errno != ENOENT)
                 err = errno;
-        }
     free(names);
     return err;
 }
@@ -1552,16 +1609,16 @@ static int read_message(int fd, off_t size, struct pubsub_message **message, con
    with which the id stays in hand. */
 static int take(struct pubsub_channel *ch, struct pubsub_message **message, const char **why)
 {
-    char name[ENTRY];
+    char name[24];
     struct stat st;
-    snprintf(name, sizeof name, "%s/%" PRIu64, ch->name, ch->hand);
-    int fd = openat(ch->base.fd, name,
+    snprintf(name, sizeof name, "%" PRIu64, ch->hand);
+    int fd = openat(ch->dir, name,
                     O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC);
     int err = fd < 0 ? errno : 0;
     if (err == ENOENT || err == ENOTDIR)
         return ENOENT;
     /* What the error is for a link or a socket depends on the system; looking does not. */
-    if (fd < 0 ? fstatat(ch->base.fd, name, &st, AT_SYMLINK_NOFOLLOW) : fstat(fd, &st)) {
+    if (fd < 0 ? fstatat(ch->dir, name, &st, AT_SYMLINK_NOFOLLOW) : fstat(fd, &st)) {
         err = err ? err : errno;
         close_fd(&fd);
         return err;
@@ -1571,7 +1628,7 @@ static int take(struct pubsub_channel *ch, struct pubsub_message **message, cons
         err = EBADMSG;
     } else if (err == EACCES) {             /* FETCH-19: asked again, and the file itself denies */
         *why = "it must not be read";
-        if (faccessat(ch->base.fd, name, R_OK, AT_EACCESS) && errno == EACCES)
+        if (faccessat(ch->dir, name, R_OK, AT_EACCESS) && errno == EACCES)
             err = EBADMSG;
     } else if (!err) {
         err = read_message(fd, st.st_size, message, why);
@@ -1584,8 +1641,15 @@ static int take(struct pubsub_channel *ch, struct pubsub_message **message, cons
         err = EBADMSG;
     }
     if ((!err || err == EBADMSG) && !S_ISDIR(st.st_mode))
-        unlinkat(ch->base.fd, name, 0);                                         /* FETCH-4, FETCH-5 */
+        unlinkat(ch->dir, name, 0);                                         /* FETCH-4, FETCH-5 */
     return err;
+}
+
+/* How many ids stand in the queue. */
+static int queued(const struct pubsub_channel *ch)
+{
+    int octets;
+    return ioctl(ch->reader, FIONREAD, &octets) ? INT_MAX - 1 : octets / 8;
 }
 
 enum pubsub_code pubsub_fetch(struct pubsub_channel *ch, struct pubsub_message **message,
@@ -1595,7 +1659,9 @@ enum pubsub_code pubsub_fetch(struct pubsub_channel *ch, struct pubsub_message *
     enum pubsub_code code = enter(ch, e);       /* FETCH-11: one at a time */
     if (code)
         return code;
-    for (;;) {
+    for (int reads = 0, left = 2; left > 0; reads++, left--) {
+        if (reads == 1)                     /* FETCH-22: not what is written meanwhile */
+            left = queued(ch) + 1;
         if (!ch->hand) {
             unsigned char id[8];
             ssize_t n = read(ch->reader, id, 8);
@@ -1622,7 +1688,7 @@ enum pubsub_code pubsub_fetch(struct pubsub_channel *ch, struct pubsub_message *
             if (!ch->hand)                                                      /* FETCH-10 */
                 continue;
         }
-        const char *why;
+        const char *why = "";
         uint64_t id = ch->hand;
         int err = take(ch, message, &why);
         if (err && err != ENOENT && err != EBADMSG) {                           /* FETCH-8 */
@@ -1709,6 +1775,7 @@ void pubsub_channel_free(struct pubsub_channel *ch)
     } else {                        /* a child gives up what it inherited */
         close_fd(&ch->reader);
         close_fd(&ch->writer);
+        close_fd(&ch->dir);
         close_fd(&ch->base.fd);
     }
     free(ch);

@@ -82,14 +82,15 @@ def main() -> None:
         for line in sys.stdin.buffer:
             seq = None
             try:
-                request = json.loads(line)
+                # Not as bytes: those may be UTF-16 to Python, too.
+                request = json.loads(line.decode(), parse_constant=no_constant)
                 if not isinstance(request, dict):
                     raise BadRequest("a request is a JSON object")
                 seq = request.get("seq")
                 check(request, {"seq": int, "op": str})
                 driver.answer(request["seq"], request["op"], request)
-            except (ValueError, BadRequest) as error:
-                refuse(seq if isinstance(seq, int) else None, "bad-request", error)
+            except (ValueError, RecursionError, BadRequest) as error:
+                refuse(seq if type(seq) is int else None, "bad-request", error)  # a bool is none
     finally:
         driver.end()
 
@@ -102,8 +103,12 @@ def check(fields: Fields, needed: Fields, optional: Fields | None = None) -> Non
             raise BadRequest(f"{name} is {fields[name]!r}")
     if optional:
         check(fields, {name: kind for name, kind in optional.items() if name in fields})
-    if fields.get("report", "all") not in ("all", "totals"):
+    if "report" in needed and fields["report"] not in ("all", "totals"):
         raise BadRequest("report is all or totals")
+
+
+def no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
 
 
 class Driver:

@@ -69,17 +69,16 @@ def main() -> None:
     for line in sys.stdin.buffer:
         seq = None
         try:
-            request = json.loads(line)
+            # Not as bytes: those may be UTF-16 to Python, too.
+            request = json.loads(line.decode(), parse_constant=no_constant)
             if not isinstance(request, dict):
                 raise BadRequest("a request is a JSON object")
             seq = request.get("seq")
             check(request, {"seq": int, "op": str})
             driver.answer(request["seq"], request["op"], request)
-        except (ValueError, BadRequest) as error:
-            send(
-                seq if isinstance(seq, int) else None,
-                error={"code": "bad-request", "detail": str(error)},
-            )
+        except (ValueError, RecursionError, BadRequest) as error:
+            told = {"code": "bad-request", "detail": str(error)}
+            send(seq if type(seq) is int else None, error=told)  # a bool is none
 
 
 def check(fields: Fields, needed: Fields, optional: Fields | None = None) -> None:
@@ -88,10 +87,19 @@ def check(fields: Fields, needed: Fields, optional: Fields | None = None) -> Non
             raise BadRequest(f"{name} is missing")
         if not isinstance(fields[name], kind) or isinstance(fields[name], bool):
             raise BadRequest(f"{name} is {fields[name]!r}")
+        if kind is NUMBER:
+            try:
+                float(fields[name])
+            except OverflowError as error:
+                raise BadRequest(f"{name}: {error}") from error
     if optional:
         check(fields, {name: kind for name, kind in optional.items() if name in fields})
-    if fields.get("report", "all") not in ("all", "totals"):
+    if "report" in needed and fields["report"] not in ("all", "totals"):
         raise BadRequest("report is all or totals")
+
+
+def no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
 
 
 class Driver:
@@ -157,8 +165,7 @@ class Driver:
 
     def close(self, request: Fields) -> Fields:
         channel = self.channel(request)
-        if not channel.is_open:
-            raise pubsub.ChannelClosed(f"{channel!r} is closed already")
+        del self.channels[request["channel"]]  # or it would be kept in memory for ever
         channel.close()
         return {}
 
@@ -180,6 +187,8 @@ class Driver:
     def produce(self, request: Fields) -> Iterator[Fields]:
         topic, prefix, sizes = request["topic"], request["prefix"], request["sizes"]
         rate, timeout = request.get("rate"), request.get("timeout", 0)
+        if not sizes or not all(type(size) is int for size in sizes):
+            raise BadRequest(f"sizes are {sizes!r}")
         published = total = 0
         first = start = end = now()
         for n in range(request["count"]):

@@ -83,11 +83,11 @@ def dead_pid() -> int:
 GROUP = 4711
 
 
-def as_user(uid: int, *command: str) -> list[str]:
-    """The prefix that runs a command as this user of the group 4711."""
+def as_user(uid: int, *command: str, group: int = GROUP) -> list[str]:
+    """The prefix that runs a command as this user, of this group alone."""
     if os.geteuid() != 0 or shutil.which("setpriv") is None:
         not_run("another user's process needs root, and setpriv")
-    return [*command, "setpriv", f"--reuid={uid}", f"--regid={GROUP}", "--clear-groups"]
+    return [*command, "setpriv", f"--reuid={uid}", f"--regid={group}", "--clear-groups"]
 
 
 def start_as(start: Start, prefix: list[str], **env: str | None) -> Driver:

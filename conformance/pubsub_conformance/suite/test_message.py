@@ -205,7 +205,7 @@ def nested(depth: int) -> list[bytes]:
 
 
 @readers("MSG-12")
-@pytest.mark.parametrize("depth", [2, 1000, 500_000])
+@pytest.mark.parametrize("depth", [2, 1000, 1_000_000])
 def test_deep_nesting_is_refused_like_any_other(driver: Driver, role: str, depth: int) -> None:
     """Headers nested this deep are an invalid-message, and the reader lives on."""
     reader = Reader(role, driver)

@@ -1,0 +1,249 @@
+"""Hostile input: drawn, given to a driver, judged, and made small where something is wrong.
+
+Each target is a module: message files (decode), what stands in directories (entries), what stands
+in queues (queues), and the driver's own requests (requests).
+"""
+
+from __future__ import annotations
+
+import shlex
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from ..driver import Driver
+from .decode import Decode
+from .entries import Entries
+from .queues import Queues
+from .requests import Requests
+from .target import Target, Violation
+
+TARGETS: Mapping[str, type[Target[Any]]] = {
+    kind.name: kind for kind in (Decode, Entries, Queues, Requests)
+}
+
+SHRINK_SECONDS = 30.0
+"""For what fails to be made smaller; a hang takes the driver's whole time limit for each try."""
+
+TOLD_OCTETS = 200  # of an input, in the text of a finding
+
+Tell = Callable[[float, str], None]
+"""Seconds since the beginning, and what is going on."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A violation, and the input that leads to it."""
+
+    requirement: str
+    what: str
+    input: bytes
+    file: Path
+    repeat: str  # the options that repeat it
+    alone: bool  # whether a fresh driver does the same; else it takes the inputs before it
+
+    def __str__(self) -> str:
+        some = self.input[:TOLD_OCTETS]
+        shown = some.hex(" ")
+        if some.isascii() and some.decode().isprintable():
+            shown = some.decode()
+        shown += " …" if len(self.input) > TOLD_OCTETS else ""
+        return "\n".join(
+            (
+                f"{self.requirement}: {self.what}",
+                f"  input ({len(self.input)} octets): {shown}",
+                f"  saved as {self.file}" + ("" if self.alone else "; alone it does no harm"),
+                f"  repeat it: pubsub-conformance fuzz {self.repeat}",
+            )
+        )
+
+
+@dataclass
+class Outcome:
+    """What came of one target."""
+
+    target: str
+    inputs: int = 0
+    seconds: float = 0.0
+    findings: list[Finding] = field(default_factory=list)
+    not_run: str | None = None  # the reason
+
+    def __str__(self) -> str:
+        if self.not_run:
+            return f"{self.target}: not run: {self.not_run}"
+        rate = self.inputs / self.seconds if self.seconds else 0
+        violations = f"{len(self.findings)} violations" if self.findings else "no violation"
+        spent = f"{self.inputs} inputs in {self.seconds:.0f} s ({rate:.0f} a second)"
+        return "\n".join((f"{self.target}: {spent}, {violations}", *map(str, self.findings)))
+
+
+@dataclass(frozen=True)
+class Report:
+    """What came of all."""
+
+    command: Sequence[str]
+    against: Sequence[str] | None
+    seed: int
+    outcomes: Sequence[Outcome]
+    interrupted: bool
+
+    @property
+    def exit_code(self) -> int:
+        if any(outcome.findings for outcome in self.outcomes):
+            return 1
+        judged = any(outcome.inputs for outcome in self.outcomes)
+        return 0 if judged and not self.interrupted else 2
+
+    def __str__(self) -> str:
+        lines = [str(outcome) for outcome in self.outcomes]
+        return "\n".join(lines + ["interrupted"] * self.interrupted)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "command": list(self.command),
+            "against": self.against and list(self.against),
+            "seed": self.seed,
+            "interrupted": self.interrupted,
+            "targets": [
+                {
+                    "target": outcome.target,
+                    "inputs": outcome.inputs,
+                    "seconds": round(outcome.seconds, 3),
+                    "not_run": outcome.not_run,
+                    "violations": [
+                        {
+                            "requirement": finding.requirement,
+                            "what": finding.what,
+                            "input": finding.input.hex(),
+                            "file": str(finding.file),
+                            "repeat": f"pubsub-conformance fuzz {finding.repeat}",
+                        }
+                        for finding in outcome.findings
+                    ],
+                }
+                for outcome in self.outcomes
+            ],
+        }
+
+
+def run(
+    command: Sequence[str],
+    directory: Path,
+    *,
+    names: Sequence[str],
+    against: Sequence[str] | None = None,
+    seed: int,
+    seconds: float,
+    inputs: float,
+    saved: Sequence[Path] = (),
+    tell: Tell,
+) -> Report:
+    """Fuzzes these targets one after the other, each until it finds a violation, its part of the
+    time is over, or it had so many inputs. With `saved` files, or directories of them: these are
+    the inputs, and all of them are judged.
+
+    Bases are made in `directory`. Raises DriverError for a driver that does not start, OSError and
+    ValueError for saved inputs that cannot be read.
+    """
+    with Driver(command, directory / "base") as driver:
+        roles = driver.hello.roles
+    outcomes: list[Outcome] = []
+    files = [file for path in saved for file in _files(path)]
+    start = time.monotonic()
+    try:
+        for name in names:
+            outcome = Outcome(name)
+            outcomes.append(outcome)
+            lacking = TARGETS[name].roles - roles
+            if lacking:
+                outcome.not_run = f"the driver does not claim {', '.join(sorted(lacking))}"
+                continue
+            target = TARGETS[name](command, directory / name, against)
+            search = _Search(target, outcome, seed, start, tell)
+            try:
+                if saved:
+                    search.replay(files)
+                else:
+                    search.draw(seconds / len(names), inputs)
+            finally:
+                target.stop()
+    except KeyboardInterrupt:
+        return Report(command, against, seed, outcomes, True)
+    return Report(command, against, seed, outcomes, False)
+
+
+@dataclass(frozen=True)
+class _Search:
+    target: Target[Any]
+    outcome: Outcome
+    seed: int
+    start: float
+    tell: Tell
+
+    def say(self, what: str = "") -> None:
+        text = f"{self.outcome.target}: {self.outcome.inputs} inputs{what}"
+        self.tell(time.monotonic() - self.start, text)
+
+    def draw(self, seconds: float, inputs: float) -> None:
+        random = Random(f"{self.seed} {self.target.name}")
+        start = time.monotonic()
+        violation = None
+        while violation is None and self.outcome.inputs < inputs:
+            if time.monotonic() > start + seconds:
+                return
+            input = self.target.draw(random)
+            violation = self.target.attempt(input)
+            self.outcome.inputs += 1
+            self.outcome.seconds = time.monotonic() - start
+            if self.outcome.inputs % 100 == 0:
+                self.say()
+        if violation:
+            self.outcome.findings.append(self.smallest(input, violation))
+
+    def smallest(self, input: Any, violation: Violation) -> Finding:
+        deadline = time.monotonic() + SHRINK_SECONDS
+
+        def fails(smaller: Any) -> bool:
+            """Whatever is wrong with it: what is left in the end tells best what that is."""
+            nonlocal violation
+            if time.monotonic() > deadline:
+                return False
+            self.say(f", {violation.requirement}, making the input smaller")
+            found = self.target.attempt(smaller)
+            violation = found or violation
+            return found is not None
+
+        alone = fails(input)
+        if alone:
+            input = self.target.smaller(input, fails)
+        data = self.target.dump(input)
+        directory = Path(tempfile.mkdtemp(prefix="pubsub-fuzz-"))
+        file = directory / f"{self.target.name}-{violation.requirement}".replace(" ", "-")
+        file.write_bytes(data)
+        return self.finding(violation, data, file, alone)
+
+    def replay(self, files: Sequence[Path]) -> None:
+        for file in files:
+            data = file.read_bytes()
+            start = time.monotonic()
+            violation = self.target.attempt(self.target.load(data))
+            self.outcome.seconds += time.monotonic() - start
+            self.outcome.inputs += 1
+            self.say()
+            if violation:
+                self.outcome.findings.append(self.finding(violation, data, file, True))
+
+    def finding(self, violation: Violation, data: bytes, file: Path, alone: bool) -> Finding:
+        how = f"--replay {file}" if alone else f"--seed {self.seed} --inputs {self.outcome.inputs}"
+        against = self.target.against
+        options = f" --against {shlex.quote(shlex.join(against))}" if against else ""
+        repeat = f"--target {self.target.name} {how}{options} -- {shlex.join(self.target.command)}"
+        return Finding(violation.requirement, violation.what, data, file, repeat, alone)
+
+
+def _files(path: Path) -> list[Path]:
+    return sorted(filter(Path.is_file, path.iterdir())) if path.is_dir() else [path]

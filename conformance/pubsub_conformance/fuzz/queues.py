@@ -1,0 +1,294 @@
+"""What stands in a queue: any octets, in any pieces, with and without files of these ids.
+
+The model is the steps of a fetch (fetch.md), on octets that it knows. A script of steps is drawn;
+after the last, the channel must work as if nothing had been.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from .. import layout
+from ..driver import Driver, OpenChannel, Rejected
+from ..layout import Base, InvalidMessage, Message
+from .messages import Drawing
+from .target import Target, Violation, pruned
+
+Steps = list[Any]
+"""Each is a list: ["octets", hex], ["file", kind, id, …], ["gone", id], ["fetch"]."""
+
+KINDS = (
+    *("message", "message", "message", "octets", "octets", "octets", "other id", "directory"),
+    "unreadable",
+    *("symlink", "dangling", "loop", "FIFO", "socket", "device", "hard link", "empty", "sparse"),
+)
+IDS = (1, 2, 255, 256, 2**56 + 1, 2**63, 2**64 - 1, 0x0101010101010101)
+TARGET = "outside"  # beside the base: what links point to
+
+
+class Queues(Target[Steps]):
+    name = "queue"
+    roles = frozenset({"subscriber"})
+    keeps_driver = True
+
+    channel: OpenChannel | None = None
+    drawing: Drawing | None = None
+
+    def begin(self, driver: Driver) -> None:
+        self.channel = None
+
+    def draw(self, random: Random) -> Steps:
+        if self.drawing is None:
+            self.drawing = Drawing(random)
+        ids = [*random.sample(IDS, 4), random.getrandbits(64) or 1]
+        steps: Steps = []
+        for _ in range(random.choice((1, 3, 6, 12, 30))):
+            kind = random.random()
+            if kind < 0.4:
+                steps.append(["octets", self._octets(random, ids).hex()])
+            elif kind < 0.65:
+                steps.append(self._file(random, random.choice(ids)))
+            elif kind < 0.7:
+                steps.append(["gone", random.choice(ids)])
+            else:
+                steps.append(["fetch"])
+        return steps
+
+    def _octets(self, random: Random, ids: list[int]) -> bytes:
+        octets = b"".join(
+            random.choice((*ids, 0, random.getrandbits(64))).to_bytes(8, "big")
+            for _ in range(random.choice((1, 1, 2, 5)))
+        )
+        kind = random.random()
+        if kind < 0.15:  # a piece; what is missing may follow
+            octets = octets[: random.randrange(1, len(octets))]
+        elif kind < 0.25:
+            octets = octets[random.randrange(1, len(octets)) :]
+        elif kind < 0.35:
+            octets = random.randbytes(random.randrange(1, 40))
+        return octets
+
+    def _file(self, random: Random, id: int) -> list[Any]:
+        assert self.drawing is not None
+        kind = random.choice(KINDS)
+        if kind == "octets":
+            data = self.drawing.octets()
+            data = data if len(data) < 2**16 else b""
+            with contextlib.suppress(IndexError):
+                if random.random() < 0.5:
+                    data = data[:5] + id.to_bytes(8, "big") + data[13:]
+            return ["file", kind, id, data.hex()]
+        return ["file", kind, id]
+
+    def blame(self, input: Steps) -> str:
+        return "FETCH-7" if any(step[0] == "file" for step in input) else "FETCH-2"
+
+    def smaller(self, input: Steps, fails: Callable[[Steps], bool]) -> Steps:
+        steps = pruned(input, fails)
+        for at in range(len(steps)):
+            if steps[at][0] == "octets":
+                steps = _with_fewer_octets(steps, at, fails)
+        return steps
+
+    def dump(self, input: Steps) -> bytes:
+        return json.dumps(input).encode()
+
+    def load(self, data: bytes) -> Steps:
+        steps = json.loads(data)
+        if not isinstance(steps, list):
+            raise ValueError("a script for queues is a list of steps")
+        return steps
+
+    def judge(self, driver: Driver, input: Steps) -> None:
+        base = Base(self.home)
+        if self.channel is None:
+            self.channel = driver.open("queue")
+        try:
+            run = _Run(driver, self.channel, base, self.directory / TARGET)
+            for step in input:
+                run.step(*step)
+            run.drain()
+            run.leave()
+        except Violation:
+            channel, self.channel = self.channel, None
+            driver.close_channel(channel)
+            raise
+
+
+def _with_fewer_octets(steps: Steps, at: int, fails: Callable[[Steps], bool]) -> Steps:
+    def with_octets(octets: bytes) -> Steps:
+        return [*steps[:at], ["octets", octets.hex()], *steps[at + 1 :]]
+
+    octets = bytes.fromhex(steps[at][1])
+    return with_octets(pruned(octets, lambda fewer: fails(with_octets(fewer))))
+
+
+class _Run:
+    """One script, on the disk and in the model."""
+
+    def __init__(self, driver: Driver, channel: OpenChannel, base: Base, outside: Path) -> None:
+        self.driver = driver
+        self.channel = channel
+        self.base = base
+        self.outside = outside
+        self.outside.mkdir(exist_ok=True)
+        self.pending = b""  # in the queue
+        self.files: dict[int, str] = {}  # id to what stands under its name
+        self.messages: dict[int, Message] = {}
+
+    def step(self, kind: str, *fields: Any) -> None:
+        if kind == "octets":
+            octets = bytes.fromhex(fields[0])
+            # No more than fits into the smallest FIFO, which is full by the page.
+            if octets and len(self.pending) + len(octets) <= 400:
+                layout.enqueue(self.channel.directory, octets)
+                self.pending += octets
+        elif kind == "file":
+            self.put(*fields)
+        elif kind == "gone":
+            self.remove(fields[0])
+        else:
+            self.fetch()
+
+    def path(self, id: int) -> Path:
+        return self.channel.directory / str(id)
+
+    def remove(self, id: int) -> None:
+        kind = self.files.pop(id, None)
+        self.messages.pop(id, None)
+        if kind == "directory":
+            shutil.rmtree(self.path(id))
+        elif kind is not None:
+            self.path(id).unlink()
+
+    def put(self, kind: str, id: int, data: str = "") -> None:
+        """Something under the name of an id; a message where it is one."""
+        self.remove(id)
+        path = self.path(id)
+        message = layout.a_message("queue", b"content of %d" % id, {"id": str(id)}, id)
+        octets = layout.encode(message)
+        good = self.outside / "message"
+        if kind in ("symlink", "hard link"):
+            good.unlink(missing_ok=True)
+            good.write_bytes(octets)
+        if kind in ("message", "unreadable"):
+            path.write_bytes(octets)
+        elif kind == "other id":
+            path.write_bytes(layout.encode(layout.a_message("queue", id=id % (2**64 - 1) + 1)))
+        elif kind == "octets":
+            path.write_bytes(bytes.fromhex(data))
+        elif kind == "empty":
+            path.touch()
+        elif kind == "sparse":  # a length that is true, of zeros that take no room
+            path.write_bytes(octets)
+            os.truncate(path, len(octets) + 2**20)
+        elif kind == "directory":
+            path.mkdir()
+            (path / "file").write_bytes(octets)
+        elif kind == "symlink":
+            path.symlink_to(good)
+        elif kind == "dangling":
+            path.symlink_to(self.outside / "nothing")
+        elif kind == "loop":
+            path.symlink_to(path)
+        elif kind == "hard link":
+            os.link(good, path)
+        elif not _special(path, kind):
+            return
+        self.files[id] = kind
+        if kind == "unreadable":
+            path.chmod(0)
+        elif kind == "octets":
+            with contextlib.suppress(InvalidMessage):
+                self.messages[id] = layout.decode(bytes.fromhex(data))
+        if kind in ("message", "hard link") or (kind == "unreadable" and os.geteuid() == 0):
+            self.messages[id] = message
+
+    def expected(self) -> Message | str | None:
+        """What the next fetch has to yield, and the requirement for it in `self.rule`."""
+        while self.pending:
+            octets, self.pending = self.pending[:8], self.pending[8:]
+            if len(octets) < 8:
+                self.rule = "FETCH-9"
+                return "damaged-queue"
+            id = int.from_bytes(octets, "big")
+            if id not in self.files:
+                self.skipped = "FETCH-10" if id == 0 else "FETCH-3"
+                continue
+            kind = self.files[id]
+            if kind != "directory":
+                del self.files[id]
+            message = self.messages.pop(id, None)
+            if message and message.id == id:
+                self.rule = "FETCH-1"
+                return message
+            special = ("directory", "symlink", "dangling", "loop", "FIFO", "socket", "device")
+            self.rule = "FETCH-7" if kind in special else "FETCH-6" if message else "FETCH-5"
+            if kind == "unreadable":
+                self.rule = "FETCH-19"
+            return "invalid-message"
+        return None
+
+    def fetch(self) -> Message | str | None:
+        self.rule, self.skipped = "FETCH-2", ""
+        expected = self.expected()
+        found: Message | str | None
+        try:
+            found = self.driver.fetch(self.channel)
+        except Rejected as error:
+            found = error.code
+            if found not in ("invalid-message", "damaged-queue"):
+                raise Violation(self.rule, f"fetch: expected {expected}, found {error}") from None
+        if found != expected:
+            rule = self.skipped if found is None and self.skipped else self.rule
+            raise Violation(rule, f"fetch: expected {expected}, found {found}")
+        names = {entry.name for entry in self.channel.directory.iterdir()} - {"queue"}
+        due = set(map(str, self.files))
+        if left := names - due:
+            rule = "FETCH-4" if isinstance(found, Message) else "FETCH-5"
+            raise Violation(rule, f"left behind after the fetch: {sorted(left)}")
+        if lost := due - names:
+            raise Violation("FETCH-17", f"removed though no id had spoken for it: {sorted(lost)}")
+        return found
+
+    def drain(self) -> None:
+        while self.pending:
+            self.fetch()
+        self.fetch()
+        # The link is removed, not what it points to.
+        good = self.outside / "message"
+        if good.exists():
+            layout.decode(good.read_bytes())
+
+    def leave(self) -> None:
+        """An honest message arrives; then the channel is as it was."""
+        message = self.base.publish("queue", b"honest")
+        self.rule = "FETCH-1"
+        found = self.driver.fetch(self.channel)
+        if found != message:
+            raise Violation("FETCH-3", f"an honest message later: expected it, found {found}")
+        if self.path(message.id).exists():
+            raise Violation("FETCH-4", "an honest message later: its file is left behind")
+        for id in list(self.files):
+            self.remove(id)
+
+
+def _special(path: Path, kind: str) -> bool:
+    """Makes a FIFO, socket or device, if the system lets us."""
+    kinds = {"FIFO": stat.S_IFIFO, "socket": stat.S_IFSOCK, "device": stat.S_IFCHR}
+    try:
+        os.mknod(path, kinds[kind] | 0o600, os.makedev(1, 3))
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOTSUP):
+            raise
+        return False
+    return True

@@ -1,0 +1,275 @@
+"""The faults: what they list, what they excuse, and mutants that nothing else catches."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from mutants import MUTANTS, Edit, Mutant
+from pubsub_conformance import cli, faults, strace
+from pubsub_conformance.faults import points as listing
+from pubsub_conformance.faults.points import Hit, Point
+from pubsub_conformance.strace import Call
+
+BASE = Path("/where/parent/base")
+CHANNEL = "a_Zq3vKx81LmPw_31415"
+
+
+def call(text: str) -> Call:
+    (parsed,) = strace.parse(f"7 {text}")
+    return parsed
+
+
+def listed(*lines: str) -> set[str]:
+    found = listing.points(map(call, lines), Path("/where"))
+    return {str(point) for point in found}
+
+
+# --- which points there are ---
+
+
+def test_each_call_on_the_base_is_a_point_and_the_reply_is_one() -> None:
+    """Counts are those of strace: of a thread's calls of one name, whatever they are about."""
+    found = listed(
+        'read(0<pipe:[1]>, "{}", 4096) = 2',
+        f"read(3<{BASE}/{CHANNEL}/queue>, 0x1, 8) = 8",
+        f"close(3<{BASE}/{CHANNEL}/queue>) = 0",
+        'openat(AT_FDCWD</>, "/usr/lib/some/module", O_RDONLY) = 3',
+        'write(1<pipe:[2]>, "{", 1) = 1',
+        'write(1<pipe:[2]>, "}", 1) = 1',
+    )
+    assert found == {
+        *("read:2:KILL", "read:2:EAGAIN", "read:2:EAGAIN+", "read:2:EIO", "read:2:EIO+"),
+        "read:2:EINTR",  # for ever it may be repeated for ever
+        "close:1:KILL",  # an injected error would leave it open, which no system does
+        "write:1:KILL",
+    }
+
+
+@pytest.mark.parametrize(
+    ("line", "errors"),
+    [
+        (f'open("{BASE}/tmp/5", O_WRONLY|O_CREAT|O_EXCL, 0600) = 3', listing.CREATE),
+        (f'open("{BASE}/{CHANNEL}/queue", O_WRONLY) = 3', listing.CREATE[1:]),
+        (f'newfstatat(3<{BASE}>, "", {{...}}, AT_EMPTY_PATH) = 0', ("ENOMEM", "EIO")),
+        (f'newfstatat(3<{BASE}>, "tmp", {{...}}, 0) = 0', ("ENOMEM", "EACCES", "EIO", "ENOENT")),
+        (f'write(3<{BASE}/tmp/5>, "x", 1) = 1', ("ENOSPC", "EIO", "EINTR")),
+        (f'write(3<{BASE}/{CHANNEL}/queue>, "x", 1) = 1', ("EAGAIN", "EIO", "EINTR")),
+        (f"poll([{{fd=3<{BASE}/{CHANNEL}/queue>}}], 1, 0) = 1 ([{{fd=3}}])", ("ENOMEM", "EINTR")),
+        (f"lseek(3<{BASE}/tmp/5>, 0, SEEK_SET) = 0", ()),
+    ],
+)
+def test_errors_are_those_that_the_call_can_have(line: str, errors: tuple[str, ...]) -> None:
+    assert listing.errors(call(line)) == errors
+
+
+def test_a_removal_does_not_fail_for_ever_with_what_cannot_last() -> None:
+    found = listed(f'unlink("{BASE}/tmp/5") = 0', f'rename("{BASE}/tmp/a", "{BASE}/b") = 0')
+    assert "unlink:1:ENOENT" in found
+    assert "unlink:1:ENOENT+" not in found
+    assert "rename:1:ENOENT+" in found
+
+
+@pytest.mark.parametrize("text", ["link:1:EIO", "link:12:EIO+", "link:1:KILL"])
+def test_a_point_is_repeated_by_what_is_told_of_it(text: str) -> None:
+    assert str(listing.parse(text)) == text
+
+
+@pytest.mark.parametrize("text", ["", "link", "link:0:EIO", "link:1:KILL+", "link:1:eio"])
+def test_no_point(text: str) -> None:
+    with pytest.raises(ValueError, match="is no point"):
+        listing.parse(text)
+
+
+def test_a_sample_is_spread_evenly_and_the_same_each_time() -> None:
+    points = [("x", Point("link", n, "EIO")) for n in range(100)]
+    assert [point.nth for _, point in listing.sample(points, 4)] == [12, 37, 62, 87]
+    assert listing.sample(points, 100) == points
+
+
+def test_what_a_failed_call_was_about() -> None:
+    link = Hit(call(f'link("{BASE}/tmp/5", "{BASE}/{CHANNEL}/5") = -1 EIO (x) (INJECTED)'), BASE)
+    assert (link.channel, link.entry, link.staged, link.removes) == (CHANNEL, CHANNEL, True, False)
+    staged = Hit(call(f'unlinkat(3<{BASE}>, "tmp/5", 0) = -1 EIO (x) (INJECTED)'), BASE)
+    assert (staged.channel, staged.entry, staged.staged, staged.removes) == (
+        *(None, "tmp/5"),
+        *(True, True),
+    )
+
+
+# --- what is found ---
+
+needs_strace = pytest.mark.skipif(sys.platform != "linux", reason="strace is there on Linux only")
+
+
+def run(mutant: Mutant, directory: Path, operation: str, *points: str) -> faults.Run:
+    directory.mkdir()
+    result = faults.run(
+        [sys.executable, str(mutant.driver(directory))],
+        operations=[operation],
+        only=list(map(listing.parse, points)),
+        workers=1,
+    )
+    if result.not_run:
+        pytest.skip(result.not_run)
+    assert not result.failed
+    return result
+
+
+FAULTY = [
+    (
+        Mutant(
+            "PUB-14",
+            "forgets the staged file where the base cannot be listed",
+            (
+                Edit(
+                    "publisher.py",
+                    "    except BaseException:\n        copy.remove()\n        raise\n\n\ndef _key",
+                    "    except BaseException:\n        raise\n\n\ndef _key",
+                ),
+            ),
+        ),
+        "publish-one",
+        "getdents64:1:EIO",
+        "PUB-14: a publish that returns leaves no staged file",
+    ),
+    (
+        Mutant(
+            "PUB-13",
+            "leaks a descriptor where a link fails",
+            (
+                Edit(
+                    "publisher.py",
+                    "                if error.errno not in _TAKEN:\n",
+                    "                if error.errno not in _TAKEN:\n"
+                    "                    os.dup(queue)\n",
+                ),
+            ),
+        ),
+        "publish-several",
+        "link:2:EIO",
+        "no descriptor leaks",
+    ),
+    (
+        Mutant(
+            "FETCH-8",
+            "gives the id in hand up where its open file cannot be looked at",
+            (
+                Edit(
+                    "channel.py",
+                    "            status = os.fstat(file)\n",
+                    "            try:\n                status = os.fstat(file)\n"
+                    "            except OSError:\n                self._hand[:] = bytes(8)\n"
+                    "                raise\n",
+                ),
+            ),
+        ),
+        "fetch",
+        "newfstatat:1:EIO",
+        "FETCH-8, GUAR-2: all that the queue took is yielded once, in order",
+    ),
+    (
+        Mutant(
+            "REAP-7",
+            "notes what it is about to publish beside tmp, and strikes it out in the end",
+            (
+                Edit(
+                    "publisher.py",
+                    "        if copy is None:\n            return 0\n",
+                    "        if copy is None:\n            return 0\n"
+                    '        note = f"{copy.base.path}/note-{os.getpid()}"\n'
+                    "        os.close(os.open(note, os.O_WRONLY | os.O_CREAT))\n",
+                ),
+                Edit(
+                    "publisher.py",
+                    "            copy.remove()  # PUB-14\n",
+                    "            copy.remove()  # PUB-14\n            os.unlink(note)\n",
+                ),
+            ),
+        ),
+        "publish-one",
+        "link:1:KILL",
+        "REAP-3, REAP-7, REAP-9: reaping leaves nothing of the dead behind",
+    ),
+]
+
+
+@needs_strace
+@pytest.mark.parametrize(
+    ("mutant", "operation", "point", "words"), FAULTY, ids=[one[0].requirement for one in FAULTY]
+)
+def test_a_mutant_that_only_a_fault_shows(
+    mutant: Mutant, operation: str, point: str, words: str, tmp_path: Path
+) -> None:
+    """It behaves where nothing fails, and is caught where something does, in the right words."""
+    result = run(mutant, tmp_path / "mutant", operation, point)
+    assert result.exit_code == 1
+    (violation,) = result.violations  # of the point, and none of the dry run
+    assert str(violation.point) == point
+    assert words in " ".join(problem.expected for problem in violation.problems)
+    assert f"--operation {operation} --point {point}" in faults.repeats(result, violation)
+
+
+@needs_strace
+def test_a_crash_shows_what_is_linked_before_it_is_whole(tmp_path: Path) -> None:
+    """The call at which the process is killed is not done: what it had done before lies open."""
+    (mutant,) = [one for one in MUTANTS if one.requirement == "PUB-5"]
+    result = run(mutant, tmp_path / "mutant", "publish-one", "write:2:KILL")
+    (violation,) = result.violations
+    assert "PUB-5" in " ".join(problem.expected for problem in violation.problems)
+
+
+@needs_strace
+def test_the_reference_keeps_what_it_promises(tmp_path: Path) -> None:
+    """Also where it did not once: the count of an error, the end of what is repeated."""
+    points = ["link:1:KILL", "link:2:EIO", "link:1:EMLINK+", "unlink:1:EACCES"]
+    result = run(Mutant("none", "", ()), tmp_path / "whole", "publish-several", *points)
+    assert (result.exit_code, result.violations) == (0, [])
+    assert result.tallies["publish-several"].run == {"crash": 1, "error": 3}
+    assert faults.as_dict(result)["operations"]["publish-several"]["error"] == 3
+
+
+@needs_strace
+def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
+    driver = Path(__file__).parent.parent / "conformance/implementations/reference/driver.py"
+    command = [sys.executable, str(driver)]
+    kit = [sys.executable, "-m", "pubsub_conformance", "faults", "--home", str(tmp_path)]
+    with subprocess.Popen(
+        [*kit, "--", *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as run:
+        assert run.stderr
+        assert "dry runs" in run.stderr.readline()  # it is at work
+        os.killpg(run.pid, signal.SIGINT)  # as a terminal does: strace gets it, too
+        told, errors = run.communicate()
+    if "NOT RUN" in told:
+        pytest.skip(told)
+    assert run.returncode == 2, told + errors
+    assert "interrupted" in told
+    assert "0 violations" in told
+    assert list(tmp_path.iterdir()) == []
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):  # somebody else's
+            assert str(tmp_path).encode() not in path.read_bytes(), "a driver lives on"
+
+
+def test_without_strace_nothing_is_proved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It says "not run", with the reason, and never that anything passed."""
+    true = shutil.which("true")
+    assert true
+    (tmp_path / "true").symlink_to(true)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    driver = Path(__file__).parent.parent / "conformance/implementations/reference/driver.py"
+    assert cli.main(["faults", "--operation", "fetch", "--", sys.executable, str(driver)]) == 2
+    assert "NOT RUN: strace is not there" in capsys.readouterr().out

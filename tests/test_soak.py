@@ -1,0 +1,131 @@
+"""The soak: it lets the reference pass and tells what grows."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from mutants import Edit, Mutant
+from pubsub_conformance import cli, soak
+
+REFERENCE = Mutant("none", "the reference itself", ())
+LEAKS = {
+    "entries of tmp": Edit(  # one for each publish to a queue that is full
+        "publisher.py",
+        "            copy.remove()  # PUB-14\n",
+        "            if count:\n                copy.remove()\n",
+    ),
+    "open descriptors": Edit(  # one for each opening
+        "channel.py",
+        "                if tmp >= 0:\n                    os.close(tmp)\n",
+        "",
+    ),
+    "resident memory, KiB": Edit(  # each message
+        "channel.py",
+        "        self._discard(name)\n        return message\n",
+        "        self._discard(name)\n"
+        '        fetch.__dict__.setdefault("kept", []).append(message)\n'
+        "        return message\n",
+    ),
+}
+
+
+if not Path("/proc/self/fd").is_dir():  # then a soak says that it looks at neither
+    del LEAKS["open descriptors"], LEAKS["resident memory, KiB"]
+
+
+def driver(mutant: Mutant, directory: Path) -> list[str]:
+    (directory / "mutant").mkdir()
+    return [sys.executable, str(mutant.driver(directory / "mutant"))]
+
+
+def soaked(driver: list[str], directory: Path, seconds: float) -> soak.Result:
+    return soak.run(driver, directory / f"base{seconds}", seconds=seconds, channels=30, seed=1)
+
+
+def test_each_leak_is_found_and_named(tmp_path: Path) -> None:
+    leaking = driver(Mutant("PUB-14", "leaks", tuple(LEAKS.values())), tmp_path)
+    for seconds in (5, 15, 30):  # on a busy machine little happens in five
+        result = soaked(leaking, tmp_path, seconds)
+        assert not result.errors
+        grows = {series.what for series in result.series if series.grows}
+        # The directory itself may grow with its entries.
+        if grows - {"octets of tmp itself"} == set(LEAKS):
+            break
+    else:
+        raise AssertionError(f"{soak.told(result)}\nof {set(LEAKS)} only {grows} are found")
+    assert result.exit_code == 1
+    for what in LEAKS:
+        assert f"{what} grow: " in soak.told(result)
+
+
+def test_reference_is_flat(tmp_path: Path) -> None:
+    result = soaked(driver(REFERENCE, tmp_path), tmp_path, 5)
+    assert result.exit_code == 0, soak.told(result)
+    assert result.kills
+    assert result.opened > 30
+    assert json.loads(json.dumps(result.as_dict()))["series"][0]["grows"] is False
+
+
+def test_interrupted_soak_leaves_nothing(tmp_path: Path) -> None:
+    arguments = [sys.executable, "-m", "pubsub_conformance", "soak", "--home", str(tmp_path)]
+    with subprocess.Popen(
+        [*arguments, "--", *driver(REFERENCE, tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stderr
+        for line in process.stderr:
+            if "starting" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        said, complaints = process.communicate()
+    assert process.returncode == 2
+    assert "interrupted: nothing is proved" in said
+    assert "Traceback" not in complaints
+    assert [path.name for path in tmp_path.iterdir()] == ["mutant"]
+
+
+def test_driver_that_dies_by_itself_is_no_verdict(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edit = Edit(
+        "driver.py",
+        '        channel = pubsub.Channel(request["pattern"])\n',
+        '        sys.exit(3)\n        channel = pubsub.Channel(request["pattern"])\n',
+    )
+    dying = driver(Mutant("none", "dies", (edit,)), tmp_path)
+    assert cli.main(["soak", "--home", str(tmp_path), "--", *dying]) == 2
+    assert "exit status 3" in capsys.readouterr().out
+
+
+# What is flat, by small examples.
+
+STEADY = [5, 9, 7, 8] * 10
+
+
+def test_noise_is_flat() -> None:
+    assert not soak.judged("base", "base", STEADY, [0] * 40).grows
+
+
+def test_what_is_only_warming_up_is_flat() -> None:
+    rising = [*range(0, 1000, 100), *[1000] * 30]
+    assert not soak.judged("base", "base", rising, [0] * 40).grows
+
+
+def test_what_rises_all_the_time_grows() -> None:
+    series = soak.judged("base", "base", range(0, 400, 10), [0] * 40)
+    assert series.grows
+    assert (series.first, series.last, series.allowed, series.least) == (0, 390, 200, 300)
+
+
+def test_killed_processes_may_leave_one_file_each() -> None:
+    kills = [*range(40)]
+    assert not soak.judged("base", "tmp", [*range(40)], kills).grows
+    assert soak.judged("base", "tmp", [*range(0, 400, 10)], kills).grows
+    assert soak.judged("base", "base", [*range(0, 400, 10)], kills).grows
