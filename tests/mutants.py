@@ -125,7 +125,11 @@ MUTANTS = [
                 "    import fcntl\n    lock = os.open(copy.base.tmp, os.O_RDONLY)\n"
                 "    fcntl.flock(lock, fcntl.LOCK_EX)\n    count = 0\n    failures",
             ),
-            Edit("publisher.py", "    if failures:\n", "    os.close(lock)\n    if failures:\n"),
+            Edit(
+                "publisher.py",
+                "    return count, failures\n",
+                "    os.close(lock)\n    return count, failures\n",
+            ),
         ),
     ),
     # --- topics and patterns ---
@@ -760,8 +764,8 @@ MUTANTS = [
         "FETCH-7",
         "follows links",
         "channel.py",
-        "os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY\n",
-        "os.O_NONBLOCK\n",
+        "_READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW",
+        "_READ = os.O_RDONLY | os.O_NONBLOCK",
     ),
     one(
         "FETCH-8",

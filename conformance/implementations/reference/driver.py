@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 import zlib
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -105,6 +106,7 @@ def no_constant(name: str) -> None:
 class Driver:
     def __init__(self) -> None:
         self.channels: dict[str, pubsub.Channel] = {}
+        self.closed: deque[str] = deque()
         self.opened = 0
 
     def answer(self, seq: int, op: str, request: Fields) -> None:
@@ -165,8 +167,13 @@ class Driver:
 
     def close(self, request: Fields) -> Fields:
         channel = self.channel(request)
-        del self.channels[request["channel"]]  # or it would be kept in memory for ever
+        if not channel.is_open:
+            raise pubsub.ChannelClosed(f"{channel!r} is closed already")
         channel.close()
+        # It is for pubsub to say that a channel is closed, but not to keep each of them for ever.
+        self.closed.append(request["channel"])
+        if len(self.closed) > 100:
+            del self.channels[self.closed.popleft()]
         return {}
 
     def fetch(self, request: Fields) -> Fields:
