@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -21,6 +22,14 @@ settings.register_profile(
     "thorough", max_examples=5000, deadline=None, suppress_health_check=_UNHEALTHY
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks the tests of the kit alone, that is the modules that import nothing of pubsub."""
+    for item in items:
+        module = item.getparent(pytest.Module)
+        if module and not re.search(r"^(from|import) pubsub\b", module.path.read_text(), re.M):
+            item.add_marker(pytest.mark.kit)
 
 
 @pytest.fixture(autouse=True)

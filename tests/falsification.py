@@ -86,7 +86,7 @@ def judge_all() -> Iterator[Entry]:
             yield {"requirement": mutant.requirement, "mutant": mutant.what, "caught_by": tests}
 
 
-def tests_of_each() -> dict[str, list[str]]:
+def by_requirement() -> dict[str, list[str]]:
     """The tests of each requirement."""
     done = subprocess.run([sys.executable, "-c", TRACES], capture_output=True, check=True)
     found = defaultdict(list)
@@ -129,7 +129,7 @@ def main() -> None:
     if not all(entry["caught_by"] for entry in entries):
         sys.exit("the table is not written: not all mutants were caught")
     DATA.write_text(json.dumps(entries, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    PAGE.write_text(page(entries, tests_of_each()), encoding="utf-8")
+    PAGE.write_text(page(entries, by_requirement()), encoding="utf-8")
 
 
 if __name__ == "__main__":

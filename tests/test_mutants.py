@@ -6,9 +6,15 @@ import json
 from pathlib import Path
 
 import pytest
-from falsification import DATA, PAGE, Entry, failed, page, tests_of_each
+from falsification import DATA, PAGE, Entry, by_requirement, failed, page
 from mutants import MUTANTS, Mutant, kit
 from pubsub_conformance import requirements
+
+# What they find hangs on schedules as well, and so now and then they find more.
+DRAWN = (
+    "test_lockstep.py::test_lockstep",
+    "test_guarantee.py::test_nobody_waits_for_a_stopped_process",
+)
 
 TABLE: list[Entry] = json.loads(DATA.read_text(encoding="utf-8"))
 
@@ -35,7 +41,8 @@ def test_the_kit_catches(mutant: Mutant, tmp_path: Path) -> None:
         pytest.skip(verdict["reason"])
     assert verdict["outcome"] == "fail", run.stdout
     (entry,) = (entry for entry in TABLE if _of(entry) == (mutant.requirement, mutant.what))
-    assert failed(report)[mutant.requirement] <= set(entry["caught_by"]), "the table is out of date"
+    known = {*entry["caught_by"], *DRAWN}
+    assert failed(report)[mutant.requirement] <= known, "the table is out of date"
 
 
 def test_each_must_has_a_mutant() -> None:
@@ -48,7 +55,7 @@ def test_each_must_has_a_mutant() -> None:
 
 def test_the_table_says_what_there_is() -> None:
     """Written again by `python tests/falsification.py`."""
-    of = tests_of_each()
+    of = by_requirement()
     assert [_of(entry) for entry in TABLE] == [(one.requirement, one.what) for one in MUTANTS]
     for entry in TABLE:
         assert set(entry["caught_by"]) & set(of[entry["requirement"]]) == set(entry["caught_by"])

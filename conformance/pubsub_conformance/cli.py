@@ -115,8 +115,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--expected", metavar="FILE", help="failures that are expected, with reasons (TOML)")
     add("--json", metavar="FILE", help="write the report as JSON too")
     add("--junit", metavar="FILE", help="write pytest's JUnit XML too")
-    # Two and not one a core: a verdict must not depend on how busy the machine is.
-    add("-n", default="2", dest="workers", metavar="N", help="tests at a time, or auto (default 2)")
+    at_once = "tests at a time, or auto: two a processor (default 2)"
+    add("-n", default="2", dest="workers", metavar="N", help=at_once)
     add("-x", "--exitfirst", action="store_true", help="end with the first test that fails")
     add("--seed", type=int, metavar="N", help="repeat a run's randomness (default: drawn, shown)")
     _add_stress(actions)
@@ -143,7 +143,9 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace, command: Sequence[str]) -> int:
     seed = random.randrange(2**32) if options.seed is None else options.seed
     arguments = [*ISOLATED, "--driver", shlex.join(command), f"--seed={seed}"]
-    arguments += [f"--hypothesis-seed={seed}", f"--numprocesses={options.workers}"]
+    # Half of the time they wait: for a process to start, for a clock to tick.
+    workers = 2 * (os.cpu_count() or 1) if options.workers == "auto" else options.workers
+    arguments += [f"--hypothesis-seed={seed}", f"--numprocesses={workers}"]
     if options.workers != "0":
         arguments += ["--dist", "worksteal"]
     if options.exitfirst:
