@@ -10,6 +10,7 @@ import resource
 import shlex
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -350,12 +351,71 @@ def _add_faults(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         " the specification promises must hold. Needs strace, on Linux.",
         epilog=EXIT_CODES,
     )
-    faults.add_arguments(parser)
+    add = parser.add_argument
+    add(
+        "--operation",
+        action="append",
+        default=[],
+        choices=faults.OPERATIONS,
+        metavar="NAME",
+        help=f"only this one of {', '.join(faults.OPERATIONS)}",
+    )
+    add(
+        "--fault",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help=f"only this one: {faults.KILL}, or an error such as EIO",
+    )
+    add(
+        "--point",
+        action="append",
+        default=[],
+        type=faults.parse,
+        metavar="CALL:N:FAULT",
+        help="only this one, as a violation tells it (with --operation)",
+    )
+    add(
+        "--sample",
+        type=_positive,
+        metavar="N",
+        help="only N points, always the same, spread evenly",
+    )
+    add(
+        "--other",
+        default=[],
+        type=shlex.split,
+        metavar="COMMAND",
+        help="another implementation, whose processes have to go on as well",
+    )
+    add("--home", metavar="DIR", help="on the file system of DIR (default: TMPDIR or /tmp)")
+    add("--json", type=Path, metavar="FILE", help="write the report as JSON too")
+    add(
+        "-n",
+        type=_positive,
+        default=2,
+        dest="workers",
+        metavar="N",
+        help="points at a time (default 2)",
+    )
 
 
 def _faults(options: argparse.Namespace, command: Sequence[str]) -> int:
     try:
-        run = faults.main(options, command)
+        begun = time.monotonic()
+        with _Line() as line:
+            run = faults.run(
+                command,
+                operations=options.operation,
+                faults=options.fault,
+                only=options.point,
+                other=options.other,
+                sample=options.sample,
+                home=options.home,
+                workers=options.workers,
+                tell=lambda text: line.tell(time.monotonic() - begun, text),
+            )
+        faults.show(run)
         _write_json(options.json, faults.as_dict(run))
     except OSError as error:
         print(error, file=sys.stderr)

@@ -6,7 +6,9 @@ the call fails. After that the specification's promises are looked at one by one
 what an operation itself has to keep).
 """
 
-from .report import add_arguments, as_dict, main, repeats
+from .operations import OPERATIONS
+from .points import KILL, parse
+from .report import as_dict, repeats, show
 from .runner import Run, run
 
-__all__ = ["Run", "add_arguments", "as_dict", "main", "repeats", "run"]
+__all__ = ["KILL", "OPERATIONS", "Run", "as_dict", "parse", "repeats", "run", "show"]

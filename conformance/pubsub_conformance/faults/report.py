@@ -1,25 +1,15 @@
-"""What a run of faults found, as people read it and as JSON; and its command line."""
+"""What a run of faults found, as people read it and as JSON."""
 
 from __future__ import annotations
 
-import argparse
-import math
 import shlex
-import sys
-import time
 from collections import Counter
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 
-from . import points as listed
-from .operations import OPERATIONS
-from .points import KILL
-from .runner import Run, Tally, Violation, run
+from .runner import Run, Tally, Violation
 
 TOLD_CHARACTERS = 300  # of what was found
 TOLD_VIOLATIONS = 20  # in full; of the others there is a line
@@ -122,109 +112,3 @@ def as_dict(ran: Run) -> dict[str, Any]:
             for one in ran.violations
         ],
     }
-
-
-# --- the command line -----------------------------------------------------------------------------
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument
-    add(
-        "--operation",
-        action="append",
-        default=[],
-        choices=OPERATIONS,
-        metavar="NAME",
-        help=f"only this one of {', '.join(OPERATIONS)}",
-    )
-    add(
-        "--fault",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help=f"only this one: {KILL}, or an error such as EIO",
-    )
-    add(
-        "--point",
-        action="append",
-        default=[],
-        type=listed.parse,
-        metavar="CALL:N:FAULT",
-        help="only this one, as a violation tells it (with --operation)",
-    )
-    add(
-        "--sample",
-        type=_positive,
-        metavar="N",
-        help="only N points, always the same, spread evenly",
-    )
-    add(
-        "--other",
-        default=[],
-        type=shlex.split,
-        metavar="COMMAND",
-        help="another implementation, whose processes have to go on as well",
-    )
-    add("--home", metavar="DIR", help="on the file system of DIR (default: TMPDIR or /tmp)")
-    add("--json", type=Path, metavar="FILE", help="write the report as JSON too")
-    add(
-        "-n",
-        type=_positive,
-        default=2,
-        dest="workers",
-        metavar="N",
-        help="points at a time (default 2)",
-    )
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
-
-
-def main(options: argparse.Namespace, command: Sequence[str]) -> Run:
-    """Runs what the command line asks for, and shows it; OSError."""
-    with _Watch() as watch:
-        result = run(
-            command,
-            operations=options.operation,
-            faults=options.fault,
-            only=options.point,
-            other=options.other,
-            sample=options.sample,
-            home=options.home,
-            workers=options.workers,
-            tell=watch.show,
-        )
-    show(result)
-    return result
-
-
-class _Watch:
-    """How far it is: a line that changes on a terminal, else a line every ten seconds."""
-
-    def __init__(self) -> None:
-        console = Console(stderr=True)
-        self.live = Live(console=console, auto_refresh=False, transient=True)
-        self.terminal = console.is_terminal
-        self.shown = -math.inf
-        self.begun = time.monotonic()
-
-    def __enter__(self) -> _Watch:
-        if self.terminal:
-            self.live.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.live.stop()
-
-    def show(self, text: str) -> None:
-        now = time.monotonic() - self.begun
-        text = f"{now:4.0f} s  {text}"
-        if self.terminal:
-            self.live.update(text, refresh=True)
-        elif now >= self.shown + 10:
-            self.shown = now
-            print(text, file=sys.stderr, flush=True)
