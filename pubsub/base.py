@@ -21,6 +21,9 @@ STALE_AGE = 3600.0
 ATTEMPTS = 100
 """How often a step is tried again that only a race with another process can have undone."""
 
+WRITE_QUEUE = os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY
+"""How a queue is opened for writing, whoever looks or writes: never waiting, through no link."""
+
 # BASE-15: to be reached by name from a descriptor, wherever its path may lead later.
 _PLACE = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW
 

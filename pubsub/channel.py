@@ -58,7 +58,7 @@ from types import TracebackType
 
 from . import base as _base
 from . import reaper
-from .base import ATTEMPTS, STALE_AGE, Base, fresh_in_tmp, fresh_name, is_there
+from .base import ATTEMPTS, STALE_AGE, WRITE_QUEUE, Base, fresh_in_tmp, fresh_name, is_there
 from .message import MAX_OCTETS, SMALL, InvalidMessage, Message, content_offset
 from .topics import check_pattern
 
@@ -69,7 +69,6 @@ _SWEEP_SECONDS = 600.0  # FETCH-16: how often an idle owner looks for orphans
 _LARGEST_FILE = 33 + 200 + 2 * MAX_OCTETS  # no message file is larger (MSG-13)
 _LARGE_FILE = 2**26  # what cannot be held of that size is not tried again
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY
-_WRITE = os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY
 
 
 class ChannelClosed(RuntimeError):
@@ -183,7 +182,7 @@ class Channel:
                 base.make_queue(place, made)
                 read = os.open("queue", _READ, dir_fd=place)
                 base.share_queue(read)
-                write = os.open("queue", _WRITE, dir_fd=place)  # CHAN-6, CHAN-7
+                write = os.open("queue", WRITE_QUEUE, dir_fd=place)  # CHAN-6, CHAN-7
                 queue = _identity(os.fstat(read))
                 directory = _identity(os.fstat(place))
                 try:

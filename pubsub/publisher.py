@@ -11,12 +11,10 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from . import base as _base
-from .base import ATTEMPTS, Base, is_there
+from .base import ATTEMPTS, WRITE_QUEUE, Base, is_there
 from .ids import next_id
 from .message import HeaderValue, Message, with_id
 from .topics import matches
-
-_WRITE = os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY
 
 _TAKEN = frozenset({errno.EEXIST, errno.EMLINK})
 _ROOM_SECONDS = 0.1  # how long to wait before a full queue is tried again unasked
@@ -172,7 +170,7 @@ def _deliver(
 def _enqueue(channel: str, copy: _Copy) -> bool:
     """Steps 4.1 to 4.4 for one channel. False: nobody reads there. BlockingIOError: full."""
     try:
-        queue = os.open(f"{channel}/queue", _WRITE)
+        queue = os.open(f"{channel}/queue", WRITE_QUEUE)
     except OSError as error:
         if error.errno == errno.ENXIO or not is_there(f"{channel}/queue", stat.S_ISFIFO):
             return False
@@ -215,7 +213,7 @@ def _wait_for_room(channels: list[str], seconds: float) -> None:
     try:
         for channel in channels[:16]:  # the others are looked at when the time is over
             with suppress(OSError):  # what is wrong with it, the next try will say
-                queues.append(os.open(f"{channel}/queue", _WRITE))
+                queues.append(os.open(f"{channel}/queue", WRITE_QUEUE))
                 poll.register(queues[-1], select.POLLOUT)
         try:
             poll.poll(seconds * 1000)

@@ -16,7 +16,7 @@ import stat
 import time
 from contextlib import suppress
 
-from .base import ATTEMPTS, STALE_AGE, Base, fresh_in_tmp, look
+from .base import ATTEMPTS, STALE_AGE, WRITE_QUEUE, Base, fresh_in_tmp, look
 
 _LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
@@ -160,7 +160,7 @@ def _may_be_read(queue: str, at: int | None = None) -> bool:
     try:
         if not stat.S_ISFIFO(os.stat(queue, dir_fd=at, follow_symlinks=False).st_mode):
             return False
-        os.close(os.open(queue, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW, dir_fd=at))
+        os.close(os.open(queue, WRITE_QUEUE, dir_fd=at))
     except OSError as error:
         return error.errno not in (errno.ENXIO, errno.ENOENT, errno.ENOTDIR)  # CHAN-9
     return True

@@ -374,7 +374,7 @@ MUTANTS = [
         (
             Edit("base.py", 'os.mkfifo("queue", mode', 'os.mkfifo("inbox", mode'),
             Edit("channel.py", 'os.open("queue", _READ', 'os.open("inbox", _READ'),
-            Edit("channel.py", 'os.open("queue", _WRITE', 'os.open("inbox", _WRITE'),
+            Edit("channel.py", 'os.open("queue", WRITE_QUEUE', 'os.open("inbox", WRITE_QUEUE'),
             Edit(
                 "channel.py",
                 'ours = _identity(os.lstat(f"{path}/queue"))',
@@ -386,8 +386,8 @@ MUTANTS = [
         "CHAN-3",
         "passes over channels with foreign entries",
         "publisher.py",
-        '    try:\n        queue = os.open(f"{channel}/queue", _WRITE)\n    except',
-        '    try:\n        queue = os.open(f"{channel}/queue", _WRITE)\n'
+        '    try:\n        queue = os.open(f"{channel}/queue", WRITE_QUEUE)\n    except',
+        '    try:\n        queue = os.open(f"{channel}/queue", WRITE_QUEUE)\n'
         '        if not all(name.isdigit() or name == "queue" for name in os.listdir(channel)):\n'
         "            return False\n    except",
     ),
@@ -395,22 +395,22 @@ MUTANTS = [
         "CHAN-4",
         "reapers open queues for reading",
         "reaper.py",
-        "        os.close(os.open(queue, os.O_WRONLY",
-        "        os.close(os.open(queue, os.O_RDONLY | os.O_NONBLOCK))\n"
-        "        os.close(os.open(queue, os.O_WRONLY",
+        "        os.close(os.open(queue, WRITE_QUEUE, dir_fd=at))",
+        "        os.close(os.open(queue, os.O_RDONLY | os.O_NONBLOCK, dir_fd=at))\n"
+        "        os.close(os.open(queue, WRITE_QUEUE, dir_fd=at))",
     ),
     one(
         "CHAN-5",
         "queues are opened with O_CREAT",
-        "publisher.py",
-        "_WRITE = os.O_WRONLY",
-        "_WRITE = os.O_CREAT | os.O_WRONLY",
+        "base.py",
+        "WRITE_QUEUE = os.O_WRONLY",
+        "WRITE_QUEUE = os.O_CREAT | os.O_WRONLY",
     ),
     one(
         "CHAN-6",
         "no write end of its own",
         "channel.py",
-        'write = os.open("queue", _WRITE, dir_fd=place)',
+        'write = os.open("queue", WRITE_QUEUE, dir_fd=place)',
         "write = os.open(os.devnull, os.O_WRONLY)",
     ),
     one(
@@ -431,10 +431,10 @@ MUTANTS = [
         "CHAN-9",
         "believes the process id in the name (formix-pubsub)",
         "publisher.py",
-        '    try:\n        queue = os.open(f"{channel}/queue", _WRITE)\n    except',
+        '    try:\n        queue = os.open(f"{channel}/queue", WRITE_QUEUE)\n    except',
         '    try:\n        os.kill(int(channel.rsplit("_")[-1]), 0)\n'
         "    except OSError:\n        return False\n"
-        '    try:\n        queue = os.open(f"{channel}/queue", _WRITE)\n    except',
+        '    try:\n        queue = os.open(f"{channel}/queue", WRITE_QUEUE)\n    except',
     ),
     one(
         "CHAN-10",

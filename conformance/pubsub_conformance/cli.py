@@ -49,7 +49,7 @@ ISOLATED = (
 )
 
 MUTANTS = requirements.PACKAGE / "mutants.json"
-"""For each MUST, what the reference does where the kit is tried: see the repository's tests."""
+"""For each MUST, how a reference broke it on trial, and which tests caught that."""
 
 EXIT_CODES = "Exit codes: 0 conforms, 1 does not conform, 2 could not be judged, or interrupted."
 
