@@ -195,21 +195,10 @@ class Channel:
                 visible = ours = _identity(os.lstat(f"{path}/queue")) == queue  # CHAN-12
             finally:
                 if not ours:
-                    with suppress(OSError):
-                        if visible and _identity(os.lstat(path)) == directory:  # the look failed
-                            os.rename(path, made, dst_dir_fd=tmp)
-                            visible = False
-                    with suppress(OSError):
-                        if not visible:
-                            os.unlink("queue", dir_fd=place)
-                    for descriptor in (read, write, place):
+                    for descriptor in (read, write):
                         if descriptor >= 0:
                             os.close(descriptor)
-                    try:
-                        os.rmdir(made, dir_fd=tmp)
-                    except OSError:  # reaper.remove() needs a descriptor, which may be what lacks
-                        with suppress(OSError):
-                            reaper.remove(tmp, made)
+                    _take_back(tmp, made, place, path if visible else None)
                 if tmp >= 0:
                     os.close(tmp)
             if ours:
@@ -545,6 +534,27 @@ def _read_all(file: int, size: int) -> bytes:
 
 def _identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
+
+
+def _take_back(tmp: int, made: str, directory: int, path: str | None) -> None:
+    """Remove what an opening that failed has made in `tmp` and perhaps moved to `path` (CHAN-21).
+
+    Closes `directory`. What fails here is left to a reaper, for there is an error on its way.
+    """
+    with suppress(OSError):
+        if path and _identity(os.lstat(path)) == _identity(os.fstat(directory)):
+            os.rename(path, made, dst_dir_fd=tmp)
+            path = None
+    if path is None:
+        with suppress(OSError):
+            os.unlink("queue", dir_fd=directory)
+    if directory >= 0:
+        os.close(directory)
+    try:
+        os.rmdir(made, dir_fd=tmp)
+    except OSError:  # reaper.remove() needs a descriptor, which may be what lacks
+        with suppress(OSError):
+            reaper.remove(tmp, made)
 
 
 def _is_readable(descriptor: int) -> bool:

@@ -532,7 +532,7 @@ MUTANTS = [
         "CHAN-21",
         "needs a descriptor to give up an opening",
         "channel.py",
-        'os.unlink("queue", dir_fd=place)',
+        'os.unlink("queue", dir_fd=directory)',
         "pass",
     ),
     # --- publishing ---

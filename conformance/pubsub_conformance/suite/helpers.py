@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
@@ -95,3 +96,12 @@ def start_as(start: Start, prefix: list[str], **env: str | None) -> Driver:
         return start(prefix=prefix, **env)
     except DriverError as error:
         not_run(f"the driver does not run as another user: {error.what}")
+
+
+def most_memory(driver: Driver) -> int:
+    """The most address space that the driver ever had, in octets."""
+    status = Path(f"/proc/{driver.pid}/status")
+    peak = re.search(r"VmPeak:\s+(\d+) kB", status.read_text()) if status.exists() else None
+    if peak is None:
+        not_run("needs VmPeak in /proc/PID/status")
+    return int(peak[1]) * 1024

@@ -29,46 +29,13 @@ from pubsub_conformance.suite.helpers import (
     through,
     umask,
 )
-
-EVERYBODY = ("publisher", "subscriber", "reaper")
-
-
-def check_that_it_works(role: str, driver: Driver, base: Base) -> None:
-    """What the role does has its effect in this base."""
-    if role == "publisher":
-        # Of a process that the driver may ask for: whether one judges by that is CHAN-9.
-        with base.open("a", pid=driver.pid) as channel:
-            assert driver.publish("a") == 1, f"{base.path} holds one channel that matches"
-            assert len(channel.fetch_all()) == 1
-    elif role == "subscriber":
-        opened = driver.open("a")
-        directory = base.path / opened.directory.name
-        assert directory.is_dir(), f"the channel was opened, and {directory} is not there"
-        message = base.publish("a")
-        assert driver.fetch(opened) == message
-        driver.close_channel(opened)
-    else:
-        dead = base.dead_channel("a", dead_pid())
-        driver.reap()
-        assert not dead.exists(), f"the reaper left the dead channel {dead}"
-
-
-def attempt(role: str, driver: Driver) -> None:
-    """What the role does."""
-    if role == "publisher":
-        driver.publish("a")
-    elif role == "subscriber":
-        driver.open("a")
-    else:
-        driver.reap()
-
-
-def check_that_it_is_refused(role: str, driver: Driver, top: Path, what: str) -> None:
-    """What the role does fails as base-unusable, and changes nothing under `top`."""
-    before = snapshot(top)
-    with refuses("base-unusable", what=f"{role}: {what}"):
-        attempt(role, driver)
-    assert snapshot(top) == before, f"{what}: the operation was refused, and changed something"
+from pubsub_conformance.suite.roles import (
+    EVERYBODY,
+    attempt,
+    check_that_it_is_refused,
+    check_that_it_works,
+)
+from pubsub_conformance.suite.world import NO_SHM, SHM_IS_A_FILE, in_a_world_of_its_own, seen_by
 
 
 def others(path: Path) -> int:
@@ -87,50 +54,6 @@ def test_the_environment_names_the_base(
     """With PUBSUB_HOME set, the base is the directory that it names."""
     name = os.path.relpath(base.path) if relative else str(base.path)
     check_that_it_works(role, start(PUBSUB_HOME=name), base)
-
-
-# Shell commands for a mount namespace. In it, /tmp is empty but for links to what was there before
-# (the driver itself, perhaps), a base left out, and /dev/shm is empty, too.
-WORLD = """
-mount -t tmpfs tmpfs /dev/shm
-mkdir /dev/shm/.before
-mount --rbind /tmp /dev/shm/.before
-mount --rbind /dev/shm /tmp
-mount -t tmpfs tmpfs /dev/shm
-for entry in /tmp/.before/* /tmp/.before/.[!.]*; do
-    test ! -e "$entry" || test "$entry" = /tmp/.before/pubsub || ln -s "$entry" /tmp/
-done
-"""
-NO_SHM = """
-exec 3</dev
-mount -t tmpfs tmpfs /dev
-for name in null zero full random urandom tty; do
-    touch /dev/$name
-    mount -c --bind /proc/self/fd/3/$name /dev/$name
-done
-exec 3<&-
-"""
-SHM_IS_A_FILE = f"{NO_SHM}\ntouch /dev/shm"
-
-
-def in_a_world_of_its_own(*commands: str) -> list[str]:
-    """The prefix that runs a command after these, in the WORLD."""
-    if shutil.which("unshare") is None:
-        not_run("default places need unshare (Linux)")
-    script = "\n".join([WORLD, *commands, 'exec "$@"'])
-    for unshare in (["unshare", "-m"], ["unshare", "-rm"]):
-        prefix = [*unshare, "sh", "-euc", script, "sh"]
-        tried = subprocess.run([*prefix, "true"], capture_output=True, text=True)
-        if tried.returncode == 0:
-            break
-    else:
-        not_run(f"default places need a mount namespace: {tried.stderr.strip()}")
-    return prefix
-
-
-def seen_by(driver: Driver, path: str) -> Path:
-    """The path, in the driver's mount namespace."""
-    return Path(f"/proc/{driver.pid}/root{path}")
 
 
 @through("BASE-2", *EVERYBODY)

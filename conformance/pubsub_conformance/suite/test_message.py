@@ -7,11 +7,9 @@ channel of the kit, a reader is a `decode` or a fetch of a file that the kit has
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,8 +17,7 @@ import pytest
 from pubsub_conformance import layout, vectors
 from pubsub_conformance.driver import Driver, Rejected
 from pubsub_conformance.layout import Base, InvalidMessage, Message, Scalar
-from pubsub_conformance.plugin import not_run
-from pubsub_conformance.suite.helpers import answers, as_message, refuses, through
+from pubsub_conformance.suite.helpers import answers, as_message, most_memory, refuses, through
 
 VALID = vectors.messages()
 INVALID = vectors.table("invalid-message")
@@ -226,15 +223,6 @@ def test_many_keys_take_no_time(driver: Driver, role: str) -> None:
     with answers("a message with 300 000 header keys"):
         message = reader.read(with_headers(headers.encode()))
     assert len(message.headers) == 300_000
-
-
-def most_memory(driver: Driver) -> int:
-    """The most address space that the driver ever had, in octets."""
-    status = Path(f"/proc/{driver.pid}/status")
-    peak = re.search(r"VmPeak:\s+(\d+) kB", status.read_text()) if status.exists() else None
-    if peak is None:
-        not_run("needs VmPeak in /proc/PID/status")
-    return int(peak[1]) * 1024
 
 
 @readers("MSG-13")

@@ -30,22 +30,21 @@ from pubsub_conformance.suite.helpers import (
     answers,
     as_user,
     dead_pid,
+    most_memory,
     refuses,
     snapshot,
     start_as,
     through,
     umask,
 )
-from pubsub_conformance.suite.scenes import close_off, let_age, start_without_privileges
-from pubsub_conformance.suite.test_base import (
+from pubsub_conformance.suite.roles import (
     EVERYBODY,
     attempt,
     check_that_it_is_refused,
     check_that_it_works,
-    in_a_world_of_its_own,
-    seen_by,
 )
-from pubsub_conformance.suite.test_message import most_memory
+from pubsub_conformance.suite.scenes import close_off, let_age, start_without_privileges
+from pubsub_conformance.suite.world import in_a_world_of_its_own, seen_by
 
 marked = pytest.mark.requirement
 

@@ -1,0 +1,49 @@
+"""What each role does, where any of it will do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pubsub_conformance.driver import Driver
+from pubsub_conformance.layout import Base
+from pubsub_conformance.suite.helpers import dead_pid, refuses, snapshot
+
+EVERYBODY = ("publisher", "subscriber", "reaper")
+
+
+def check_that_it_works(role: str, driver: Driver, base: Base) -> None:
+    """What the role does has its effect in this base."""
+    if role == "publisher":
+        # Of a process that the driver may ask for: whether one judges by that is CHAN-9.
+        with base.open("a", pid=driver.pid) as channel:
+            assert driver.publish("a") == 1, f"{base.path} holds one channel that matches"
+            assert len(channel.fetch_all()) == 1
+    elif role == "subscriber":
+        opened = driver.open("a")
+        directory = base.path / opened.directory.name
+        assert directory.is_dir(), f"the channel was opened, and {directory} is not there"
+        message = base.publish("a")
+        assert driver.fetch(opened) == message
+        driver.close_channel(opened)
+    else:
+        dead = base.dead_channel("a", dead_pid())
+        driver.reap()
+        assert not dead.exists(), f"the reaper left the dead channel {dead}"
+
+
+def attempt(role: str, driver: Driver) -> None:
+    """What the role does."""
+    if role == "publisher":
+        driver.publish("a")
+    elif role == "subscriber":
+        driver.open("a")
+    else:
+        driver.reap()
+
+
+def check_that_it_is_refused(role: str, driver: Driver, top: Path, what: str) -> None:
+    """What the role does fails as base-unusable, and changes nothing under `top`."""
+    before = snapshot(top)
+    with refuses("base-unusable", what=f"{role}: {what}"):
+        attempt(role, driver)
+    assert snapshot(top) == before, f"{what}: the operation was refused, and changed something"
