@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from functools import cache
 from pathlib import Path
 
 from pubsub_conformance.driver import Driver
@@ -17,9 +18,7 @@ mkdir /dev/shm/.before
 mount --rbind /tmp /dev/shm/.before
 mount --rbind /dev/shm /tmp
 mount -t tmpfs tmpfs /dev/shm
-for entry in /tmp/.before/* /tmp/.before/.[!.]*; do
-    test ! -e "$entry" || test "$entry" = /tmp/.before/pubsub || ln -s "$entry" /tmp/
-done
+find /tmp/.before -mindepth 1 -maxdepth 1 ! -name pubsub -exec sh -c 'ln -s "$@" /tmp/' sh {} +
 """
 NO_SHM = """
 exec 3</dev
@@ -33,13 +32,14 @@ exec 3<&-
 SHM_IS_A_FILE = f"{NO_SHM}\ntouch /dev/shm"
 
 
-def in_a_world_of_its_own(*commands: str) -> list[str]:
+@cache
+def in_a_world_of_its_own(*commands: str) -> tuple[str, ...]:
     """The prefix that runs a command after these, in the WORLD."""
     if shutil.which("unshare") is None:
         not_run("default places need unshare (Linux)")
     script = "\n".join([WORLD, *commands, 'exec "$@"'])
     for unshare in (["unshare", "-m"], ["unshare", "-rm"]):
-        prefix = [*unshare, "sh", "-euc", script, "sh"]
+        prefix = (*unshare, "sh", "-euc", script, "sh")
         tried = subprocess.run([*prefix, "true"], capture_output=True, text=True)
         if tried.returncode == 0:
             break
