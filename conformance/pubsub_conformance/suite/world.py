@@ -18,7 +18,8 @@ mkdir /dev/shm/.before
 mount --rbind /tmp /dev/shm/.before
 mount --rbind /dev/shm /tmp
 mount -t tmpfs tmpfs /dev/shm
-find /tmp/.before -mindepth 1 -maxdepth 1 ! -name pubsub -exec sh -c 'ln -s "$@" /tmp/' sh {} +
+printf '%s\\0' /tmp/.before/* /tmp/.before/.[!.]* | xargs -0 sh -c 'ln -s "$@" /tmp/' sh
+rm -f /tmp/pubsub
 """
 NO_SHM = """
 exec 3</dev
