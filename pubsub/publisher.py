@@ -171,6 +171,8 @@ def _enqueue(channel: str, copy: _Copy) -> bool:
     """Steps 4.1 to 4.4 for one channel. False: nobody reads there. BlockingIOError: full."""
     try:
         queue = os.open(f"{channel}/queue", WRITE_QUEUE)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
     except OSError as error:
         if error.errno == errno.ENXIO or not is_there(f"{channel}/queue", stat.S_ISFIFO):
             return False
