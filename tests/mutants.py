@@ -646,6 +646,13 @@ MUTANTS = [
     ),
     one("PUB-13", "swallows errors", "publisher.py", "failures.append((channel, error))", "pass"),
     one(
+        "PUB-13",
+        "looks after ENOENT too, and tells that where the look fails",
+        "publisher.py",
+        "    except (FileNotFoundError, NotADirectoryError):\n        return False\n",
+        "",
+    ),
+    one(
         "PUB-14",
         "leaves the staged file",
         "publisher.py",

@@ -49,6 +49,7 @@ UNLINK = ("unlink", "unlinkat")
 MAKE_FIFO = ("mknod", "mknodat")
 MAKE_DIRECTORY = ("mkdir", "mkdirat")
 LIST = ("getdents", "getdents64")
+LOOK = ("stat", "lstat", "newfstatat", "fstatat64", "statx", "access", "faccessat", "faccessat2")
 WRITE = ("write", "writev", "pwrite64", "pwritev")
 SLEEP = (
     *("poll", "ppoll", "select", "pselect6", "epoll_wait", "epoll_pwait", "epoll_pwait2"),

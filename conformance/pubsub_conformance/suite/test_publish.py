@@ -26,6 +26,7 @@ from pubsub_conformance.plugin import not_run
 from pubsub_conformance.strace import (
     LINK,
     LIST,
+    LOOK,
     OPEN,
     RENAME,
     SLEEP,
@@ -706,6 +707,18 @@ def test_a_queue_that_cannot_be_opened(driver: Driver, base: Base, errno: str) -
             _is_reported(driver, errno, 2, trace)
         got = sorted(len(channel.fetch_all()) for channel in channels)
         assert got == [0, 1, 1], f"messages in the three channels: {got}"
+
+
+@pytest.mark.requirement("PUB-13", role="publisher")
+def test_a_missing_queue_that_cannot_be_looked_at(driver: Driver, base: Base) -> None:
+    """Where opening has said that nothing is there, ENOENT is no error, whatever a look says."""
+    queue = base.dead_channel("a", os.getpid(), queue=False) / "queue"
+    with traced(driver, fail(LOOK, "EIO"), paths=[queue, "queue"]):
+        try:
+            told: object = driver.publish("a", b"x")
+        except Rejected as no:
+            told = (no.code, no.errno, no.count)
+    assert told in (0, ("io-error", "EIO", 0)), f"no queue, or the look's EIO; found {told}"
 
 
 def _is_reported(driver: Driver, errno: str, count: int, trace: Trace) -> None:
