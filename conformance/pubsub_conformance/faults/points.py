@@ -45,10 +45,7 @@ ERRORS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     # Not ENOENT: it says that the directory is removed, which no later call would confirm.
     "list": (strace.LIST, ("ENOMEM", "EIO")),
     # By path, by descriptor: what is open can be neither denied nor gone.
-    "look": (
-        ("stat", "lstat", "newfstatat", "statx", "access", "faccessat", "faccessat2"),
-        ("ENOMEM", "EACCES", "EIO", "ENOENT"),
-    ),
+    "look": (strace.LOOK, ("ENOMEM", "EACCES", "EIO", "ENOENT")),
     "look at what is open": (("fstat", "newfstatat", "statx"), ("ENOMEM", "EIO")),
     "mode": (("chmod", "fchmodat", "fchmodat2"), ("EACCES", "EIO", "ENOENT")),
     "mode of what is open": (("fchmod",), ("EIO",)),
