@@ -3,7 +3,7 @@
  * A crash, a hang, a leak or undefined behaviour is for the sanitizers to find; what is checked
  * here is that a message that was decoded comes back the same when it is encoded (MSG-17), and that
  * its headers can be walked.  Whether the right ones are accepted, the kit asks: its oracle and
- * each decoder judge what is found here (tests/test_fuzz.py, README.md).
+ * each decoder judge what is found here (tests/kit/test_fuzz.py, README.md).
  */
 #include "pubsub.h"
 

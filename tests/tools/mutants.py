@@ -2,8 +2,8 @@
 
 Each must fail the conformance test of that rule: a test that no mutant fails proves nothing.
 
-    python tests/mutants.py                 lists them
-    python tests/mutants.py PUB-9 [MORE…]   runs the kit on the mutants of these requirements
+    python tests/tools/mutants.py                 lists them
+    python tests/tools/mutants.py PUB-9 [MORE…]   runs the kit on the mutants of these requirements
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True)

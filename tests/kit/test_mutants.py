@@ -1,4 +1,4 @@
-"""Each rule's tests fail the reference with that rule broken (tests/mutants.py)."""
+"""Each rule's tests fail the reference with that rule broken (tests/tools/mutants.py)."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_each_must_has_a_mutant() -> None:
 
 
 def test_the_table_says_what_there_is() -> None:
-    """Written again by `python tests/falsification.py`."""
+    """Written again by `python tests/tools/falsification.py`."""
     of = by_requirement()
     assert [_of(entry) for entry in TABLE] == [(one.requirement, one.what) for one in MUTANTS]
     for entry in TABLE:

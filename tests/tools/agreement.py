@@ -2,8 +2,8 @@
 
 Ten times as quick as through a driver, for runs of many millions:
 
-    python tests/agreement.py [--inputs N] [--seed N]    drawn as `pubsub-conformance fuzz` draws
-    python tests/agreement.py FILE-OR-DIRECTORY…         these, such as what libFuzzer found
+    python tests/tools/agreement.py [--inputs N] [--seed N]   drawn as by `pubsub-conformance fuzz`
+    python tests/tools/agreement.py FILE-OR-DIRECTORY…        these, such as what libFuzzer found
 """
 
 from __future__ import annotations

@@ -237,7 +237,7 @@ def test_the_reference_keeps_what_it_promises(tmp_path: Path) -> None:
 
 @needs_strace
 def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
-    driver = Path(__file__).parent.parent / "conformance/implementations/reference/driver.py"
+    driver = Path(__file__).parents[2] / "conformance/implementations/reference/driver.py"
     command = [sys.executable, str(driver)]
     kit = [sys.executable, "-m", "pubsub_conformance", "faults", "--home", str(tmp_path)]
     with subprocess.Popen(
@@ -270,6 +270,6 @@ def test_without_strace_nothing_is_proved(
     assert true
     (tmp_path / "true").symlink_to(true)
     monkeypatch.setenv("PATH", str(tmp_path))
-    driver = Path(__file__).parent.parent / "conformance/implementations/reference/driver.py"
+    driver = Path(__file__).parents[2] / "conformance/implementations/reference/driver.py"
     assert cli.main(["faults", "--operation", "fetch", "--", sys.executable, str(driver)]) == 2
     assert "NOT RUN: strace is not there" in capsys.readouterr().out

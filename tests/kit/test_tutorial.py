@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-TUTORIAL = Path(__file__).parent.parent / "conformance/TUTORIAL.md"
+TUTORIAL = Path(__file__).parents[2] / "conformance/TUTORIAL.md"
 BLOCK = re.compile(r"^```(python|console)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LEFT_OUT = "…"
 VARIES = ((r"\d+\.\d s, seed \d+", "0.0 s, seed 0"), (r"--seed \d+", "--seed 0"))

@@ -13,7 +13,7 @@ from conftest import Start
 
 import pubsub
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 # What each block of README.md prints, by its place.
 OUTPUTS = [

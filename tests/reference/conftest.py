@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import pubsub
+from pubsub.channel import _open_channels
+
+
+@pytest.fixture(autouse=True)
+def _closed(home: Path) -> Iterator[None]:
+    """A test that leaves a channel open fails."""
+    yield
+    leaked = list(_open_channels)
+    for channel in leaked:
+        channel.close()
+    assert not leaked, f"the test left channels open: {leaked}"
+
+
+Start = Callable[..., "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    """Start a Python program, given as text, that imports what this test imports.
+
+    Warnings are errors in it; stdin, stdout and stderr are pipes. It is killed in the end.
+    """
+    started = []
+
+    def start(program: str, *arguments: object) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", program, *map(str, arguments)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=Path(pubsub.__file__).parent.parent,  # the first place where -c looks
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        with process:
+            process.kill()
+
+
+@pytest.fixture
+def descriptors() -> Callable[[], set[tuple[int, int, int]]]:
+    """What this process has open: descriptor, device, inode."""
+
+    def look() -> set[tuple[int, int, int]]:
+        found = set()
+        for descriptor in range(1024):
+            try:
+                status = os.fstat(descriptor)
+            except OSError:
+                continue
+            found.add((descriptor, status.st_dev, status.st_ino))
+        return found
+
+    return look
