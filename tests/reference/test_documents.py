@@ -5,7 +5,9 @@ from __future__ import annotations
 import builtins
 import os
 import re
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,14 +19,18 @@ README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 # What each block of README.md prints, by its place.
 OUTPUTS = [
-    "1\nnews.sports b'Team wins championship!' {'minute': 90}\n",
+    "1\nnews.sports Team wins championship! {'minute': 90}\n",
     "alerts.disk0\nalerts.disk1\nalerts.disk2\n3\n",
-    "1 b'Processed: 2 + 2'\n",
-    "",
-    "b'hello'\n",
+    "Processed: 2 + 2\n",
+    "a job\n",
+    "hello\n",
     "True\n0\n",
 ]
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
+REQUEST, SERVICE, ASYNCIO = 2, 3, 4  # a service runs until it receives SIGTERM
+ROOT = Path(pubsub.__file__).parent.parent
+# An example is also right for a user who has all warnings on, and no bytes taken for text.
+STRICT = [sys.executable, "-bb", "-W", "error", "-u", "-c"]
 
 # The calls that the description of formix-pubsub 0.9.0 shows, with its names of parameters.
 FORMIX = {
@@ -98,7 +104,7 @@ print(got)
 """,
         "[b'to all', b'to all']\n",
     ),
-    # There, the client waits for no response: it may be there already, or not.
+    # There, the client waits for no response. Here, an event says when it is published.
     "request and response": (
         """
 import threading
@@ -106,19 +112,20 @@ import time
 
 from pubsub import Channel, fetch, publish, subscribe
 
+requests = Channel(topic="rpc.requests")
+answered = threading.Event()
+
 
 def server():
-    requests = Channel(topic="rpc.requests")
-    with requests:
+    def handle(request):
+        where = request.headers.get("response-topic")
+        which = request.headers.get("correlation-id")
+        if where and which:
+            answer = request.content.decode().upper()
+            publish(where, answer.encode(), headers={"correlation-id": which})
+        answered.set()
 
-        def handle(request):
-            where = request.headers.get("response-topic")
-            which = request.headers.get("correlation-id")
-            if where and which:
-                answer = request.content.decode().upper()
-                publish(where, answer.encode(), headers={"correlation-id": which})
-
-        subscribe(requests, handle, timeout_seconds=1.0)
+    subscribe(requests, handle, timeout_seconds=50.0)
 
 
 def client():
@@ -126,20 +133,19 @@ def client():
     with responses:
         which = str(int(time.time() * 1000000))
         headers = {"response-topic": "rpc.responses.client7", "correlation-id": which}
-        publish("rpc.requests", b"echo", headers=headers)
+        print(publish("rpc.requests", b"echo", headers=headers))
+        answered.wait()
         response = fetch(responses)
-        if response:
-            assert response.headers.get("correlation-id") == which
-            assert response.content.decode() == "ECHO"
+        print(response.headers.get("correlation-id") == which, response.content.decode())
 
 
-thread = threading.Thread(target=server)
-thread.start()
-time.sleep(0.1)
-client()
+with requests:
+    thread = threading.Thread(target=server)
+    thread.start()
+    client()
 thread.join()
 """,
-        "",
+        "1\nTrue ECHO\n",
     ),
     "headers": (
         """
@@ -184,12 +190,70 @@ def output(process: subprocess.Popen[str]) -> str:
     return out
 
 
-@pytest.mark.timeout(300)  # one fills a queue, and then tries 12 000 times to overfill it
-@pytest.mark.parametrize("number", range(len(OUTPUTS)))
-def test_the_examples_of_the_readme(home: Path, start: Start, number: int) -> None:
-    assert output(start(BLOCKS[number])) == OUTPUTS[number]
+def assert_only_tmp_is_left(home: Path) -> None:
     assert os.listdir(home) == ["tmp"]
     assert os.listdir(home / "tmp") == []
+
+
+@pytest.mark.timeout(300)  # one fills a queue, and then tries 12 000 times to overfill it
+@pytest.mark.parametrize("number", [n for n in range(len(OUTPUTS)) if n != SERVICE])
+def test_the_examples_of_the_readme(home: Path, number: int) -> None:
+    program = [*STRICT, BLOCKS[number]]
+    ended = subprocess.run(program, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr, ended.stdout) == (0, "", OUTPUTS[number])
+    assert_only_tmp_is_left(home)
+
+
+def test_the_service_of_the_readme(home: Path) -> None:
+    program = [*STRICT, BLOCKS[SERVICE]]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(program, cwd=ROOT, text=True, stdout=pipe, stderr=pipe) as service:
+        try:
+            while service.poll() is None and pubsub.publish("jobs.one", b"a job") == 0:
+                pass  # its channel is not open yet
+            assert service.stdout
+            assert service.stdout.readline() == OUTPUTS[SERVICE]
+            service.send_signal(signal.SIGTERM)
+            assert service.communicate() == ("", "")
+            assert service.returncode == 0
+        finally:
+            service.kill()
+    assert_only_tmp_is_left(home)
+
+
+def edited(program: str, *edits: tuple[str, str]) -> str:
+    for old, new in edits:
+        assert program.count(old) == 1
+        program = program.replace(old, new)
+    return program
+
+
+def test_a_request_without_a_response_ends(home: Path, start: Start) -> None:
+    program = edited(BLOCKS[REQUEST], ("(requests, serve)", "(requests, id)"), ("5.0", "0.1"))
+    ended = start(program)
+    _, errors = ended.communicate()
+    assert ended.returncode == 1
+    assert errors.endswith("\nTimeoutError: no response within 0.1 seconds\n")
+    assert_only_tmp_is_left(home)
+
+
+def test_a_cancelled_coroutine_leaves_no_reader(home: Path, start: Start) -> None:
+    """A reader that stays registered makes the next channel deaf: its descriptor is the same."""
+    both = """
+async def both():
+    global publish
+    publish, pubsubs = lambda *message: 0, publish
+    try:
+        await asyncio.wait_for(main(), 0.1)
+    except asyncio.TimeoutError:
+        publish = pubsubs
+        await main()
+
+asyncio.run(both())
+"""
+    program = edited(BLOCKS[ASYNCIO], ("asyncio.run(main())\n", both))
+    assert output(start(program)) == OUTPUTS[ASYNCIO]
+    assert_only_tmp_is_left(home)
 
 
 def test_every_example_of_the_readme_is_tested() -> None:
