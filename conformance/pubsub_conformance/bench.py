@@ -23,9 +23,19 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from pubsub_conformance.driver import (
+    Done,
+    Driver,
+    DriverError,
+    Fetched,
+    Hello,
+    OpenChannel,
+    Published,
+    Rejected,
+)
+from pubsub_conformance.oracle.base import Base
+
 from . import __version__, alternatives
-from .driver import Driver, DriverError, Hello, OpenChannel, Rejected
-from .layout import Base
 from .matrix import Implementation, MatrixError
 from .report import PIPED_COLUMNS, file_system_of, platform_on
 
@@ -103,11 +113,11 @@ class Stage:
         """Until it has received: some lose what comes before they are connected."""
         for _ in range(SETTLE_TRIES):
             list(self.publisher.produce(TOPIC, "settle", 1, [0], report="totals"))
-            if _consumed(reader, channel, count=1, idle=SETTLE_SECONDS)["messages"]:
+            if _consumed(reader, channel, count=1, idle=SETTLE_SECONDS).messages:
                 break
         else:
             raise NotMeasured(f"of {SETTLE_TRIES} messages, none came")
-        while _consumed(reader, channel, idle=SETTLE_SECONDS)["messages"]:
+        while _consumed(reader, channel, idle=SETTLE_SECONDS).messages:
             pass
 
     def batch(self, channel: OpenChannel, count: int, size: int) -> tuple[list[int], list[int]]:
@@ -118,20 +128,17 @@ class Stage:
         return publishes, fetches
 
 
-def _spans(events: Iterable[Mapping[str, Any]]) -> list[int]:
+def _spans(events: Iterable[Published | Fetched]) -> list[int]:
     spans = []
     for event in events:
-        if "error" in event:
-            raise NotMeasured(f"a message met with {event['error']}")
-        if "done" not in event:
-            spans.append(event["end"] - event["start"])
+        if event.error:
+            raise NotMeasured(f"a message met with {event.error}")
+        spans.append(event.end - event.start)
     return spans
 
 
-def _consumed(reader: Driver, channel: OpenChannel, **limits: Any) -> dict[str, Any]:
-    *_, last = reader.consume(channel, report="totals", **limits)
-    done: dict[str, Any] = last["done"]
-    return done
+def _consumed(reader: Driver, channel: OpenChannel, **limits: Any) -> Done:
+    return reader.consume(channel, report="totals", **limits).finish()
 
 
 def _rank(values: Sequence[float], part: float) -> float:
@@ -176,7 +183,7 @@ def first(stage: Stage) -> Figures:
     are counted."""
     channel = stage.subscriber.open(TOPIC)
     list(stage.publisher.produce(TOPIC, "p", FIRST, [BODY], timeout=TIMEOUT, report="totals"))
-    got = _consumed(stage.subscriber, channel, count=FIRST, idle=IDLE)["messages"]
+    got = _consumed(stage.subscriber, channel, count=FIRST, idle=IDLE).messages
     stage.subscriber.close_channel(channel)
     stage.count(FIRST, got)
     return {"lost of the first 100": FIRST - got}
@@ -228,18 +235,18 @@ def throughput(stage: Stage) -> Figures:
     with stage.channel(stage.subscriber) as channel:
         while not received or time.monotonic() < until:
             consuming = stage.subscriber.consume(channel, count=BURST, idle=IDLE, report="totals")
-            *_, sent = stage.publisher.produce(
+            sent = stage.publisher.produce(
                 TOPIC, "p", BURST, [BODY], timeout=TIMEOUT, report="totals"
-            )
-            *_, got = consuming
-            count, end = got["done"]["messages"], got["done"]["end"]
+            ).finish()
+            got = consuming.finish()
+            count, end = got.messages, got.end
             stage.count(BURST, count)
             if not count:
                 raise NotMeasured("no message came")
             if count < BURST:
                 end -= int(IDLE * 1e9)  # it waited so long for those that were lost
             received += count
-            nanoseconds += end - sent["done"]["start"]
+            nanoseconds += end - sent.start
     return {"received": received / nanoseconds * 1e9}
 
 
@@ -252,11 +259,9 @@ def latency(stage: Stage) -> Figures:
     with stage.channel(stage.subscriber) as channel:
         consuming = stage.subscriber.consume(channel, count=count, idle=IDLE)
         stream = stage.publisher.produce(TOPIC, "p", count, [BODY], rate=RATE, timeout=TIMEOUT)
-        starts = {event["n"]: event["start"] for event in stream if "done" not in event}
+        starts = {published.n: published.start for published in stream}
         spans = [
-            event["end"] - starts[event["headers"]["n"]]
-            for event in consuming
-            if "done" not in event and "error" not in event
+            fetched.end - starts[fetched.headers["n"]] for fetched in consuming if not fetched.error
         ]
     stage.count(count, len(spans))
     if not spans:

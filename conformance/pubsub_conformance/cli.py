@@ -24,7 +24,6 @@ from pubsub_conformance import (
     __version__,
     alternatives,
     bench,
-    disk,
     faults,
     fuzz,
     history,
@@ -34,7 +33,8 @@ from pubsub_conformance import (
     stress,
 )
 from pubsub_conformance.driver import DriverError, Rejected
-from pubsub_conformance.protocol import ROLES
+from pubsub_conformance.driver.protocol import ROLES
+from pubsub_conformance.linux import disk
 
 SUITE = ["--pyargs", "pubsub_conformance.suite"]
 
@@ -695,7 +695,7 @@ def _list(ids: Sequence[str], sections: Sequence[str], roles: Sequence[str]) -> 
 
 
 def _explain(requirement: requirements.Requirement) -> None:
-    from pubsub_conformance.tracing import traces  # the whole suite, which nothing else needs here
+    from pubsub_conformance.traceability import traces
 
     roles = ", ".join(requirement.roles)
     print(f"{requirement.id} ({requirement.level}; {roles}; {requirement.file})")

@@ -20,7 +20,7 @@ from operator import attrgetter
 from sys import intern
 from typing import Final, Literal, NamedTuple, get_args, get_type_hints
 
-from .layout import matches
+from pubsub_conformance.oracle.topics import matches
 
 
 class Open(NamedTuple):

@@ -29,9 +29,10 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from . import layout
-from .driver import Driver, DriverError, OpenChannel, Rejected
-from .layout import InvalidMessage, matches
+from pubsub_conformance.driver import Driver, DriverError, OpenChannel, Rejected
+from pubsub_conformance.oracle.base import Channel
+from pubsub_conformance.oracle.message import InvalidMessage
+from pubsub_conformance.oracle.topics import matches
 
 SCHEDULES = 15
 STEPS = 40  # fewer than the 64 ids that every queue holds: it is full when `fill` says so
@@ -74,7 +75,7 @@ def names(directory: Path) -> set[str]:
     return {entry.name for entry in directory.iterdir()}
 
 
-def messages(channel: OpenChannel | layout.Channel) -> int:
+def messages(channel: OpenChannel | Channel) -> int:
     """How many message files stand in a channel."""
     return sum(map(str.isdecimal, names(channel.directory)))
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import json
 import os
 import random
 import re
@@ -30,11 +29,24 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from pubsub_conformance.driver import (
+    Driver,
+    DriverError,
+    Fetched,
+    Hello,
+    OpenChannel,
+    Published,
+    Rejected,
+)
+from pubsub_conformance.driver.produced import content_of, identity_of
+from pubsub_conformance.driver.protocol import ROLES
+from pubsub_conformance.oracle.base import Base
+from pubsub_conformance.oracle.message import Message, a_message
+from pubsub_conformance.oracle.topics import matches
+from pubsub_conformance.waiting import now, until
+
 from . import __version__, history
-from .driver import Driver, DriverError, Hello, OpenChannel, Rejected
 from .history import BadHistory, Broken, Close, Drained, Event, Open, Publish, Receive
-from .layout import Base, Message, a_message, matches
-from .protocol import ROLES
 from .report import JUDGED, PIPED_COLUMNS, RANK, STYLE, Outcome, file_system_of, platform_on
 from .requirements import SPEC_VERSION
 
@@ -151,14 +163,10 @@ class Party(Driver):
         except Rejected as error:
             raise Finding(f"{self.name} answered {op} with {error}") from error
 
-    def stream(
-        self, op: str, *, within: float | None = None, **fields: object
-    ) -> Iterator[dict[str, Any]]:
-        return self._named(op, super().stream(op, within=within, **fields))
-
-    def _named(self, op: str, events: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    def _part(self) -> dict[str, Any]:
+        op = self._asked.op if self._asked else ""
         try:
-            yield from events
+            return super()._part()
         except Rejected as error:
             raise Finding(f"{self.name} answered {op} with {error}") from error
 
@@ -301,12 +309,12 @@ def full(pair: Pair) -> None:
     again = _fill(publisher, most)
     waiting = publisher.produce("a", "w", 1, [0], timeout=TIMEOUT)
     got = _consumed(reader, channel)
-    *_, last = waiting
+    late = waiting.finish().taken
     expect(
-        taken == most or last["done"]["count"] == 1,
+        taken == most or late == 1,
         f"a publish that waits {TIMEOUT:g} s for room was not taken, though the queue was read",
     )
-    again += last["done"]["count"]
+    again += late
     got += _consumed(reader, channel)
     expect(got == again, f"later {again} messages were counted into the queue, {got} came out")
 
@@ -372,7 +380,7 @@ def reaping(pair: Pair) -> None:
         victim.die()
     victim = pair.publisher()
     victim.begin("produce", topic="a", prefix="p", count=16, sizes=[8 * 2**20], report="totals")
-    _until(lambda: bool(_names(pair.base.tmp)))  # it is staging; or has been
+    until(lambda: bool(_names(pair.base.tmp)), PATIENCE)  # it is staging; or has been
     victim.die()
     count = publisher.publish("a", b"after")
     expect(count == 1, f"after the deaths a publish to the one reader counted {count} queues")
@@ -386,7 +394,7 @@ def reaping(pair: Pair) -> None:
         reader.reap(0)
         return not left()
 
-    expect(_until(reaped), f"{reader.name} did not reap {_told(left())}")
+    expect(until(reaped, PATIENCE), f"{reader.name} did not reap {_told(left())}")
     got = [message.content for message in _fetches(reader, kept)]
     expect(got[-1:] == [b"after"], f"{reader.name} lost an unread message in reaping")
 
@@ -402,7 +410,7 @@ def stress(pair: Pair) -> None:
     read, unread = log.open(steady, "+"), log.open(late, "+")
     reading = steady.consume(read, idle=4 * IDLE)
     for number in range(6):
-        since = _now()
+        since = now()
         bursts = []
         for place, publisher in enumerate(publishers):
             prefix, topic = f"p{number}-{place}", rng.choice(("a.b", "a.c", "b.c"))
@@ -411,7 +419,7 @@ def stress(pair: Pair) -> None:
             bursts.append((publisher, topic, prefix, sizes, stream))
         killed = publishers[0] if number == 1 else None
         if killed:
-            _until(lambda: bool(_names(pair.base.tmp)))  # somebody is at work, or has been
+            until(lambda: bool(_names(pair.base.tmp)), PATIENCE)  # somebody is at work, or has been
             killed.kill()
             publishers[0] = pair.publisher()
         for publisher, topic, prefix, sizes, stream in bursts:
@@ -464,16 +472,6 @@ def _names(directory: Path) -> list[str]:
     return sorted(os.listdir(directory)) if directory.is_dir() else []
 
 
-def _until(holds: Callable[[], bool]) -> bool:
-    """Whether it came to hold within PATIENCE."""
-    deadline = time.monotonic() + PATIENCE
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.001)
-    return True
-
-
 def _fetches(reader: Party, channel: OpenChannel) -> Iterator[Message]:
     while (message := reader.fetch(channel)) is not None:
         yield message
@@ -501,16 +499,15 @@ def _fill(publisher: Party, most: int) -> int:
     """Publishes until the queue is full, or `most` were counted; how many were counted."""
     taken = 0
     while taken < most:
-        (last,) = publisher.produce("a", "f", CHUNK, [0], report="totals")
-        taken += last["done"]["count"]
-        if last["done"]["count"] == 0:
+        more = publisher.produce("a", "f", CHUNK, [0], report="totals").finish().taken
+        taken += more
+        if more == 0:
             break
     return taken
 
 
 def _consumed(reader: Party, channel: OpenChannel) -> int:
-    *_, last = reader.consume(channel, idle=IDLE, report="totals")
-    return int(last["done"]["messages"])
+    return reader.consume(channel, idle=IDLE, report="totals").finish().messages
 
 
 class _Log:
@@ -520,15 +517,15 @@ class _Log:
         self.events: list[Event] = []
 
     def open(self, reader: Party, pattern: str) -> OpenChannel:
-        start = _now()
+        start = now()
         channel = reader.open(pattern)
-        self.events.append(Open(_shown(reader, channel), pattern, start, _now()))
+        self.events.append(Open(_shown(reader, channel), pattern, start, now()))
         return channel
 
     def close(self, reader: Party, channel: OpenChannel) -> None:
-        start = _now()
+        start = now()
         reader.close_channel(channel)
-        self.events.append(Close(_shown(reader, channel), start, _now()))
+        self.events.append(Close(_shown(reader, channel), start, now()))
 
     def publish(
         self,
@@ -536,7 +533,7 @@ class _Log:
         topic: str,
         prefix: str,
         sizes: Sequence[int],
-        stream: Iterator[dict[str, Any]],
+        stream: Iterable[Published],
         since: int | None = None,
     ) -> None:
         """Takes the lines of a `produce`; of a killed one, which began after `since`, those that
@@ -544,45 +541,39 @@ class _Log:
         n, last = 0, since
         try:
             for event in stream:
-                if "done" in event:
-                    return
-                if "error" in event:
-                    raise Finding(f"a publish of {publisher.name} met with {event['error']}")
-                start, end, count = event["start"], event["end"], event["count"]
-                self.events.append(_publish(prefix, n, topic, sizes, start, end, count))
-                n, last = event["n"] + 1, end
+                if event.error:
+                    raise Finding(f"a publish of {publisher.name} met with {event.error}")
+                self.events.append(
+                    _publish(prefix, n, topic, sizes, event.start, event.end, event.taken)
+                )
+                n, last = event.n + 1, event.end
         except DriverError:
             if since is None or last is None:
                 raise
             # It died in this one, or just before or after.
-            self.events.append(_publish(prefix, n, topic, sizes, last, _now(), None))
+            self.events.append(_publish(prefix, n, topic, sizes, last, now(), None))
 
-    def consume(
-        self, reader: Party, channel: OpenChannel, stream: Iterator[dict[str, Any]]
-    ) -> None:
-        for event in stream:
-            if "done" in event:
-                return
-            name, start, end = _shown(reader, channel), event["start"], event["end"]
-            if "error" in event:
-                self.events.append(Broken(name, event["error"]["code"], start, end))
+    def consume(self, reader: Party, channel: OpenChannel, stream: Iterable[Fetched]) -> None:
+        name = _shown(reader, channel)
+        for start, end, topic, headers, size, crc, error in stream:
+            if error:
+                self.events.append(Broken(name, error.code, start, end))
             else:
-                publisher, n = _identity(event["headers"])
-                topic, size, crc = event["topic"], event["size"], event["crc"]
+                publisher, n = identity_of(headers)
                 self.events.append(Receive(name, publisher, n, topic, size, crc, start, end))
 
     def drain(self, reader: Party, channel: OpenChannel) -> None:
         """Fetches until the channel is found empty: what is missing then is lost."""
         while True:
-            start = _now()
+            start = now()
             message = reader.fetch(channel)
             if message is None:
-                self.events.append(Drained(_shown(reader, channel), start, _now()))
+                self.events.append(Drained(_shown(reader, channel), start, now()))
                 return
-            publisher, n = _identity(message.headers)
+            publisher, n = identity_of(message.headers)
             size, crc = len(message.content), zlib.crc32(message.content)
             name = _shown(reader, channel)
-            self.events.append(Receive(name, publisher, n, message.topic, size, crc, start, _now()))
+            self.events.append(Receive(name, publisher, n, message.topic, size, crc, start, now()))
 
     def judge(self) -> None:
         try:
@@ -609,22 +600,9 @@ def _publish(
     end: int,
     count: int | None,
 ) -> Publish:
-    text = f"{prefix}:{n}:".encode()  # "Messages of produce" in DRIVER.md
-    size = max(sizes[n % len(sizes)], len(text))
-    crc = zlib.crc32((text * (size // len(text) + 1))[:size])
-    return Publish(prefix, n, topic, size, crc, start, end, count, timeout=TIMEOUT)
-
-
-def _identity(headers: Mapping[str, Any]) -> tuple[str, int]:
-    """For other headers than `produce` sends: what nobody published."""
-    prefix, n = headers.get("publisher"), headers.get("n")
-    if len(headers) == 2 and isinstance(prefix, str) and type(n) is int:
-        return prefix, n
-    return json.dumps(headers), -1
-
-
-def _now() -> int:
-    return time.clock_gettime_ns(time.CLOCK_MONOTONIC)  # of the drivers, on macOS too
+    data = content_of(prefix, n, sizes)
+    crc = zlib.crc32(data)
+    return Publish(prefix, n, topic, len(data), crc, start, end, count, timeout=TIMEOUT)
 
 
 # Expected failures.

@@ -25,8 +25,10 @@ import pytest
 
 from pubsub_conformance import expected, report, requirements
 from pubsub_conformance.driver import Driver, DriverError, Rejected
-from pubsub_conformance.layout import Base, InvalidMessage
-from pubsub_conformance.protocol import OPS, ROLES
+from pubsub_conformance.driver.protocol import OPS, ROLES
+from pubsub_conformance.linux import Unavailable
+from pubsub_conformance.oracle.base import Base
+from pubsub_conformance.oracle.message import InvalidMessage
 from pubsub_conformance.report import Outcome, TestResult
 from pubsub_conformance.requirements import SPEC_VERSION, Requirement
 
@@ -197,6 +199,15 @@ def _ids(item: pytest.Item) -> list[str]:
 
 
 # One test.
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call() -> Generator[None, object, object]:
+    """A test that needs what this machine lacks is not run."""
+    try:
+        return (yield)
+    except Unavailable as lacking:
+        not_run(str(lacking))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pubsub_conformance.protocol import ROLES
+from pubsub_conformance.driver.protocol import ROLES
 
 PACKAGE = Path(__file__).parent
 SPEC = PACKAGE / "spec"

@@ -20,8 +20,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from .driver import Driver, DriverError, OpenChannel, Rejected
-from .layout import CHANNEL_NAME
+from pubsub_conformance.driver import Driver, DriverError, OpenChannel, Rejected
+from pubsub_conformance.oracle.base import CHANNEL_NAME
+
 from .stress import Worker, room
 
 PUBLISHERS: Final = 4
@@ -198,18 +199,17 @@ class _Publisher(Worker[_Run]):
         if self.run.ending.is_set():
             return True
         topic = FULL if self.rng.random() < 0.2 else self.rng.choice(self.run.topics)
-        for event in driver.produce(
+        done = driver.produce(
             topic, f"{self.name}-{self.lives}", BURST, SIZES, rate=RATE, report="totals"
-        ):
-            self.run.counters.add(messages=event["done"]["messages"])
+        ).finish()
+        self.run.counters.add(messages=done.messages)
         return False
 
     def fill(self) -> None:
         """A queue of the kit's own choosing, before anything is counted."""
 
         def step(driver: Driver) -> bool:
-            for _ in driver.produce(FULL, self.name, 2 * ROOM, [0], report="totals"):
-                pass
+            driver.produce(FULL, self.name, 2 * ROOM, [0], report="totals").finish()
             return True
 
         self.guarded(step)
@@ -237,8 +237,8 @@ class _Subscriber(Worker[_Run]):
         if self.run.ending.is_set():
             return True
         for channel in self.open:
-            for event in driver.consume(channel, idle=0.0, deadline=1.0, report="totals"):
-                self.run.counters.add(fetched=event["done"]["messages"])
+            done = driver.consume(channel, idle=0.0, deadline=1.0, report="totals").finish()
+            self.run.counters.add(fetched=done.messages)
         for _ in range(self.rng.randint(1, 3)):
             if self.open:
                 driver.close_channel(self.open.pop(self.rng.randrange(len(self.open))))

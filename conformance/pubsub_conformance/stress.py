@@ -42,9 +42,14 @@ from pathlib import Path
 from sys import intern
 from typing import Any, Final, Generic, Literal, NamedTuple, Protocol, TypeVar
 
+from pubsub_conformance.driver import STREAM_SECONDS, Driver, DriverError, OpenChannel, Rejected
+from pubsub_conformance.driver.produced import content_of, identity_of
+from pubsub_conformance.linux.disk import Disk
+from pubsub_conformance.oracle.base import CHANNEL_NAME
+from pubsub_conformance.oracle.topics import matches
+from pubsub_conformance.waiting import now
+
 from . import __version__
-from .disk import Disk
-from .driver import STREAM_SECONDS, Driver, DriverError, OpenChannel, Rejected
 from .history import (
     BadHistory,
     Broken,
@@ -63,7 +68,6 @@ from .history import (
     explain,
     save,
 )
-from .layout import CHANNEL_NAME, matches
 
 TOPICS: Final = ("a", "a.b", "a.c", "a.b.c", "b.c")
 PATTERNS: Final = (("+",), ("a.=", "=.c"), ("a.b", "a.c"), ("a.+", "+.c"))
@@ -492,7 +496,7 @@ class _Run:
             going_on = functools.partial(victim.signal, signal.SIGCONT)
             return going_on if victim.signal(signal.SIGSTOP) else None
         alone = coming.what == "descriptors"
-        want = _Want(coming.what, victim.name if alone else None, _now())
+        want = _Want(coming.what, victim.name if alone else None, now())
         lasting = [(w.what in DISK, w.victim) for w in self.wants if w.end == math.inf]
         if (want.what in DISK, want.victim) in lasting:
             return None
@@ -510,13 +514,13 @@ class _Run:
             self.wants.remove(want)
             return None
         if coming.what in REMOVALS:
-            want.end = _now()
+            want.end = now()
             self.events.append(Removed(want.start, int(want.end)))
             return undo
 
         def end() -> None:
             undo()
-            want.end = _now()
+            want.end = now()
 
         return end
 
@@ -722,12 +726,12 @@ class Worker(Generic[RunT]):
         except DriverError as error:
             with self._lock:
                 killed, self._driver, self._killed = self._killed, None, None
-            self.died(killed, _now())
+            self.died(killed, now())
             if killed is not None:
                 return False
             self.run.blame(error)
         except Rejected as error:
-            if self.run.explains(error, self.since, _now(), self.name):
+            if self.run.explains(error, self.since, now(), self.name):
                 self.failed(error)
                 self.run.ending.wait(PAUSE)
                 return False
@@ -763,7 +767,7 @@ class Worker(Generic[RunT]):
         with self._lock:
             if self._driver is None or self._killed is not None:
                 return False
-            self._killed = _now()
+            self._killed = now()
             self._driver.kill()
             return True
 
@@ -805,7 +809,7 @@ class Worker(Generic[RunT]):
         """Notes the death of a process that was killed while its thread had nothing to ask it."""
         with self._lock:
             if self._killed is not None:
-                self.died(self._killed, _now())
+                self.died(self._killed, now())
 
     def end(self) -> None:
         """Ends the process in good order."""
@@ -845,7 +849,7 @@ class _Publisher(Worker[_Run]):
         if self.run.ending.is_set() or not self.left:
             return True
         burst = self._draw()
-        self.since = _now()
+        self.since = now()
         self._under_way = burst, 0, self.since
         stream = driver.produce(
             burst.topic,
@@ -856,15 +860,11 @@ class _Publisher(Worker[_Run]):
             within=STREAM_SECONDS + burst.messages * (burst.timeout or 0),
         )
         for event in stream:
-            if "done" not in event:
-                error = event.get("error")
-                if error:
-                    rejected = Rejected(error)
-                    if not self.run.explains(rejected, event["start"], event["end"], self.name):
-                        self.run.blame(rejected)
-                count, code = (error or event).get("count"), error["code"] if error else None
-                self._note(burst, event["n"], event["start"], event["end"], count, code)
-                self._under_way = burst, event["n"] + 1, event["end"]
+            n, start, end, count, error = event
+            if error and not self.run.explains(error, start, end, self.name):
+                self.run.blame(error)
+            self._note(burst, n, start, end, count, error.code if error else None)
+            self._under_way = burst, n + 1, end
         self._under_way = None
         return False
 
@@ -882,7 +882,7 @@ class _Publisher(Worker[_Run]):
         """The stream ended with the message that was under way."""
         assert self._under_way
         burst, n, since = self._under_way
-        self._note(burst, n, since, _now(), error.count, error.code)
+        self._note(burst, n, since, now(), error.count, error.code)
         self._under_way = None
 
     def _note(
@@ -894,8 +894,8 @@ class _Publisher(Worker[_Run]):
         count: int | None = None,
         code: str | None = None,
     ) -> None:
-        content = _content(burst.prefix, n, burst.sizes)
-        size, crc = len(content), zlib.crc32(content)
+        data = content_of(burst.prefix, n, burst.sizes)
+        size, crc = len(data), zlib.crc32(data)
         publisher, number = _identity({"publisher": burst.prefix, "n": n})
         timeout = burst.timeout
         self.run.events.append(
@@ -970,7 +970,7 @@ class _Subscriber(Worker[_Run]):
             self._consume(driver, self.rng.randint(1, 100))
             ending.wait(self.rng.random() * self.rng.choice((0.01, 0.1, 1.0, 3.0)))
             if "reaper" in driver.hello.roles:
-                self.since = _now()
+                self.since = now()
                 driver.reap(STALE_AT_WORK)  # old messages wait in its own channel
             return False
         self._consume(driver)
@@ -992,7 +992,7 @@ class _Subscriber(Worker[_Run]):
             return False
 
         def step(driver: Driver) -> bool:
-            self.since = _now()
+            self.since = now()
             driver.reap(STALE)
             return True
 
@@ -1013,29 +1013,29 @@ class _Subscriber(Worker[_Run]):
         self._is_lost = False
 
     def failed(self, error: Rejected) -> None:
-        now = _now()
+        end = now()
         if self._opening:  # it may have been visible for a moment
             self.run.events.append(self._opening)
-            self.run.events.append(Close(self._opening.channel, self._opening.start, now))
+            self.run.events.append(Close(self._opening.channel, self._opening.start, end))
             self._opening = None
         elif self._closing is not None:  # closed all the same; a reaper removes what is left
             assert self.open
-            self.run.events.append(Close(self.open.event.channel, self._closing, now))
+            self.run.events.append(Close(self.open.event.channel, self._closing, end))
             self.run.unclosed += 1
             self.open = self._closing = None
             self._is_lost = False
         elif self.open and error.code == "channel-lost":
-            self.run.events.append(Lost(self.open.event.channel, self.since, now))
+            self.run.events.append(Lost(self.open.event.channel, self.since, end))
             self._is_lost = True
 
     def _open(self, driver: Driver) -> None:
         pattern = self.rng.choice(PATTERNS[self._place % len(PATTERNS)])
         self._opened += 1
         name = f"{self.name}.{self._opened}"
-        self.since = start = _now()
+        self.since = start = now()
         self._opening = Open(f"{name}:?", pattern, start, None)
         channel = driver.open(pattern)
-        self._last_sign = end = _now()
+        self._last_sign = end = now()
         event = Open(f"{name}:{channel.directory.name}", pattern, start, end)
         self.run.rooms[event.channel] = room(channel.directory, self.habit in ("slow", "late"))
         self.run.events.append(event)
@@ -1044,42 +1044,39 @@ class _Subscriber(Worker[_Run]):
     def _close(self, driver: Driver) -> None:
         assert self.open
         name, channel = self.open.event.channel, self.open.channel
-        self.since = self._closing = _now()
+        self.since = self._closing = now()
         driver.close_channel(channel)
-        self.run.events.append(Close(name, self._closing, _now()))
+        self.run.events.append(Close(name, self._closing, now()))
         self.open = self._closing = None
         self._is_lost = False
 
     def _consume(self, driver: Driver, count: int | None = None) -> None:
         assert self.open
         name, channel = self.open.event.channel, self.open.channel
-        self.since = _now()
-        for event in driver.consume(channel, count=count, idle=IDLE, deadline=ROUND):
-            if "done" in event:
-                return
-            start, end = event["start"], event["end"]
-            if "error" in event:
-                self.run.events.append(Broken(name, event["error"]["code"], start, end))
+        self.since = now()
+        stream = driver.consume(channel, count=count, idle=IDLE, deadline=ROUND)
+        for start, end, topic, headers, size, crc, error in stream:
+            if error:
+                self.run.events.append(Broken(name, error.code, start, end))
                 self.broken += 1
             else:
-                size, crc = event["size"], event["crc"]
-                self._yielded(name, event["headers"], event["topic"], size, crc, start, end)
+                self._yielded(name, headers, topic, size, crc, start, end)
             self._last_sign = self.since = end
 
     def _fetch(self, driver: Driver) -> bool:
         """Whether the channel was empty. (The end of a stream does not tell.)"""
         assert self.open
-        name, channel, start = self.open.event.channel, self.open.channel, _now()
+        name, channel, start = self.open.event.channel, self.open.channel, now()
         self.since = start
         try:
             message = driver.fetch(channel)
         except Rejected as error:
             if error.code not in {"invalid-message", "damaged-queue"}:
                 raise
-            self.run.events.append(Broken(name, error.code, start, _now()))
+            self.run.events.append(Broken(name, error.code, start, now()))
             self.broken += 1
             return False
-        end = self._last_sign = _now()
+        end = self._last_sign = now()
         if message is None:
             self.run.events.append(Drained(name, start, end))
             return True
@@ -1090,9 +1087,9 @@ class _Subscriber(Worker[_Run]):
     def _wait(self, driver: Driver, timeout: float) -> bool:
         """Whether the queue holds something."""
         assert self.open
-        self.since = start = _now()
+        self.since = start = now()
         ready = driver.wait(self.open.channel, timeout)
-        end = self._last_sign = _now()
+        end = self._last_sign = now()
         if not ready:
             self.run.events.append(Waited(self.open.event.channel, start, end))
         return ready
@@ -1112,29 +1109,14 @@ class _Subscriber(Worker[_Run]):
         self.received += 1
 
 
-def _now() -> int:
-    # Not time.monotonic_ns: on macOS that is another clock than the drivers'.
-    return time.clock_gettime_ns(time.CLOCK_MONOTONIC)
-
-
-def _content(prefix: str, n: int, sizes: Sequence[int]) -> bytes:
-    """The content of message n of `produce`, as the driver protocol describes it."""
-    text = f"{prefix}:{n}:".encode()
-    size = max(sizes[n % len(sizes)], len(text))
-    return (text * (size // len(text) + 1))[:size]
-
-
 def _identity(headers: Mapping[str, Any]) -> tuple[str, int]:
     """Publisher and number; for other headers than `produce` sends, what nobody published.
 
     The prefix of a burst is its publisher's name and the number of its first message.
     """
-    prefix, n = headers.get("publisher"), headers.get("n")
-    if len(headers) == 2 and isinstance(prefix, str) and type(n) is int:
-        publisher, _, first = prefix.rpartition("-")
-        if first.isdecimal():
-            return intern(publisher), int(first) + n
-    return json.dumps(headers), -1
+    prefix, n = identity_of(headers)
+    publisher, _, first = prefix.rpartition("-")
+    return (intern(publisher), int(first) + n) if first.isdecimal() else (prefix, -1)
 
 
 def _full(events: Sequence[Event], rooms: Mapping[str, int]) -> Iterator[Full]:

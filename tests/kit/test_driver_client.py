@@ -16,8 +16,10 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
-from pubsub_conformance import protocol
-from pubsub_conformance.driver import STDERR_OCTETS, Driver, DriverError, OpenChannel, Rejected
+from pubsub_conformance.driver import Done, Driver, DriverError, OpenChannel, Rejected
+from pubsub_conformance.driver.output import STDERR_OCTETS
+from pubsub_conformance.driver.protocol import OPS, SCHEMAS, load_schema, reply_fault
+from pubsub_conformance.driver.tables import DRIVER_MD, with_tables
 
 MISBEHAVING = Path(__file__).with_name("misbehaving.py")
 NOWHERE = Path("/nonexistent/home")  # no implementation is behind these drivers
@@ -286,16 +288,17 @@ def test_what_went_wrong_first_is_raised(begin: Begin) -> None:
 
 def test_stream(begin: Begin) -> None:
     driver = begin("none", Patient)
-    events = list(driver.produce("a", "p", 2, [0]))
-    assert [event.get("n") for event in events] == [0, 1, None]
-    assert events[0]["start"] == 1  # a number, not its digits
-    assert events[-1] == {"done": {"messages": 0, "count": 0, "start": 1, "end": 2}}
+    stream = driver.produce("a", "p", 2, [0])
+    events = list(stream)
+    assert [event.n for event in events] == [0, 1]
+    assert events[0].start == 1  # a number, not its digits
+    assert stream.finish() == Done(messages=0, taken=0, start=1, end=2)
     assert driver.match("a", "a")
 
 
 def test_stream_of_a_driver_that_dies_keeps_what_it_told(begin: Begin) -> None:
     stream = begin("dies-in-stream", Patient).produce("a", "p", 3, [0])
-    told = [next(stream)["n"], next(stream)["n"]]
+    told = [next(stream).n, next(stream).n]
     assert told == [0, 1]
     with pytest.raises(DriverError, match="stdout ended") as caught:
         next(stream)
@@ -355,10 +358,10 @@ def test_transcript(begin: Begin) -> None:
 
 
 def test_tables_are_those_of_the_schemas() -> None:
-    """`python -m pubsub_conformance.protocol` writes them."""
-    text = protocol.DRIVER_MD.read_text(encoding="utf-8")
-    assert protocol.with_tables(text) == text
-    assert all(f"#### `{op}`" in text for op in protocol.OPS)
+    """`python -m pubsub_conformance.driver.tables` writes them."""
+    text = DRIVER_MD.read_text(encoding="utf-8")
+    assert with_tables(text) == text
+    assert all(f"#### `{op}`" in text for op in OPS)
 
 
 def fields(schema: object) -> Iterator[tuple[str, dict[str, object]]]:
@@ -370,10 +373,10 @@ def fields(schema: object) -> Iterator[tuple[str, dict[str, object]]]:
             yield from fields(part)
 
 
-@pytest.mark.parametrize("file", sorted(protocol.SCHEMAS.glob("*.json")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("file", sorted(SCHEMAS.glob("*.json")), ids=lambda p: p.stem)
 def test_schema(file: Path) -> None:
     """Each is a valid schema, and each field says what it means."""
-    schema = protocol.load_schema(file.name)
+    schema = load_schema(file.name)
     Draft202012Validator.check_schema(schema)
     for name, field in fields(schema.get("$defs", {})):
         assert "description" in field or "$ref" in field or field.keys() == {"const"}, name
@@ -393,7 +396,7 @@ def test_schema(file: Path) -> None:
 )
 def test_unsigned_64_bits(text: object, fault: str | None) -> None:
     event = {"n": 0, "start": text, "end": "1", "count": 0}
-    told = protocol.reply_fault("produce", {"seq": 1, "event": event})
+    told = reply_fault("produce", {"seq": 1, "event": event})
     assert told is None if fault is None else fault in (told or "")
 
 
@@ -409,4 +412,4 @@ def test_unsigned_64_bits(text: object, fault: str | None) -> None:
     ],
 )
 def test_base64(text: str, right: bool) -> None:
-    assert (protocol.reply_fault("encode", {"seq": 1, "bytes": text}) is None) == right
+    assert (reply_fault("encode", {"seq": 1, "bytes": text}) is None) == right

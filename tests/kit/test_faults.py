@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 from mutants import MUTANTS, Edit, Mutant
-from pubsub_conformance import cli, faults, strace
+from pubsub_conformance import cli, faults
 from pubsub_conformance.faults import points as listing
 from pubsub_conformance.faults.points import Hit, Point
-from pubsub_conformance.strace import Call
+from pubsub_conformance.linux import strace
+from pubsub_conformance.linux.strace import Call
 
 BASE = Path("/where/parent/base")
 CHANNEL = "a_Zq3vKx81LmPw_31415"

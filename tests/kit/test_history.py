@@ -31,7 +31,7 @@ from pubsub_conformance.history import (
     loads,
     save,
 )
-from pubsub_conformance.layout import matches
+from pubsub_conformance.oracle.topics import matches
 
 
 def published(

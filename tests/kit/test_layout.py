@@ -9,8 +9,19 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pubsub_conformance import layout, vectors
-from pubsub_conformance.layout import Base, InvalidMessage, Message
+from pubsub_conformance import vectors
+from pubsub_conformance.oracle.base import CHANNEL_NAME, Base, channel_name, put
+from pubsub_conformance.oracle.message import (
+    InvalidMessage,
+    Message,
+    Scalar,
+    a_message,
+    decode,
+    decode_headers,
+    encode,
+)
+from pubsub_conformance.oracle.queue import enqueue, fill, has_reader
+from pubsub_conformance.oracle.topics import is_pattern, is_topic, matches
 
 WORDS = st.text("ab-0", min_size=1, max_size=3)
 TOPICS = st.lists(WORDS, min_size=1, max_size=8).map(".".join)
@@ -41,14 +52,14 @@ def base(tmp_path: Path) -> Base:
 
 @pytest.mark.parametrize("row", vectors.table("match"), ids=lambda row: str(row))
 def test_match_vectors(row: dict[str, str]) -> None:
-    assert layout.matches(row["pattern"], row["topic"]) == (row["matches"] == "yes")
+    assert matches(row["pattern"], row["topic"]) == (row["matches"] == "yes")
 
 
 def test_grammar_vectors() -> None:
-    assert all(layout.is_topic(row["topic"]) for row in vectors.table("valid-topic"))
-    assert not any(layout.is_topic(row["topic"]) for row in vectors.table("invalid-topic"))
-    assert all(layout.is_pattern(row["pattern"]) for row in vectors.table("valid-pattern"))
-    assert not any(layout.is_pattern(row["pattern"]) for row in vectors.table("invalid-pattern"))
+    assert all(is_topic(row["topic"]) for row in vectors.table("valid-topic"))
+    assert not any(is_topic(row["topic"]) for row in vectors.table("invalid-topic"))
+    assert all(is_pattern(row["pattern"]) for row in vectors.table("valid-pattern"))
+    assert not any(is_pattern(row["pattern"]) for row in vectors.table("invalid-pattern"))
 
 
 def matches_by_definition(terms: list[str], words: list[str]) -> bool:
@@ -64,12 +75,12 @@ def matches_by_definition(terms: list[str], words: list[str]) -> bool:
 @given(PATTERNS, TOPICS)
 def test_matching_is_what_its_definition_says(pattern: str, topic: str) -> None:
     expected = matches_by_definition(pattern.split("."), topic.split("."))
-    assert layout.matches(pattern, topic) == expected
+    assert matches(pattern, topic) == expected
 
 
 @pytest.mark.parametrize("vector", vectors.messages(), ids=lambda vector: vector.name)
 def test_message_vectors(vector: vectors.MessageVector) -> None:
-    message = layout.decode(vector.data)
+    message = decode(vector.data)
     fields = dict(vector.fields)
     assert message == Message(
         id=int(fields.pop("id")),
@@ -77,35 +88,35 @@ def test_message_vectors(vector: vectors.MessageVector) -> None:
         content=base64.b64decode(fields.pop("content")),
         **fields,
     )
-    assert layout.decode(layout.encode(message)) == message
+    assert decode(encode(message)) == message
 
 
 @pytest.mark.parametrize("row", vectors.table("invalid-message"), ids=lambda row: row["fault"])
 def test_invalid_message_vectors(row: dict[str, str]) -> None:
     with pytest.raises(InvalidMessage):
-        layout.decode(bytes.fromhex(row["hex"]))
+        decode(bytes.fromhex(row["hex"]))
 
 
 @given(MESSAGES)
 def test_what_is_encoded_is_decoded(message: Message) -> None:
-    assert layout.decode(layout.encode(message)) == message
+    assert decode(encode(message)) == message
 
 
 @given(MESSAGES, st.data())
 def test_a_cut_message_is_none(message: Message, data: st.DataObject) -> None:
-    octets = layout.encode(message)
+    octets = encode(message)
     with pytest.raises(InvalidMessage):
-        layout.decode(octets[: data.draw(st.integers(0, len(octets) - 1))])
+        decode(octets[: data.draw(st.integers(0, len(octets) - 1))])
 
 
 @given(st.binary())
 def test_any_octets_are_decoded_or_refused(octets: bytes) -> None:
     with contextlib.suppress(InvalidMessage):  # anything else is a fault of the oracle
-        layout.decode_headers(octets)
+        decode_headers(octets)
 
 
 def test_equality_tells_true_from_one_but_not_one_from_one() -> None:
-    def with_header(value: layout.Scalar) -> Message:
+    def with_header(value: Scalar) -> Message:
         return Message(1, 1, "a", {"n": value}, b"")
 
     assert with_header(1) == with_header(1.0)
@@ -115,7 +126,7 @@ def test_equality_tells_true_from_one_but_not_one_from_one() -> None:
 
 def test_deep_nesting_is_refused() -> None:
     with pytest.raises(InvalidMessage):
-        layout.decode_headers(b'{"k":' + b"[" * 1_000_000 + b"]" * 1_000_000 + b"}")
+        decode_headers(b'{"k":' + b"[" * 1_000_000 + b"]" * 1_000_000 + b"}")
 
 
 @pytest.mark.parametrize(
@@ -132,7 +143,7 @@ def test_deep_nesting_is_refused() -> None:
 )
 def test_what_must_not_be_written_is_not_encoded(message: Message) -> None:
     with pytest.raises(ValueError, match=r"."):
-        layout.encode(message)
+        encode(message)
 
 
 def test_a_message_goes_from_publisher_to_channel(base: Base) -> None:
@@ -149,36 +160,36 @@ def test_a_message_goes_from_publisher_to_channel(base: Base) -> None:
 
 def test_bad_files_are_reported_and_the_next_message_arrives(base: Base) -> None:
     with base.open("a") as channel:
-        layout.put(channel.directory, b"bad")
-        layout.put(channel.directory, layout.a_message(id=3), name="4")
+        put(channel.directory, b"bad")
+        put(channel.directory, a_message(id=3), name="4")
         (channel.directory / "5").symlink_to("/etc/hostname")
-        layout.enqueue(channel.directory, 5)
-        layout.enqueue(channel.directory, b"bad")
+        enqueue(channel.directory, 5)
+        enqueue(channel.directory, b"bad")
         for _ in range(4):
             with pytest.raises(InvalidMessage):
                 channel.fetch()
-        layout.enqueue(channel.directory, 6)  # no such file
-        good = layout.a_message()
-        layout.put(channel.directory, good)
+        enqueue(channel.directory, 6)  # no such file
+        good = a_message()
+        put(channel.directory, good)
         assert channel.fetch() == good
 
 
 def test_a_channel_is_as_the_specification_wants_it(base: Base) -> None:
     with base.open("a.=", pid=4711) as channel:
-        name = layout.CHANNEL_NAME.fullmatch(channel.directory.name)
+        name = CHANNEL_NAME.fullmatch(channel.directory.name)
         assert name is not None
         assert (name["pattern"], name["pid"]) == ("a.=", "4711")
-        assert layout.has_reader(channel.directory)
+        assert has_reader(channel.directory)
         assert base.channels() == [channel.directory]
         channel.stop_reading()
-        assert not layout.has_reader(channel.directory)
+        assert not has_reader(channel.directory)
     assert base.channels() == []
 
 
 def test_the_publisher_passes_over_dead_and_full_channels(base: Base) -> None:
     dead = base.dead_channel("a", 4711)
     with base.open("a") as full, base.open("a") as good:
-        layout.fill(full.directory)
+        fill(full.directory)
         message = base.publish("a")
         assert full.files() == []
         assert full.fetch_all() == []
@@ -214,8 +225,8 @@ def test_foreign_entries_are_no_channels(base: Base) -> None:
     base.make()
     channel = base.dead_channel("a", os.getpid())
     base.dead_channel("a", os.getpid(), queue=False)
-    (base.path / layout.channel_name("a", 1)).write_bytes(b"")
-    (base.path / layout.channel_name("a" * 201, 1)).mkdir()
-    os.mkfifo(base.path / layout.channel_name("a" * 201, 1).replace("_1", "_0"))
-    (base.path / layout.channel_name("a", 1)).symlink_to(channel)
+    (base.path / channel_name("a", 1)).write_bytes(b"")
+    (base.path / channel_name("a" * 201, 1)).mkdir()
+    os.mkfifo(base.path / channel_name("a" * 201, 1).replace("_1", "_0"))
+    (base.path / channel_name("a", 1)).symlink_to(channel)
     assert base.channels() == [channel]

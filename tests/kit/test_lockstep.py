@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from mutants import MUTANTS, ROOT, Edit, Mutant
 from pubsub_conformance import lockstep
-from pubsub_conformance.protocol import OPS
+from pubsub_conformance.driver.protocol import OPS
 
 REFERENCE = [sys.executable, str(ROOT / "conformance/implementations/reference/driver.py")]
 ALL_ROLES = '"roles": ["topics", "codec", "publisher", "subscriber", "reaper"]'

@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 import jsonschema  # type: ignore[import-untyped]
 import pubsub_conformance
 import pytest
-from pubsub_conformance.protocol import ROLES
+from pubsub_conformance.driver.protocol import ROLES
 from pubsub_conformance.report import Outcome
 
 PACKAGE = Path(pubsub_conformance.__file__).parent

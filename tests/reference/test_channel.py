@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 from conftest import Start
-from pubsub_conformance import layout
+from pubsub_conformance.oracle.base import put
+from pubsub_conformance.oracle.message import pack
 
 import pubsub.channel
 from pubsub import (
@@ -338,12 +339,12 @@ def test_a_handler_that_exits_closes_the_channel(home: Path, start: Start) -> No
 LARGE = 200_000  # octets, beyond what is read at once
 LONG = b'{"a":"%s"}' % bytes(LARGE).replace(b"\0", b"x")
 FILES = {
-    "content": layout.pack(1, 2, b"a", b"{}", b"c" * LARGE),
-    "content after headers as long": layout.pack(1, 2, b"a", LONG, b"c" * LARGE),
-    "headers": layout.pack(1, 2, b"a", LONG, b""),
-    "an octet missing": layout.pack(1, 2, b"a", b"{}", b"c" * LARGE)[:-1],
-    "an octet more": layout.pack(1, 2, b"a", b"{}", b"c" * LARGE) + b"c",
-    "an octet more, headers": layout.pack(1, 2, b"a", LONG, b"") + b"c",
+    "content": pack(1, 2, b"a", b"{}", b"c" * LARGE),
+    "content after headers as long": pack(1, 2, b"a", LONG, b"c" * LARGE),
+    "headers": pack(1, 2, b"a", LONG, b""),
+    "an octet missing": pack(1, 2, b"a", b"{}", b"c" * LARGE)[:-1],
+    "an octet more": pack(1, 2, b"a", b"{}", b"c" * LARGE) + b"c",
+    "an octet more, headers": pack(1, 2, b"a", LONG, b"") + b"c",
     "zeros": bytes(LARGE),
     "ones": b"\xff" * LARGE,
 }
@@ -353,7 +354,7 @@ FILES = {
 def test_a_large_file_is_judged_as_a_small_one_is(data: bytes) -> None:
     """Although its content is read apart."""
     with Channel("a") as channel:
-        layout.put(channel.directory_path, data, name="1")
+        put(channel.directory_path, data, name="1")
         try:
             message = Message.from_bytes(data)
         except InvalidMessage:

@@ -8,7 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
-from pubsub_conformance import layout
+from pubsub_conformance.oracle.base import put
+from pubsub_conformance.oracle.message import fresh_id
+from pubsub_conformance.oracle.queue import enqueue
 
 from pubsub import Channel, ChannelClosed, ChannelLost, Message, publish, subscribe
 
@@ -72,11 +74,11 @@ def test_what_is_not_an_error_of_the_callback_ends_it() -> None:
 
 def test_what_is_not_a_message_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     with Channel("a") as channel:
-        id = layout.fresh_id()
-        layout.put(channel.directory_path, b"not a message", name=str(id), enqueue=False)
-        layout.enqueue(channel.directory_path, id)
+        id = fresh_id()
+        put(channel.directory_path, b"not a message", name=str(id), enqueue=False)
+        enqueue(channel.directory_path, id)
         assert publish("a", b"good") == 1
-        layout.enqueue(channel.directory_path, b"odd")
+        enqueue(channel.directory_path, b"odd")
         got = []
 
         def callback(message: Message) -> None:

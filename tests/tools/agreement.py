@@ -15,8 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from random import Random
 
-from pubsub_conformance import layout
 from pubsub_conformance.fuzz.messages import Drawing
+from pubsub_conformance.oracle.message import InvalidMessage, Message, decode
 
 import pubsub
 
@@ -24,12 +24,12 @@ import pubsub
 def differs(data: bytes) -> str | None:
     """What the two make of a file, where that is not the same."""
     try:
-        expected: layout.Message | str = layout.decode(data)
-    except layout.InvalidMessage as error:
+        expected: Message | str = decode(data)
+    except InvalidMessage as error:
         expected = f"refused: {error}"
     try:
         read = pubsub.Message.from_bytes(data)
-        found: layout.Message | str = layout.Message(
+        found: Message | str = Message(
             read.id, read.timestamp, read.topic, read.headers, read.content
         )
     except pubsub.InvalidMessage as error:

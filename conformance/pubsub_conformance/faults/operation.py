@@ -6,7 +6,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from ..strace import Call
+from pubsub_conformance.linux.strace import Call
+
 from .scenes import Scene
 from .verdict import Verdict
 

@@ -21,9 +21,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from .. import strace
-from ..layout import CHANNEL_NAME, MESSAGE_NAME
-from ..strace import Call
+from pubsub_conformance.linux import strace
+from pubsub_conformance.linux.strace import Call
+from pubsub_conformance.oracle.base import CHANNEL_NAME, MESSAGE_NAME
 
 KILL = "KILL"
 EVER = "+"

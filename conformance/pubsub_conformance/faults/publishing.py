@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .. import layout, strace
-from ..driver import DriverError, Rejected
-from ..strace import Call
+from pubsub_conformance.driver import DriverError, Rejected
+from pubsub_conformance.linux import strace
+from pubsub_conformance.linux.strace import Call
+from pubsub_conformance.oracle.message import Scalar
+from pubsub_conformance.oracle.queue import fill
+
 from .operation import BIG, WAIT_SECONDS, Operation, list_directory
 from .scenes import Receiver, Scene, drain
 from .verdict import Verdict
@@ -20,7 +23,7 @@ class Publish(Operation):
 
     roles = ("publisher",)
     content = b"content"
-    headers: dict[str, layout.Scalar] = {}  # noqa: RUF012 (nobody writes to it)
+    headers: dict[str, Scalar] = {}  # noqa: RUF012 (nobody writes to it)
     timeout: float | None = None
     is_cleaned = False  # what is staged again for a channel may fail for that channel (PUB-12)
 
@@ -74,7 +77,7 @@ class Publish(Operation):
         if scene.full:
             messages, faults = drain(scene.full)
             taken = len(messages)
-            layout.fill(scene.full.directory)
+            fill(scene.full.directory)
             verdict.expect(not messages and not faults, "PUB-10: a full queue takes no id", faults)
         return taken
 

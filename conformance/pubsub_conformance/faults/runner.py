@@ -16,10 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import pytest
+from pubsub_conformance.driver import Driver, DriverError, Hello, Rejected
+from pubsub_conformance.linux import strace
+from pubsub_conformance.linux.strace import CannotTrace
 
-from .. import strace
-from ..driver import Driver, DriverError, Hello, Rejected
 from . import points as listed
 from .operation import Operation
 from .operations import OPERATIONS
@@ -188,8 +188,8 @@ class _Work:
             told = ""
             try:
                 self._disturb(stage, name, point)
-            except pytest.skip.Exception as skipped:  # strace has attached to others before
-                told = str(skipped.msg)
+            except CannotTrace as untraced:  # strace has attached to others before
+                told = str(untraced)
                 continue
             except (OSError, DriverError, Rejected):  # in what the scene needs, before or after
                 told = traceback.format_exc()
@@ -249,8 +249,8 @@ class _Work:
                 raise
         for future in working:
             fault = future.exception()
-            if isinstance(fault, pytest.skip.Exception):
-                self.result.not_run = str(fault.msg)
+            if isinstance(fault, CannotTrace):
+                self.result.not_run = str(fault)
             elif fault:
                 raise fault
 
@@ -346,7 +346,7 @@ def _ask(
             outcome.result = operation.request(scene)
             return
         begun = trace.begin(operation.request, scene)
-        with suppress(pytest.skip.Exception):  # it ended before it came to the call
+        with suppress(CannotTrace):  # it ended before it came to the call
             trace.stopped()
             operation.between(scene)
             trace.go_on()

@@ -18,10 +18,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .. import layout
-from ..driver import Driver, DriverError, OpenChannel, Rejected
-from ..layout import Base, Channel, Message
-from ..suite.helpers import dead_pid
+from pubsub_conformance.driver import Driver, DriverError, OpenChannel, Rejected
+from pubsub_conformance.oracle.arrange import dead_pid
+from pubsub_conformance.oracle.base import Base, Channel
+from pubsub_conformance.oracle.message import InvalidMessage, Message, decode, fresh_id
+from pubsub_conformance.oracle.queue import fill
+from pubsub_conformance.oracle.topics import matches
 
 Command = Sequence[str]
 
@@ -97,11 +99,11 @@ def drain(channel: Channel) -> tuple[list[Message], list[str]]:
                 continue
             file = channel.directory / str(id)
             try:
-                message = layout.decode(file.read_bytes())
+                message = decode(file.read_bytes())
                 file.unlink()
             except FileNotFoundError:
                 faults.append(f"the queue held the id {id}, and there is no such file")
-            except layout.InvalidMessage as error:
+            except InvalidMessage as error:
                 faults.append(f"the file {id} is not a message: {error}")
             else:
                 if message.id != id:
@@ -151,12 +153,12 @@ class Scene:
         self.oracles.append(self.full)
         if hasattr(fcntl, "F_SETPIPE_SZ"):
             fcntl.fcntl(self.full.write_end, fcntl.F_SETPIPE_SZ, SMALLEST_QUEUE)
-        layout.fill(self.full.directory)
+        fill(self.full.directory)
 
     def add_dead(self) -> Path:
         """A channel whose owner has died with a message unread."""
         dead = self.base.dead_channel("a.+", self.stage.dead_pid)
-        (dead / str(layout.fresh_id())).write_bytes(b"")
+        (dead / str(fresh_id())).write_bytes(b"")
         self.planted.add(dead)
         self.dead.append(dead)
         return dead
@@ -199,7 +201,7 @@ class Scene:
         self.closed.add(channel.directory)
 
     def matching(self, topic: str) -> list[Receiver]:
-        return [one for one in self.receivers if layout.matches(one.pattern, topic)]
+        return [one for one in self.receivers if matches(one.pattern, topic)]
 
     def living(self) -> set[Path]:
         """The directories of all channels that are alive beside the victim's."""

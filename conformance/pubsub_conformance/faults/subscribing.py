@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 
-from .. import layout
-from ..driver import DriverError, OpenChannel, Rejected
+from pubsub_conformance.driver import DriverError, OpenChannel, Rejected
+from pubsub_conformance.oracle.base import fresh_name, put
+from pubsub_conformance.oracle.message import a_message, fresh_id
+from pubsub_conformance.oracle.queue import enqueue, has_reader
+
 from .operation import BIG, WAIT_SECONDS, Operation, list_directory
 from .scenes import Scene
 from .verdict import Verdict
@@ -68,13 +71,13 @@ class Open(Operation):
         if scene.channel is None:
             return
         if not verdict.expect(
-            scene.channel.directory.is_dir() and layout.has_reader(scene.channel.directory),
+            scene.channel.directory.is_dir() and has_reader(scene.channel.directory),
             "CHAN-10: what was opened is visible and has a reader",
             scene.channel.directory.name,
         ):
             return
-        message = layout.a_message("victim", b"first")
-        layout.put(scene.channel.directory, message)
+        message = a_message("victim", b"first")
+        put(scene.channel.directory, message)
         found = fetch(scene, scene.channel)
         verdict.expect(found == "first", "GUAR-2: what was opened receives", found)
 
@@ -105,7 +108,7 @@ class Close(Operation):
     def arrange(self, scene: Scene) -> None:
         scene.channel = channel = scene.victim.open("victim")
         for content in (b"first", b"second"):
-            layout.put(channel.directory, layout.a_message("victim", content))
+            put(channel.directory, a_message("victim", content))
         (channel.directory / "foreign").write_bytes(b"")
         (channel.directory / "directory").mkdir()
         (channel.directory / "directory" / "deeper").write_bytes(b"")
@@ -138,7 +141,7 @@ class Close(Operation):
         )
         if directory.is_dir():
             verdict.expect(
-                not layout.has_reader(directory),
+                not has_reader(directory),
                 "channel.md, closing: the descriptors of its queue are closed",
                 f"{directory.name} has a reader",
             )
@@ -189,8 +192,8 @@ class Fetch(Operation):
 
     def put(self, scene: Scene) -> None:
         assert scene.channel
-        layout.put(scene.channel.directory, layout.a_message("victim", b"first"))
-        layout.put(scene.channel.directory, layout.a_message("victim", b"second"))
+        put(scene.channel.directory, a_message("victim", b"first"))
+        put(scene.channel.directory, a_message("victim", b"second"))
 
     expected: tuple[str, ...] = ("first", "second")
 
@@ -271,10 +274,10 @@ class FetchInvalid(Fetch):
 
     def put(self, scene: Scene) -> None:
         assert scene.channel
-        name = str(layout.fresh_id())
-        bad = layout.put(scene.channel.directory, b"not a message", name=name)
+        name = str(fresh_id())
+        bad = put(scene.channel.directory, b"not a message", name=name)
         scene.planted.add(bad)
-        layout.put(scene.channel.directory, layout.a_message("victim", b"second"))
+        put(scene.channel.directory, a_message("victim", b"second"))
 
 
 class FetchMissing(Fetch):
@@ -284,8 +287,8 @@ class FetchMissing(Fetch):
 
     def put(self, scene: Scene) -> None:
         assert scene.channel
-        layout.enqueue(scene.channel.directory, layout.fresh_id())
-        layout.put(scene.channel.directory, layout.a_message("victim", b"second"))
+        enqueue(scene.channel.directory, fresh_id())
+        put(scene.channel.directory, a_message("victim", b"second"))
 
 
 class FetchNothing(Fetch):
@@ -304,8 +307,8 @@ class FetchLarge(Fetch):
 
     def put(self, scene: Scene) -> None:
         assert scene.channel
-        layout.put(scene.channel.directory, layout.a_message("victim", BIG, {"n": 1}))
-        layout.put(scene.channel.directory, layout.a_message("victim", b"second"))
+        put(scene.channel.directory, a_message("victim", BIG, {"n": 1}))
+        put(scene.channel.directory, a_message("victim", b"second"))
 
 
 class Wait(Fetch):
@@ -380,17 +383,15 @@ class Reap(Operation):
             scene.dead.clear()
             scene.add_dead()
             scene.add_dead()
-            layout.put(
-                scene.channel.directory, layout.a_message("victim", b"orphan"), enqueue=False
-            )
+            put(scene.channel.directory, a_message("victim", b"orphan"), enqueue=False)
 
     def litter(self, scene: Scene) -> None:
         """What a publisher and a subscriber that died have left in `tmp`."""
-        scene.base.stage(str(layout.fresh_id()), b"half a mess")
-        directory = scene.base.tmp / layout.fresh_name()
+        scene.base.stage(str(fresh_id()), b"half a mess")
+        directory = scene.base.tmp / fresh_name()
         directory.mkdir()
         os.mkfifo(directory / "queue")
-        (directory / str(layout.fresh_id())).write_bytes(b"")
+        (directory / str(fresh_id())).write_bytes(b"")
 
     def request(self, scene: Scene) -> object:
         scene.victim.reap(0)

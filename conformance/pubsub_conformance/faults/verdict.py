@@ -6,10 +6,12 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .. import layout
-from ..driver import Driver, DriverError, Rejected
-from ..layout import CHANNEL_NAME, MESSAGE_NAME
-from ..suite.scenes import let_age
+from pubsub_conformance.driver import Driver, DriverError, Rejected
+from pubsub_conformance.oracle.arrange import let_age
+from pubsub_conformance.oracle.base import CHANNEL_NAME, MESSAGE_NAME
+from pubsub_conformance.oracle.message import InvalidMessage, decode
+from pubsub_conformance.oracle.queue import has_reader
+
 from .points import Hit, Point
 from .scenes import Participant, Receiver, Scene, identity
 
@@ -117,8 +119,8 @@ class Verdict:
                 if entry / name in scene.planted:
                     continue
                 try:
-                    id = layout.decode((entry / name).read_bytes()).id
-                except layout.InvalidMessage as error:
+                    id = decode((entry / name).read_bytes()).id
+                except InvalidMessage as error:
                     self.expect(
                         False, "PUB-5: a message file is complete before its first link", error
                     )
@@ -132,7 +134,7 @@ class Verdict:
             try:
                 same = identity(receiver.directory / "queue") == receiver.queue
                 found = "" if same else "another queue"
-                if not found and not layout.has_reader(receiver.directory):
+                if not found and not has_reader(receiver.directory):
                     found = "a queue without a reader"
             except OSError as error:
                 found = str(error)

@@ -15,7 +15,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from ..driver import Driver
+from pubsub_conformance.driver import Driver
+
 from .decode import Decode
 from .entries import Entries
 from .queues import Queues

@@ -8,9 +8,10 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from .. import layout, protocol
-from ..driver import Driver, DriverError
-from ..layout import InvalidMessage, Message
+from pubsub_conformance.driver import Driver, DriverError
+from pubsub_conformance.driver.protocol import reply_fault
+from pubsub_conformance.oracle.message import InvalidMessage, Message, decode
+
 from .messages import Drawing, smaller
 from .target import Memory, Target, Violation
 
@@ -68,7 +69,7 @@ class Decode(Target[bytes]):
 
     def judge(self, driver: Driver, input: bytes) -> None:
         try:
-            expected: Message | InvalidMessage = layout.decode(input)
+            expected: Message | InvalidMessage = decode(input)
         except InvalidMessage as error:
             expected = error
         self._compare(driver, input, expected)
@@ -94,7 +95,7 @@ class Decode(Target[bytes]):
         right = _shows(reply, expected) if isinstance(expected, Message) else _refuses(reply)
         if right and reply["seq"] == self._seq:
             return
-        if fault := protocol.reply_fault("decode", reply):
+        if fault := reply_fault("decode", reply):
             raise Violation("DRIVER-2", f"{name}: the reply breaks its schema: {fault}")
         if reply["seq"] != self._seq:
             raise Violation("DRIVER-2", f"{name}: seq {reply['seq']} answers {self._seq}")
@@ -112,7 +113,7 @@ class Decode(Target[bytes]):
 
     def blame(self, input: bytes) -> str:
         try:
-            layout.decode(input)
+            decode(input)
         except InvalidMessage as error:
             return "MSG-12" if b"[[[[" in input or b'": {"' in input else rule(error)
         return "MSG-17"

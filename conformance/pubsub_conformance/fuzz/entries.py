@@ -20,9 +20,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from .. import layout
-from ..driver import Driver, OpenChannel, Rejected
-from ..layout import Base
+from pubsub_conformance.driver import Driver, OpenChannel, Rejected
+from pubsub_conformance.oracle.base import CHANNEL_NAME, MESSAGE_NAME, Base, Channel
+from pubsub_conformance.oracle.message import a_message, encode
+from pubsub_conformance.oracle.topics import is_pattern, matches
+
 from .target import Target, Violation, pruned
 
 Scene = list[Any]
@@ -201,7 +203,7 @@ class _Scene:
     def _make(self, path: Path, kind: str) -> None:
         if kind == "file":
             path.touch(exist_ok=False)
-            path.write_bytes(layout.encode(layout.a_message(TOPIC)))
+            path.write_bytes(encode(a_message(TOPIC)))
         elif kind == "hard link":
             os.link(self._outside(), path)
         elif kind == "symlink":
@@ -251,7 +253,7 @@ class _Scene:
 
     # What must come of it.
 
-    def work(self, mine: OpenChannel, other: layout.Channel) -> None:
+    def work(self, mine: OpenChannel, other: Channel) -> None:
         driver, readers = self.driver, self._readers()
         self.publish(2 + readers, [mine], other)
         self.check("young", "publishing and fetching", reaped=False)
@@ -282,13 +284,13 @@ class _Scene:
         """How many of the planted are living channels, and get what is published."""
         found = 0
         for planted in self.planted:
-            name = layout.CHANNEL_NAME.fullmatch(planted.name)
+            name = CHANNEL_NAME.fullmatch(planted.name)
             if planted.where == "base" and planted.kind == "read FIFO" and name:
                 pattern = name["pattern"]
-                found += layout.is_pattern(pattern) and layout.matches(pattern, TOPIC)
+                found += is_pattern(pattern) and matches(pattern, TOPIC)
         return found
 
-    def publish(self, expected: int, mine: list[OpenChannel], other: layout.Channel) -> None:
+    def publish(self, expected: int, mine: list[OpenChannel], other: Channel) -> None:
         """All who listen get a message, and nothing else."""
         content = os.urandom(8)
         try:
@@ -387,10 +389,10 @@ def _fate(where: str, name: str, kind: str) -> _Fate:
         rules = ("REAP-10", "REAP-9") if is_directory else ("REAP-8", "REAP-7")
         return _Fate("stays", "goes", *rules)
     if where in ("mine", "other"):
-        orphan = where == "mine" and layout.MESSAGE_NAME.fullmatch(name)
+        orphan = where == "mine" and MESSAGE_NAME.fullmatch(name)
         return _Fate("stays", "either", "FETCH-17") if orphan else _Fate("stays", "stays", "CHAN-3")
-    channel = layout.CHANNEL_NAME.fullmatch(name)
-    if channel is None or not layout.is_pattern(channel["pattern"]) or not is_directory:
+    channel = CHANNEL_NAME.fullmatch(name)
+    if channel is None or not is_pattern(channel["pattern"]) or not is_directory:
         return _Fate("stays", "stays", "BASE-10")
     runs = channel["pid"] in ("1", str(os.getpid()))
     if kind == "read FIFO":

@@ -11,7 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
 
-from .. import layout, vectors
+from pubsub_conformance import vectors
+from pubsub_conformance.oracle.message import pack
+
 from .target import pruned
 
 LARGEST = 2**32 - 1
@@ -126,7 +128,7 @@ class Drawing:
         time = random.choice((0, 2**64 - 1, random.getrandbits(64)))
         topic = self._one(TOPICS, NO_TOPICS)
         content = random.choice((b"", b"", b"x", b"PMSG\1", random.randbytes(random.randrange(40))))
-        return layout.pack(number or 1, time, topic, headers, content)
+        return pack(number or 1, time, topic, headers, content)
 
     def _one(self, good: tuple[bytes, ...], bad: tuple[bytes, ...]) -> bytes:
         return self.random.choice(bad if self.random.random() < self.faults else good)
@@ -284,7 +286,7 @@ class _Parts:
     rest: bytes
 
     def packed(self) -> bytes:
-        file = layout.pack(self.id, self.timestamp, self.topic, self.headers, self.content)
+        file = pack(self.id, self.timestamp, self.topic, self.headers, self.content)
         return file + self.rest
 
 

@@ -17,9 +17,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from .. import layout
-from ..driver import Driver, OpenChannel, Rejected
-from ..layout import Base, InvalidMessage, Message
+from pubsub_conformance.driver import Driver, OpenChannel, Rejected
+from pubsub_conformance.oracle.base import Base
+from pubsub_conformance.oracle.message import InvalidMessage, Message, a_message, decode, encode
+from pubsub_conformance.oracle.queue import enqueue
+
 from .messages import Drawing
 from .target import Target, Violation, pruned
 
@@ -150,7 +152,7 @@ class _Run:
             octets = bytes.fromhex(fields[0])
             # No more than fits into the smallest FIFO, which is full by the page.
             if octets and len(self.pending) + len(octets) <= 400:
-                layout.enqueue(self.channel.directory, octets)
+                enqueue(self.channel.directory, octets)
                 self.pending += octets
         elif kind == "file":
             self.put(*fields)
@@ -174,8 +176,8 @@ class _Run:
         """Something under the name of an id; a message where it is one."""
         self.remove(id)
         path = self.path(id)
-        message = layout.a_message("queue", b"content of %d" % id, {"id": str(id)}, id)
-        octets = layout.encode(message)
+        message = a_message("queue", b"content of %d" % id, {"id": str(id)}, id)
+        octets = encode(message)
         good = self.outside / "message"
         if kind in ("symlink", "hard link"):
             good.unlink(missing_ok=True)
@@ -183,7 +185,7 @@ class _Run:
         if kind in ("message", "unreadable"):
             path.write_bytes(octets)
         elif kind == "other id":
-            path.write_bytes(layout.encode(layout.a_message("queue", id=id % (2**64 - 1) + 1)))
+            path.write_bytes(encode(a_message("queue", id=id % (2**64 - 1) + 1)))
         elif kind == "octets":
             path.write_bytes(bytes.fromhex(data))
         elif kind == "empty":
@@ -209,7 +211,7 @@ class _Run:
             path.chmod(0)
         elif kind == "octets":
             with contextlib.suppress(InvalidMessage):
-                self.messages[id] = layout.decode(bytes.fromhex(data))
+                self.messages[id] = decode(bytes.fromhex(data))
         if kind in ("message", "hard link") or (kind == "unreadable" and os.geteuid() == 0):
             self.messages[id] = message
 
@@ -267,7 +269,7 @@ class _Run:
         # The link is removed, not what it points to.
         good = self.outside / "message"
         if good.exists():
-            layout.decode(good.read_bytes())
+            decode(good.read_bytes())
 
     def leave(self) -> None:
         """An honest message arrives; then the channel is as it was."""

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from random import Random
 from typing import Any
 
-from .. import protocol
-from ..driver import Driver, OpenChannel, Rejected
-from ..layout import Base
+from pubsub_conformance.driver import Driver, OpenChannel, Rejected, protocol
+from pubsub_conformance.driver.protocol import PROTOCOL, ROLES, reply_fault, validator
+from pubsub_conformance.oracle.base import Base
+
 from . import messages
 from .target import Target, Violation, pruned
 
@@ -192,7 +193,7 @@ class Requests(Target[bytes]):
             expected = demand.seqs or "that of the request, or null"
             raise Violation("DRIVER-2", f"seq: expected {expected} ({demand.why}), found {reply}")
         op = "hello" if "error" in reply else demand.op
-        if op and (fault := protocol.reply_fault(op, {**reply, "seq": 0})):
+        if op and (fault := reply_fault(op, {**reply, "seq": 0})):
             raise Violation(demand.requirement, f"the reply breaks its schema: {fault}")
         code = reply.get("error", {}).get("code", "a result")
         if demand.code and code not in demand.code:
@@ -204,7 +205,7 @@ class Requests(Target[bytes]):
 
     def _restore(self, driver: Driver, reply: Mapping[str, Any]) -> None:
         """A good request works now, and what this one opened or closed is as before."""
-        driver.request("hello", protocol=protocol.PROTOCOL)
+        driver.request("hello", protocol=PROTOCOL)
         if "channel" in reply:
             driver.request("close", channel=reply["channel"])
         if self.channel is None:
@@ -219,7 +220,7 @@ class Requests(Target[bytes]):
             self.channel = None  # that was the request
 
     def blame(self, input: bytes) -> str:
-        return demanded(input, protocol.ROLES).requirement
+        return demanded(input, ROLES).requirement
 
     def smaller(self, input: bytes, fails: Callable[[bytes], bool]) -> bytes:
         return pruned(input, lambda line: _is_quick(line) and fails(line))
@@ -316,7 +317,7 @@ def _fault(op: str, request: Mapping[str, Any]) -> str | None:
     message = request.get("message")
     if op == "encode" and isinstance(message, dict) and message.get("id") == "0":
         return "an id of 0"
-    for error in protocol.validator(f"{op}.json", "request").iter_errors(request):
+    for error in validator(f"{op}.json", "request").iter_errors(request):
         if error.validator in ("type", "required", "const", "enum", "format"):
             where = ".".join(map(str, error.absolute_path))
             if where != "seq":

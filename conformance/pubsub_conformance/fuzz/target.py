@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, BinaryIO, ClassVar, Generic, TypeVar
 
-from ..driver import Driver, DriverError, Rejected
+from pubsub_conformance.driver import Driver, DriverError, Rejected
 
 MEMORY_OCTETS = 2**29
 MEMORY_FACTOR = 64

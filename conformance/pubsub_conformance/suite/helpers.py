@@ -7,7 +7,6 @@ import contextlib
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 
 from pubsub_conformance.driver import Driver, DriverError, Rejected
-from pubsub_conformance.layout import Message
+from pubsub_conformance.oracle.message import Message
 from pubsub_conformance.plugin import not_run
 
 Start = Callable[..., Driver]  # the fixture `start`
@@ -72,13 +71,6 @@ def snapshot(path: Path) -> dict[str, tuple[int, int, int, int]]:
         status = entry.lstat()
         found[str(entry)] = (status.st_mode, status.st_uid, status.st_ino, status.st_mtime_ns)
     return found
-
-
-def dead_pid() -> int:
-    """The id of a process that has ended."""
-    process = subprocess.Popen(["true"])
-    process.wait()
-    return process.pid
 
 
 GROUP = 4711

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from pubsub_conformance.driver import Driver
-from pubsub_conformance.layout import Base
-from pubsub_conformance.suite.helpers import dead_pid, refuses, snapshot
+from pubsub_conformance.oracle.arrange import dead_pid
+from pubsub_conformance.oracle.base import Base
+from pubsub_conformance.suite.helpers import refuses, snapshot
 
 EVERYBODY = ("publisher", "subscriber", "reaper")
 

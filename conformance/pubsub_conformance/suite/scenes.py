@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from pathlib import Path
 
 from pubsub_conformance.driver import Driver
@@ -12,18 +11,6 @@ from pubsub_conformance.plugin import not_run
 from pubsub_conformance.suite.helpers import Start, start_as
 
 NOBODY = 65534  # a user that is not root
-
-
-def let_age(*paths: Path) -> None:
-    """Wait until these are older than now even to somebody who counts whole seconds.
-
-    The time of a status change cannot be set, so a test that needs something stale asks for a
-    stale age of 0.
-    """
-    statuses = [path.lstat() for path in paths]
-    youngest = max(max(status.st_ctime, status.st_mtime) for status in statuses)
-    while int(time.time()) <= int(youngest):
-        time.sleep(0.01)
 
 
 def close_off(path: Path, mode: int) -> None:

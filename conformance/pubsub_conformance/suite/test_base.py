@@ -14,15 +14,15 @@ from pathlib import Path
 
 import pytest
 
-from pubsub_conformance import layout
 from pubsub_conformance.driver import Driver, Rejected
-from pubsub_conformance.layout import Base
+from pubsub_conformance.linux.world import NO_SHM, SHM_IS_A_FILE, in_a_world_of_its_own, seen_by
+from pubsub_conformance.oracle.arrange import dead_pid
+from pubsub_conformance.oracle.base import Base, channel_name, fresh_name
 from pubsub_conformance.plugin import not_run
 from pubsub_conformance.suite.helpers import (
     GROUP,
     Start,
     as_user,
-    dead_pid,
     refuses,
     snapshot,
     start_as,
@@ -35,7 +35,6 @@ from pubsub_conformance.suite.roles import (
     check_that_it_is_refused,
     check_that_it_works,
 )
-from pubsub_conformance.suite.world import NO_SHM, SHM_IS_A_FILE, in_a_world_of_its_own, seen_by
 
 
 def others(path: Path) -> int:
@@ -426,19 +425,19 @@ def put_foreign_entries(base: Base, opened: ExitStack) -> None:
 
     pid = dead_pid()
     for name in (
-        f"a_{layout.fresh_name()[1:]}_{pid}",  # 11 characters
-        f"a_{layout.fresh_name()}_0{pid}",
-        f"a_{layout.fresh_name()}_",
-        f"a_{layout.fresh_name()}_0",
-        f"a_{layout.fresh_name()}_12345678901",
-        f"a_{layout.fresh_name()}",
-        f"a=_{layout.fresh_name()}_{pid}",
-        f"a._{layout.fresh_name()}_{pid}",
-        f"_{layout.fresh_name()}_{pid}",
-        f"a_{layout.fresh_name()}_{pid}\n",
-        f"a_{layout.fresh_name()}_{pid}.old",
-        f".a_{layout.fresh_name()}_{pid}",
-        "a" * 201 + f"_{layout.fresh_name()}_{pid}",
+        f"a_{fresh_name()[1:]}_{pid}",  # 11 characters
+        f"a_{fresh_name()}_0{pid}",
+        f"a_{fresh_name()}_",
+        f"a_{fresh_name()}_0",
+        f"a_{fresh_name()}_12345678901",
+        f"a_{fresh_name()}",
+        f"a=_{fresh_name()}_{pid}",
+        f"a._{fresh_name()}_{pid}",
+        f"_{fresh_name()}_{pid}",
+        f"a_{fresh_name()}_{pid}\n",
+        f"a_{fresh_name()}_{pid}.old",
+        f".a_{fresh_name()}_{pid}",
+        "a" * 201 + f"_{fresh_name()}_{pid}",
     ):
         (path / name).mkdir()
         os.mkfifo(path / name / "queue")
@@ -446,7 +445,7 @@ def put_foreign_entries(base: Base, opened: ExitStack) -> None:
         opened.callback(os.close, os.open(path / name / "queue", os.O_RDONLY | os.O_NONBLOCK))
 
     def named_like_a_channel() -> Path:
-        return path / layout.channel_name("a", pid)
+        return path / channel_name("a", pid)
 
     named_like_a_channel().write_bytes(b"")
     os.mkfifo(named_like_a_channel())

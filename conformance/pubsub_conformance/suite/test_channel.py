@@ -23,18 +23,7 @@ from pathlib import Path
 import pytest
 
 from pubsub_conformance.driver import Driver, OpenChannel, Rejected
-from pubsub_conformance.layout import (
-    CHANNEL_NAME,
-    MESSAGE_NAME,
-    Base,
-    a_message,
-    fill,
-    fresh_id,
-    has_reader,
-    put,
-)
-from pubsub_conformance.plugin import not_run
-from pubsub_conformance.strace import (
+from pubsub_conformance.linux.strace import (
     LINK,
     MAKE_DIRECTORY,
     MAKE_FIFO,
@@ -47,7 +36,12 @@ from pubsub_conformance.strace import (
     stop,
     traced,
 )
-from pubsub_conformance.suite.helpers import dead_pid, refuses, through
+from pubsub_conformance.oracle.arrange import dead_pid
+from pubsub_conformance.oracle.base import CHANNEL_NAME, MESSAGE_NAME, Base, put
+from pubsub_conformance.oracle.message import a_message, fresh_id
+from pubsub_conformance.oracle.queue import fill, has_reader
+from pubsub_conformance.plugin import not_run
+from pubsub_conformance.suite.helpers import refuses, through
 
 QUIET_SECONDS = 0.5
 """How long a queue in which nothing happens is watched for a wait that ends too early."""

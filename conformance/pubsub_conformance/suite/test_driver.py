@@ -11,7 +11,6 @@ import base64
 import contextlib
 import json
 import signal
-import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -19,11 +18,13 @@ from typing import Any
 
 import pytest
 
-from pubsub_conformance import layout, protocol
 from pubsub_conformance.driver import REPLY_SECONDS, Driver, DriverError, OpenChannel, Rejected
-from pubsub_conformance.layout import Base, Message
-
-from .helpers import refuses
+from pubsub_conformance.driver.produced import content_of
+from pubsub_conformance.driver.protocol import OPS, PROTOCOL, part_of, reply_fault
+from pubsub_conformance.oracle.base import Base, put
+from pubsub_conformance.oracle.message import Message, a_message, encode
+from pubsub_conformance.suite.helpers import refuses
+from pubsub_conformance.waiting import now
 
 Start = Callable[..., Driver]
 
@@ -41,11 +42,6 @@ def finds(hint: str) -> Iterator[None]:
         pytest.fail(f"{error}\n  hint: {hint}")
 
 
-def now() -> int:
-    """The clock of DRIVER-12; Python's monotonic_ns is another one on macOS."""
-    return time.clock_gettime_ns(time.CLOCK_MONOTONIC)
-
-
 def claims(driver: Driver, role: str) -> bool:
     return role in driver.hello.roles
 
@@ -59,7 +55,7 @@ def open_some(driver: Driver) -> list[Path]:
     if not claims(driver, "subscriber"):
         return []
     first, second = driver.open("end.="), driver.open("+")
-    layout.put(first.directory, layout.a_message("end.here"))
+    put(first.directory, a_message("end.here"))
     return [first.directory, second.directory]
 
 
@@ -71,8 +67,8 @@ def test_hello(start: Start) -> None:
     """The same answer each time; its fields are those of the table, or `start` fails."""
     with finds("see the table of `hello`"):
         driver = start()
-        first = driver.request("hello", protocol=protocol.PROTOCOL)
-        second = driver.request("hello", protocol=protocol.PROTOCOL)
+        first = driver.request("hello", protocol=PROTOCOL)
+        second = driver.request("hello", protocol=PROTOCOL)
     assert {**first, "seq": 0} == {**second, "seq": 0}
 
 
@@ -93,7 +89,7 @@ def test_one_answer_to_each_request(start: Start) -> None:
     ):
         driver = start()
         for _ in range(MANY):
-            driver.request("hello", protocol=protocol.PROTOCOL)
+            driver.request("hello", protocol=PROTOCOL)
         driver.close()
 
 
@@ -103,7 +99,7 @@ def test_any_seq(start: Start) -> None:
     driver = start()
     for seq in (0, 3, 2**31, 2**53 - 1, 3):
         with finds("do not count on your own"):
-            reply = ask(driver, {"seq": seq, "op": "hello", "protocol": protocol.PROTOCOL})
+            reply = ask(driver, {"seq": seq, "op": "hello", "protocol": PROTOCOL})
         assert reply.get("seq") == seq, f"`seq` belongs into 64 bits: {reply}"
 
 
@@ -118,14 +114,13 @@ def test_every_operation_of_every_role(start: Start) -> None:
             for name in ("fetch", "wait", "consume", "close"):
                 fields[name]["channel"] = with_channel
         missing = []
-        for name, op in protocol.OPS.items():
+        for name, op in OPS.items():
             if op.role is None or not claims(driver, op.role):
                 continue
             code = None
             try:
                 if op.streams:
-                    for _ in driver.stream(name, **fields[name]):
-                        pass
+                    driver.stream(name, dict, **fields[name]).finish()
                 else:
                     driver.request(name, **fields[name])
             except Rejected as error:
@@ -137,7 +132,7 @@ def test_every_operation_of_every_role(start: Start) -> None:
 
 def probes() -> dict[str, dict[str, Any]]:
     """For each operation the fields of a request that nothing speaks against."""
-    message = layout.a_message("probe", b"content", {"header": 1})
+    message = a_message("probe", b"content", {"header": 1})
     fields = {
         "id": str(message.id),
         "timestamp": str(message.timestamp),
@@ -148,7 +143,7 @@ def probes() -> dict[str, dict[str, Any]]:
     return {
         "match": {"pattern": "probe", "topic": "probe"},
         "encode": {"message": fields},
-        "decode": {"bytes": base64.b64encode(layout.encode(message)).decode()},
+        "decode": {"bytes": base64.b64encode(encode(message)).decode()},
         "publish": {"topic": "nobody", "content": "", "headers": {}},
         "produce": {
             "topic": "nobody",
@@ -174,7 +169,7 @@ def test_unknown_operation(start: Start) -> None:
         for op in ("no-such-op", "HELLO", "__class__", "hello\0", "x" * 300):
             with refuses("unknown-op", what=f"the operation {op[:20]!r}"):
                 driver.request(op)
-            driver.request("hello", protocol=protocol.PROTOCOL)
+            driver.request("hello", protocol=PROTOCOL)
 
 
 NO_REQUESTS: list[tuple[bytes, int | None]] = [
@@ -200,12 +195,12 @@ def test_no_request(start: Start) -> None:
     for line, seq in NO_REQUESTS:
         with finds("a request may be wrong in every way; answer bad-request and read on"):
             reply = driver.raw(line + b"\n")
-            driver.request("hello", protocol=protocol.PROTOCOL)
+            driver.request("hello", protocol=PROTOCOL)
         expect_bad_request(line.decode(), reply, seq)
 
 
 def expect_bad_request(line: str, reply: Mapping[str, Any], seq: int | None) -> None:
-    assert protocol.reply_fault("hello", reply) is None, f"{line} was answered with {reply}"
+    assert reply_fault("hello", reply) is None, f"{line} was answered with {reply}"
     found = reply.get("seq"), reply.get("error", {}).get("code")
     assert found == (seq, "bad-request"), f"{line} was answered with {reply}"
 
@@ -231,13 +226,13 @@ def test_field_missing_or_of_the_wrong_type(start: Start) -> None:
     driver = start()
     seq = 100
     for op, wrong_field in WRONG_FIELDS.items():
-        role = protocol.OPS[op].role
+        role = OPS[op].role
         if role is None or not claims(driver, role):
             continue
         fields = probes()[op]
         required = [
             name
-            for name in protocol.part_of(f"{op}.json", "request")["required"]
+            for name in part_of(f"{op}.json", "request")["required"]
             if name not in {"seq", "op"}
         ]
         with finds("look at each field's type before using it"):
@@ -251,7 +246,7 @@ def test_field_missing_or_of_the_wrong_type(start: Start) -> None:
                 seq += 1
                 request = {"seq": seq, "op": op, **wrong}
                 expect_bad_request(json.dumps(request), ask(driver, request), seq)
-            driver.request("hello", protocol=protocol.PROTOCOL)
+            driver.request("hello", protocol=PROTOCOL)
 
 
 @pytest.mark.requirement("DRIVER-9")
@@ -262,7 +257,7 @@ def test_long_lines(start: Start) -> None:
         with refuses("unknown-op", what="an operation with a very long name"):
             driver.request("x" * LONG)
         if claims(driver, "codec"):
-            message = layout.a_message("long", bytes(range(256)) * (LONG // 256 - 2))
+            message = a_message("long", bytes(range(256)) * (LONG // 256 - 2))
             data = driver.encode(message)
             assert driver.decode(data) == message, "the message came back changed"
 
@@ -275,11 +270,11 @@ def test_64_bits(start: Start) -> None:
         message = Message(number, number - 1, "digits", {}, b"")
         with finds("ids and timestamps are strings of digits, of unsigned 64-bit integers"):
             if claims(driver, "codec"):
-                assert driver.decode(layout.encode(message)) == message
-                assert driver.encode(message) == layout.encode(message)
+                assert driver.decode(encode(message)) == message
+                assert driver.encode(message) == encode(message)
             if claims(driver, "subscriber"):
                 channel = driver.open("digits")
-                layout.put(channel.directory, message)
+                put(channel.directory, message)
                 assert driver.fetch(channel) == message
 
 
@@ -309,7 +304,7 @@ def waiting(driver: Driver) -> None:
 def consuming(driver: Driver) -> None:
     """It is at work for certain: it has told of a message."""
     channel = driver.open("quiet")
-    layout.put(channel.directory, layout.a_message("quiet"))
+    put(channel.directory, a_message("quiet"))
     next(driver.consume(channel, idle=LONG_SECONDS))
 
 
@@ -365,11 +360,11 @@ def test_channel_that_is_not_open(start: Start) -> None:
 # Streams.
 
 
-def expect_times(events: list[dict[str, Any]], before: int, after: int) -> None:
+def expect_times(spans: list[tuple[int, int]], before: int, after: int) -> None:
     """One after the other, between `before` and `after`."""
-    times = [before, *(event[key] for event in events for key in ("start", "end")), after]
+    times = [before, *(time for span in spans for time in span), after]
     assert times == sorted(times), (
-        f"the times of {len(events)} lines do not rise from {before} to {after}"
+        f"the times of {len(spans)} lines do not rise from {before} to {after}"
         f" (nanoseconds of CLOCK_MONOTONIC): {times}"
     )
 
@@ -380,11 +375,12 @@ def test_produce_says_when(start: Start) -> None:
     driver = start()
     with finds("see the table of `produce`"):
         before = now()
-        *lines, last = driver.produce("times", "p", 5, [0], report="all")
+        stream = driver.produce("times", "p", 5, [0], report="all")
+        spans = [(line.start, line.end) for line in stream]
+        done = stream.finish()
         after = now()
-    expect_times(lines, before, after)
-    done = last["done"]
-    assert (done["start"], done["end"]) == (lines[0]["start"], lines[-1]["end"])
+    expect_times(spans, before, after)
+    assert (done.start, done.end) == (spans[0][0], spans[-1][1])
 
 
 @pytest.mark.requirement("DRIVER-12", "DRIVER-14")
@@ -394,19 +390,15 @@ def test_consume_says_when(start: Start) -> None:
     with finds("see the table of `consume`"):
         channel = driver.open("times")
         for _ in range(5):
-            layout.put(channel.directory, layout.a_message("times"))
+            put(channel.directory, a_message("times"))
         before = now()
-        *lines, last = driver.consume(channel, count=5, within=REPLY_SECONDS)
+        stream = driver.consume(channel, count=5, within=REPLY_SECONDS)
+        spans = [(line.start, line.end) for line in stream]
+        done = stream.finish()
         after = now()
-    expect_times(lines, before, after)
-    done = last["done"]
-    expect_times([{"start": done["start"], "end": lines[0]["start"]}], before, after)
-    expect_times([{"start": lines[-1]["end"], "end": done["end"]}], before, after)
-
-
-def text_of(prefix: str, n: int, size: int) -> bytes:
-    text = f"{prefix}:{n}:".encode()
-    return (text * (size // len(text) + 1))[: max(size, len(text))]
+    expect_times(spans, before, after)
+    expect_times([(done.start, spans[0][0])], before, after)
+    expect_times([(spans[-1][1], done.end)], before, after)
 
 
 @pytest.mark.requirement("DRIVER-13")
@@ -416,17 +408,18 @@ def test_produce(start: Start, base: Base) -> None:
     sizes = [0, 4, 5, 10, 1000]
     with base.open("stream.=") as first, base.open("stream.a") as second:
         with finds("see `Messages of produce`"):
-            *lines, last = driver.produce("stream.a", "p1", 12, sizes)
+            stream = driver.produce("stream.a", "p1", 12, sizes)
+            lines = list(stream)
+            done = stream.finish()
         messages = first.fetch_all()
         assert len(second.fetch_all()) == 12
     found = [(message.topic, dict(message.headers), message.content) for message in messages]
     expected = [
-        ("stream.a", {"publisher": "p1", "n": n}, text_of("p1", n, sizes[n % len(sizes)]))
-        for n in range(12)
+        ("stream.a", {"publisher": "p1", "n": n}, content_of("p1", n, sizes)) for n in range(12)
     ]
     assert found == expected
-    assert [(line.get("n"), line.get("count")) for line in lines] == [(n, 2) for n in range(12)]
-    assert (last["done"]["messages"], last["done"]["count"]) == (12, 24)
+    assert [(line.n, line.taken) for line in lines] == [(n, 2) for n in range(12)]
+    assert (done.messages, done.taken) == (12, 24)
 
 
 @pytest.mark.requirement("DRIVER-13")
@@ -434,9 +427,10 @@ def test_produce_totals(start: Start, base: Base) -> None:
     """With report "totals" there is the last line alone."""
     driver = start()
     with base.open("stream"), finds('see the table of `produce`, "report"'):
-        lines = list(driver.produce("stream", "p1", 3, [10], report="totals"))
-    assert [list(line) for line in lines] == [["done"]]
-    assert (lines[0]["done"]["messages"], lines[0]["done"]["count"]) == (3, 3)
+        stream = driver.produce("stream", "p1", 3, [10], report="totals")
+        lines = list(stream)
+    assert lines == []
+    assert stream.finish()[:2] == (3, 3)
 
 
 @pytest.mark.requirement("DRIVER-13")
@@ -444,11 +438,11 @@ def test_produce_at_a_rate(start: Start) -> None:
     """No message is published earlier than the rate allows."""
     driver = start()
     with finds("see `rate` under `Messages of produce`"):
-        *lines, _ = driver.produce("stream", "p1", 6, [0], rate=50)
+        lines = list(driver.produce("stream", "p1", 6, [0], rate=50))
     for line in lines:
-        late = (line["start"] - lines[0]["start"]) / 1e9 - line["n"] / 50
+        late = (line.start - lines[0].start) / 1e9 - line.n / 50
         # The first start is taken a little after the moment that the driver counts from.
-        assert late > -0.01, f"message {line['n']} came {-late:.3f} s too early"
+        assert late > -0.01, f"message {line.n} came {-late:.3f} s too early"
 
 
 @pytest.mark.requirement("DRIVER-13")
@@ -470,8 +464,8 @@ def filled(driver: Driver) -> OpenChannel:
     """A channel of the driver with one message of each content, put there by the kit."""
     channel = driver.open("stream.=")
     for number, content in enumerate(contents()):
-        message = layout.a_message(f"stream.{number}", content, {"number": number, "text": "ü"})
-        layout.put(channel.directory, message)
+        message = a_message(f"stream.{number}", content, {"number": number, "text": "ü"})
+        put(channel.directory, message)
     return channel
 
 
@@ -480,23 +474,17 @@ def test_consume(start: Start) -> None:
     """Topic, headers, size and CRC-32 of each message, in order; an idle queue ends it."""
     driver = start()
     with finds("see the table of `consume`"):
-        *lines, last = driver.consume(filled(driver), idle=SHORT_SECONDS)
-    found = [
-        {name: value for name, value in line.items() if name not in {"start", "end"}}
-        for line in lines
-    ]
+        stream = driver.consume(filled(driver), idle=SHORT_SECONDS)
+        lines = list(stream)
+        done = stream.finish()
+    found = [(line.topic, line.headers, line.size, line.crc, line.error) for line in lines]
     expected = [
-        {
-            "topic": f"stream.{number}",
-            "headers": {"number": number, "text": "ü"},
-            "size": len(content),
-            "crc": zlib.crc32(content),
-        }
-        for number, content in enumerate(contents())
+        (f"stream.{number}", {"number": number, "text": "ü"}, len(data), zlib.crc32(data), None)
+        for number, data in enumerate(contents())
     ]
     assert found == expected, "the CRC-32 is zlib's, unsigned"
-    assert last["done"]["messages"] == len(expected)
-    waited = (last["done"]["end"] - lines[-1]["end"]) / 1e9
+    assert done.messages == len(expected)
+    waited = (done.end - lines[-1].end) / 1e9
     assert waited > SHORT_SECONDS * 0.9, f"it stopped after {waited:.3f} s without a message"
 
 
@@ -505,9 +493,10 @@ def test_consume_totals(start: Start) -> None:
     """With report "totals" there is the last line alone."""
     driver = start()
     with finds('see the table of `consume`, "report"'):
-        lines = list(driver.consume(filled(driver), count=4, report="totals", within=REPLY_SECONDS))
-    assert [list(line) for line in lines] == [["done"]]
-    assert lines[0]["done"]["messages"] == 4
+        stream = driver.consume(filled(driver), count=4, report="totals", within=REPLY_SECONDS)
+        lines = list(stream)
+    assert lines == []
+    assert stream.finish().messages == 4
 
 
 @pytest.mark.requirement("DRIVER-14")
@@ -516,7 +505,7 @@ def test_consume_stops_at_its_count(start: Start) -> None:
     driver = start()
     with finds("stop at `count`, whatever else was asked for"):
         channel = filled(driver)
-        *lines, _ = driver.consume(channel, count=3, idle=LONG_SECONDS, deadline=LONG_SECONDS)
+        lines = list(driver.consume(channel, count=3, idle=LONG_SECONDS, deadline=LONG_SECONDS))
         rest = driver.fetch(channel)
     assert len(lines) == 3
     assert rest is not None
@@ -528,8 +517,9 @@ def test_consume_stops_at_its_deadline(start: Start) -> None:
     """After `deadline` seconds it stops, and not before."""
     driver = start()
     with finds("`deadline` counts from the beginning, messages or not"):
-        (last,) = driver.consume(driver.open("quiet"), idle=LONG_SECONDS, deadline=SHORT_SECONDS)
-    took = (last["done"]["end"] - last["done"]["start"]) / 1e9
+        quiet = driver.open("quiet")
+        done = driver.consume(quiet, idle=LONG_SECONDS, deadline=SHORT_SECONDS).finish()
+    took = (done.end - done.start) / 1e9
     assert SHORT_SECONDS * 0.9 < took < LONG_SECONDS / 2, f"it stopped after {took:.3f} s"
 
 
@@ -539,9 +529,9 @@ def test_consume_goes_on_after_a_bad_message(start: Start) -> None:
     driver = start()
     with finds("`invalid-message` and `damaged-queue` do not end the stream"):
         channel = driver.open("stream")
-        layout.put(channel.directory, b"no message")
-        layout.put(channel.directory, layout.a_message("stream", b"good"))
-        *lines, last = driver.consume(channel, idle=SHORT_SECONDS)
-    told = [line.get("error", {}).get("code") or line["size"] for line in lines]
-    assert told == ["invalid-message", 4]
-    assert last["done"]["messages"] == 1
+        put(channel.directory, b"no message")
+        put(channel.directory, a_message("stream", b"good"))
+        stream = driver.consume(channel, idle=SHORT_SECONDS)
+        lines = [line.error.code if line.error else line.size for line in stream]
+    assert lines == ["invalid-message", 4]
+    assert stream.finish().messages == 1

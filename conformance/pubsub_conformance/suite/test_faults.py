@@ -19,7 +19,8 @@ from typing import TypeVar
 import pytest
 
 from pubsub_conformance.driver import Driver, Rejected
-from pubsub_conformance.layout import Base, Message
+from pubsub_conformance.oracle.base import Base
+from pubsub_conformance.oracle.message import Message
 from pubsub_conformance.plugin import not_run
 from pubsub_conformance.suite.helpers import Start
 

@@ -19,20 +19,14 @@ import pytest
 
 from pubsub_conformance import vectors
 from pubsub_conformance.driver import Driver, OpenChannel, Rejected
-from pubsub_conformance.layout import (
-    Base,
-    Message,
-    a_message,
-    encode,
-    enqueue,
-    fill,
-    fresh_id,
-    put,
-)
+from pubsub_conformance.linux.strace import LIST, OPEN, fail, stop, traced
+from pubsub_conformance.oracle.arrange import dead_pid, let_age
+from pubsub_conformance.oracle.base import Base, put
+from pubsub_conformance.oracle.message import Message, a_message, encode, fresh_id
+from pubsub_conformance.oracle.queue import enqueue, fill
 from pubsub_conformance.plugin import not_run
-from pubsub_conformance.strace import LIST, OPEN, fail, stop, traced
-from pubsub_conformance.suite.helpers import Start, answers, dead_pid, refuses
-from pubsub_conformance.suite.scenes import let_age, start_without_privileges
+from pubsub_conformance.suite.helpers import Start, answers, refuses
+from pubsub_conformance.suite.scenes import start_without_privileges
 
 READ = ("read", "readv", "pread64", "preadv", "preadv2")
 

@@ -15,11 +15,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from pubsub_conformance import layout
 from pubsub_conformance.driver import Driver, DriverError, Rejected
-from pubsub_conformance.layout import Base, Message, Scalar
-from pubsub_conformance.plugin import not_run
-from pubsub_conformance.strace import (
+from pubsub_conformance.linux.strace import (
     LINK,
     MAKE_DIRECTORY,
     MAKE_FIFO,
@@ -29,14 +26,13 @@ from pubsub_conformance.strace import (
     stop,
     traced,
 )
-from pubsub_conformance.suite.helpers import (
-    Start,
-    answers,
-    as_user,
-    dead_pid,
-    start_as,
-    through,
-)
+from pubsub_conformance.oracle.arrange import dead_pid
+from pubsub_conformance.oracle.base import Base, put
+from pubsub_conformance.oracle.message import Message, Scalar, fresh_id
+from pubsub_conformance.oracle.queue import enqueue, fill
+from pubsub_conformance.oracle.topics import matches
+from pubsub_conformance.plugin import not_run
+from pubsub_conformance.suite.helpers import Start, answers, as_user, start_as, through
 
 MANY = 200
 
@@ -65,7 +61,7 @@ def test_the_count_is_the_number_of_queues_that_took_the_id(driver: Driver, base
     with ExitStack() as opened:
         taking = [opened.enter_context(base.open(pattern)) for pattern in ("a", "=", "+")]
         full, other, dead = (opened.enter_context(base.open(p)) for p in ("a", "b", "a"))
-        layout.fill(full.directory)
+        fill(full.directory)
         dead.stop_reading()
         base.dead_channel("a", os.getpid(), queue=False)
         for _ in range(4):
@@ -140,7 +136,7 @@ def deliver(driver: Driver, base: Base) -> Iterator[tuple[str, list[str], list[s
         for topic in topics:
             driver.publish(topic)
         for channel in channels:
-            due = [topic for topic in topics if layout.matches(channel.pattern, topic)]
+            due = [topic for topic in topics if matches(channel.pattern, topic)]
             yield channel.pattern, due, [message.topic for message in channel.fetch_all()]
 
 
@@ -168,7 +164,7 @@ def test_a_channel_that_fails_does_not_keep_a_message_from_others(
         for n in range(20):  # in whatever order the publisher meets them
             living.append(opened.enter_context(base.open("a")))
             full, dead, gone, replaced = (opened.enter_context(base.open("a")) for _ in range(4))
-            layout.fill(full.directory)
+            fill(full.directory)
             dead.stop_reading()
             shutil.rmtree(gone.directory)
             (replaced.directory / "queue").unlink()
@@ -226,11 +222,11 @@ def test_each_message_is_yielded_once(driver: Driver, base: Base) -> None:
     for n in range(MANY):
         sent.append(base.publish("a", str(n).encode()))
         if n % 5 == 0:
-            layout.put(channel.directory, b"bad")
+            put(channel.directory, b"bad")
         elif n % 5 == 1:
-            layout.enqueue(channel.directory, layout.fresh_id())
+            enqueue(channel.directory, fresh_id())
         elif n % 5 == 2:
-            layout.enqueue(channel.directory, 0)
+            enqueue(channel.directory, 0)
         ids += n % 5 < 3
     found = []
     # A fetch takes an id at least. What it says of those that are no message's is for FETCH-3,
@@ -281,7 +277,7 @@ def test_a_subscriber_keeps_the_order(driver: Driver, base: Base) -> None:
     ids = [2**56 + n * 7919 % MANY for n in range(MANY)]  # each once, up and down
     for n, id in enumerate(ids):
         message = Message(id, 2**40 - n, "b" if n % 3 else "a", {}, str(n).encode())
-        layout.put(channel.directory, message)
+        put(channel.directory, message)
     found = [driver.fetch(channel) for _ in ids]
     assert [message and message.id for message in found] == ids, "not in the order of the queue"
 
@@ -290,9 +286,9 @@ def test_a_subscriber_keeps_the_order(driver: Driver, base: Base) -> None:
 def test_a_channel_that_fails_leaves_the_others_working(driver: Driver, base: Base) -> None:
     """Where one channel of a process is damaged, full or gone, another yields what it got."""
     good, bad, full, gone = (driver.open("a") for _ in range(4))
-    layout.put(bad.directory, b"bad")
-    layout.enqueue(bad.directory, b"odd")
-    layout.fill(full.directory)
+    put(bad.directory, b"bad")
+    enqueue(bad.directory, b"odd")
+    fill(full.directory)
     shutil.rmtree(gone.directory)
     sent = base.publish("a")
     for channel in (bad, full, gone):

@@ -14,9 +14,21 @@ from typing import Any
 
 import pytest
 
-from pubsub_conformance import layout, vectors
+from pubsub_conformance import vectors
 from pubsub_conformance.driver import Driver, Rejected
-from pubsub_conformance.layout import Base, InvalidMessage, Message, Scalar
+from pubsub_conformance.oracle.base import Base, put
+from pubsub_conformance.oracle.message import (
+    InvalidMessage,
+    Message,
+    Scalar,
+    a_message,
+    decode,
+    decode_headers,
+    encode,
+    fresh_id,
+    now,
+    pack,
+)
 from pubsub_conformance.suite.helpers import answers, as_message, most_memory, refuses, through
 
 VALID = vectors.messages()
@@ -50,9 +62,9 @@ class Reader:
             return self.driver.decode(data)
         # The name is the id inside, so that nothing but the fault in question is wrong.
         id = int.from_bytes(data[5:13], "big") if len(data) >= 13 else 0
-        name = str(id or layout.fresh_id())
+        name = str(id or fresh_id())
         (self.channel.directory / name).unlink(missing_ok=True)  # not this test's business
-        layout.put(self.channel.directory, data, name=name)
+        put(self.channel.directory, data, name=name)
         message = self.driver.fetch(self.channel)
         if message is None:
             pytest.fail(f"fetch said that the queue is empty; it held {name}, and that file")
@@ -66,7 +78,7 @@ class Reader:
         assert found == expected, f"{what}: expected {expected}, found {found}"
 
     def check_good(self) -> None:
-        self.check(layout.encode(GOOD), GOOD, "a good message")
+        self.check(encode(GOOD), GOOD, "a good message")
 
     def check_headers(self, spelled: str, expected: Headers) -> None:
         data = with_headers(spelled.encode())
@@ -75,7 +87,7 @@ class Reader:
 
 
 def with_headers(headers: bytes) -> bytes:
-    return layout.pack(GOOD.id, GOOD.timestamp, GOOD.topic.encode(), headers, GOOD.content)
+    return pack(GOOD.id, GOOD.timestamp, GOOD.topic.encode(), headers, GOOD.content)
 
 
 @pytest.mark.parametrize(
@@ -111,7 +123,7 @@ def test_a_reader_takes_any_timestamp(driver: Driver, role: str) -> None:
     reader = Reader(role, driver)
     for timestamp in (0, 1, 2**63 - 1, 2**63, 2**64 - 1):
         message = Message(GOOD.id, timestamp, "a", {}, b"")
-        reader.check(layout.encode(message), message, f"timestamp {timestamp}")
+        reader.check(encode(message), message, f"timestamp {timestamp}")
 
 
 @readers("MSG-6")
@@ -120,7 +132,7 @@ def test_a_reader_takes_every_topic(driver: Driver, role: str) -> None:
     reader = Reader(role, driver)
     for row in vectors.table("valid-topic"):
         message = Message(GOOD.id, GOOD.timestamp, row["topic"], {}, b"")
-        reader.check(layout.encode(message), message, row["topic"])
+        reader.check(encode(message), message, row["topic"])
 
 
 @readers("MSG-7")
@@ -233,7 +245,7 @@ def test_a_length_is_checked_before_memory_is_taken(driver: Driver, role: str) -
     before = most_memory(driver)
     for size in (2**31 - 1, 2**31, 2**32 - 1):
         told = size.to_bytes(4, "big")
-        start = layout.pack(GOOD.id, 1, b"a", b"{}", b"")
+        start = pack(GOOD.id, 1, b"a", b"{}", b"")
         for what, at in (("topic", 21), ("headers", 26), ("content", 32)):
             what = f"the length of the {what} says {size}"
             with answers(what), refuses("invalid-message", what=what):
@@ -290,7 +302,7 @@ class Writer:
     ) -> tuple[int, bytes]:
         """The id, and the file."""
         if self.role == "codec":
-            message = Message(layout.fresh_id(), layout.now(), topic, headers or {}, content)
+            message = Message(fresh_id(), now(), topic, headers or {}, content)
             return message.id, self.driver.encode(message)
         with self.base.open("+") as channel:
             count = self.driver.publish(topic, content, headers)
@@ -308,7 +320,7 @@ class Writer:
     def check_headers(self, headers: Headers) -> None:
         written = self.write_sections(headers=headers).headers
         try:
-            found = layout.decode_headers(written)
+            found = decode_headers(written)
         except InvalidMessage as fault:
             pytest.fail(f"{headers} was written as {written!r}, which is not valid: {fault}")
         expected = Message(1, 1, "a", headers, b"")
@@ -339,7 +351,7 @@ def test_a_writer_keeps_to_the_layout(driver: Driver, base: Base, role: str) -> 
         found = writer.write_sections(topic, content, headers)
         assert found.topic == topic.encode()
         assert found.content == content
-        assert layout.decode_headers(found.headers) == (headers or {})
+        assert decode_headers(found.headers) == (headers or {})
         assert found.rest == b"", f"{len(found.rest)} octets follow the content"
 
 
@@ -367,7 +379,7 @@ def test_a_writer_writes_the_id(driver: Driver, base: Base, role: str) -> None:
 def test_an_encoder_writes_any_id(driver: Driver) -> None:
     """The smallest and the largest id are written."""
     for id in (1, 2**56, 2**63, 2**64 - 1):
-        data = driver.encode(layout.a_message(id=id))
+        data = driver.encode(a_message(id=id))
         assert int.from_bytes(cut(data).id, "big") == id
 
 
@@ -492,4 +504,4 @@ def test_what_is_encoded_is_decoded(driver: Driver) -> None:
         data = driver.encode(message)
         found = driver.decode(data)
         assert found == message, f"{message} became {found}"
-        assert layout.decode(data) == message, f"{message} was encoded as {data[:200]!r}"
+        assert decode(data) == message, f"{message} was encoded as {data[:200]!r}"

@@ -14,20 +14,14 @@ from pathlib import Path
 import pytest
 
 from pubsub_conformance.driver import Driver
-from pubsub_conformance.layout import (
-    Base,
-    a_message,
-    encode,
-    fill,
-    fresh_id,
-    fresh_name,
-    has_reader,
-    put,
-)
+from pubsub_conformance.linux.strace import RENAME, UNLINK, fail, stop, traced
+from pubsub_conformance.oracle.arrange import dead_pid, let_age
+from pubsub_conformance.oracle.base import Base, fresh_name, put
+from pubsub_conformance.oracle.message import a_message, encode, fresh_id
+from pubsub_conformance.oracle.queue import fill, has_reader
 from pubsub_conformance.plugin import not_run
-from pubsub_conformance.strace import RENAME, UNLINK, fail, stop, traced
-from pubsub_conformance.suite.helpers import Start, dead_pid
-from pubsub_conformance.suite.scenes import NOBODY, close_off, let_age, start_without_privileges
+from pubsub_conformance.suite.helpers import Start
+from pubsub_conformance.suite.scenes import NOBODY, close_off, start_without_privileges
 
 RUNNING = os.getpid()  # a process id that runs for as long as the test does
 

@@ -19,17 +19,19 @@ from pathlib import Path
 
 import pytest
 
-from pubsub_conformance import layout
 from pubsub_conformance.driver import Driver, OpenChannel, Rejected
-from pubsub_conformance.layout import Base, a_message, encode, enqueue, fresh_id, put
+from pubsub_conformance.linux.strace import LIST, LOOK, MAKE_DIRECTORY, UNLINK, stop, traced
+from pubsub_conformance.linux.world import in_a_world_of_its_own, seen_by
+from pubsub_conformance.oracle.arrange import dead_pid, let_age
+from pubsub_conformance.oracle.base import Base, fresh_name, put
+from pubsub_conformance.oracle.message import a_message, encode, fresh_id
+from pubsub_conformance.oracle.queue import enqueue
 from pubsub_conformance.plugin import not_run
-from pubsub_conformance.strace import LIST, LOOK, MAKE_DIRECTORY, UNLINK, stop, traced
 from pubsub_conformance.suite.helpers import (
     GROUP,
     Start,
     answers,
     as_user,
-    dead_pid,
     most_memory,
     refuses,
     snapshot,
@@ -43,8 +45,7 @@ from pubsub_conformance.suite.roles import (
     check_that_it_is_refused,
     check_that_it_works,
 )
-from pubsub_conformance.suite.scenes import close_off, let_age, start_without_privileges
-from pubsub_conformance.suite.world import in_a_world_of_its_own, seen_by
+from pubsub_conformance.suite.scenes import close_off, start_without_privileges
 
 marked = pytest.mark.requirement
 
@@ -256,7 +257,7 @@ def test_somebody_plants_what_the_owner_cannot_remove(start: Start, base: Base) 
     driver = start_without_privileges(start)
     channel = driver.open("a")
     for _ in range(8):  # before and behind the others in whatever order
-        planted = channel.directory / layout.fresh_name()
+        planted = channel.directory / fresh_name()
         planted.mkdir()
         (planted / "planted").write_bytes(b"")
         put(channel.directory, a_message("a", b"unread"))

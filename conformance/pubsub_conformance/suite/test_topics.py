@@ -8,9 +8,11 @@ from contextlib import ExitStack
 
 import pytest
 
-from pubsub_conformance import layout, vectors
+from pubsub_conformance import vectors
 from pubsub_conformance.driver import Driver, Rejected
-from pubsub_conformance.layout import Base
+from pubsub_conformance.oracle.base import Base
+from pubsub_conformance.oracle.message import a_message
+from pubsub_conformance.oracle.topics import matches
 from pubsub_conformance.suite.helpers import answers
 
 VALID_TOPICS = [row["topic"] for row in vectors.table("valid-topic")]
@@ -33,7 +35,7 @@ def of_all_sizes() -> list[Case]:
         return [".".join(w) for n in sizes for w in itertools.product(alphabet, repeat=n)]
 
     return [
-        (pattern, topic, layout.matches(pattern, topic))
+        (pattern, topic, matches(pattern, topic))
         for pattern in joined("a=+", 3)
         for topic in joined("ab", 4)
     ]
@@ -49,10 +51,10 @@ MANY = [case for case in CASES if "+" in case[0]]
 # Topics of which the pattern would match a part.
 LONGER: list[Case] = [
     (pattern, longer, False)
-    for pattern, topic, matches in TABLE
-    if matches
+    for pattern, topic, match in TABLE
+    if match
     for longer in (f"x.{topic}", f"{topic}.x", f"x.{topic}.x")
-    if not layout.matches(pattern, longer)
+    if not matches(pattern, longer)
 ]
 
 
@@ -94,7 +96,7 @@ def check_publishing(driver: Driver, base: Base, cases: list[Case]) -> None:
     with ExitStack() as opened:
         channels = [opened.enter_context(base.open(pattern)) for pattern in patterns]
         for topic in sorted({topic for _, topic, _ in cases}):
-            expected = {pattern for pattern in patterns if layout.matches(pattern, topic)}
+            expected = {pattern for pattern in patterns if matches(pattern, topic)}
             driver.publish(topic)
             found = {channel.pattern for channel in channels if channel.fetch_all()}
             if found != expected:
@@ -135,7 +137,7 @@ def test_publishing_takes_valid_topics_only(driver: Driver, base: Base) -> None:
 @pytest.mark.requirement("TOPIC-1", role="codec")
 def test_encoding_takes_valid_topics_only(driver: Driver) -> None:
     """Each valid topic is encoded; each invalid one is refused as invalid-topic."""
-    check_topics(lambda topic: driver.encode(layout.a_message(topic)))
+    check_topics(lambda topic: driver.encode(a_message(topic)))
 
 
 @pytest.mark.requirement("TOPIC-2", role="topics")

@@ -8,7 +8,8 @@ from functools import cache
 from pathlib import Path
 
 from pubsub_conformance.driver import Driver
-from pubsub_conformance.plugin import not_run
+
+from . import Unavailable
 
 # Shell commands for a mount namespace. In it, /tmp is empty but for links to what was there before
 # (the driver itself, perhaps), a base left out, and /dev/shm is empty, too.
@@ -37,7 +38,7 @@ SHM_IS_A_FILE = f"{NO_SHM}\ntouch /dev/shm"
 def in_a_world_of_its_own(*commands: str) -> tuple[str, ...]:
     """The prefix that runs a command after these, in the WORLD."""
     if shutil.which("unshare") is None:
-        not_run("default places need unshare (Linux)")
+        raise Unavailable("default places need unshare (Linux)")
     script = "\n".join([WORLD, *commands, 'exec "$@"'])
     for unshare in (["unshare", "-m"], ["unshare", "-rm"]):
         prefix = (*unshare, "sh", "-euc", script, "sh")
@@ -45,7 +46,7 @@ def in_a_world_of_its_own(*commands: str) -> tuple[str, ...]:
         if tried.returncode == 0:
             break
     else:
-        not_run(f"default places need a mount namespace: {tried.stderr.strip()}")
+        raise Unavailable(f"default places need a mount namespace: {tried.stderr.strip()}")
     return prefix
 
 

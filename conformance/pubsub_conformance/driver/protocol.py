@@ -1,7 +1,7 @@
 """The driver protocol, read from its JSON Schemas.
 
-The schemas in `schemas/` are the source: the client validates with them, and the tables of
-DRIVER.md are written from them by `python -m pubsub_conformance.protocol`.
+The schemas in `schemas/` are the source: the client validates with them, and `tables` writes the
+tables of DRIVER.md from them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import binascii
 import functools
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -22,8 +22,7 @@ from jsonschema import Draft202012Validator, FormatChecker, ValidationError  # t
 PROTOCOL = 1
 """The version of the driver protocol that this kit speaks."""
 
-SCHEMAS = Path(__file__).parent / "schemas"
-DRIVER_MD = Path(__file__).parent / "DRIVER.md"
+SCHEMAS = Path(__file__).parent.parent / "schemas"
 
 _EXCERPT = 160  # characters of an offending value that a complaint shows
 
@@ -156,95 +155,3 @@ def reply_fault(op: str, reply: Mapping[str, Any]) -> str | None:
         return "a result for an operation that does not exist — expected: an error"
     part = "reply" if not OPS[op].streams else "event" if "event" in reply else "done"
     return _complaint(f"{op}.json", part, reply)
-
-
-# The tables of DRIVER.md.
-
-
-def _type(schema: Schema) -> str:
-    if "const" in schema:
-        return f"`{json.dumps(schema['const'])}`"
-    return str(schema.get("title") or schema["type"])
-
-
-def _rows(schema: Schema, place: str) -> Iterator[str]:
-    for name, field in schema["properties"].items():
-        if name in {"seq", "op"}:
-            continue
-        if name in {"event", "done"}:  # the wrapper is the place, not a field
-            yield from _rows(field, f"`{name}`")
-            continue
-        optional = "" if name in schema["required"] else ", optional"
-        yield f"| {place} | `{name}` | {_type(field)}{optional} | {field['description']} |"
-
-
-def _op_tables() -> Iterator[str]:
-    for op in OPS.values():
-        yield f"#### `{op.name}` ({op.role or 'every driver'})"
-        yield ""
-        yield op.description
-        yield ""
-        rows = [row for part in op.parts for row in _rows(part_of(f"{op.name}.json", part), part)]
-        yield "| in | field | type | meaning |"
-        yield "|---|---|---|---|"
-        yield from rows
-        yield ""
-        if not op.streams and len(part_of(f"{op.name}.json", "reply")["properties"]) == 1:
-            yield "The reply has no field but `seq`."
-            yield ""
-        if op.errors:
-            yield f"Errors: {', '.join(f'`{code}`' for code in op.errors)}."
-            yield ""
-
-
-def _object_tables() -> Iterator[str]:
-    for file, title in (("common.json", "message"), ("error.json", "error")):
-        yield f"#### The {title} object"
-        yield ""
-        yield "| field | type | meaning |"
-        yield "|---|---|---|"
-        for row in _rows(part_of(file, title), ""):
-            yield row.removeprefix("|  ")
-        yield ""
-
-
-def _type_table() -> Iterator[str]:
-    yield "| type | what it is |"
-    yield "|---|---|"
-    told: dict[str, str] = {}
-    for name, schema in load_schema("common.json")["$defs"].items():
-        if name not in {"message", "asked-message", "report"} and schema["title"] != "integer":
-            told.setdefault(schema["title"], schema["description"])
-    for title, description in told.items():
-        yield f"| {title} | {description} |"
-    yield ""
-
-
-def _error_table() -> Iterator[str]:
-    yield "| code | lies with | meaning |"
-    yield "|---|---|---|"
-    for entry in load_schema("error.json")["$defs"]["code"]["oneOf"]:
-        yield f"| `{entry['const']}` | {entry['x-fault']} | {entry['description']} |"
-    yield ""
-
-
-_TABLES: Mapping[str, Callable[[], Iterator[str]]] = {
-    "types": _type_table,
-    "objects": _object_tables,
-    "ops": _op_tables,
-    "errors": _error_table,
-}
-
-
-def with_tables(text: str) -> str:
-    """`text` with what stands between `<!-- generated: NAME -->` and `<!-- end -->` made anew."""
-
-    def table(found: re.Match[str]) -> str:
-        lines = "\n".join(_TABLES[found[1]]())
-        return f"<!-- generated: {found[1]} -->\n\n{lines}\n<!-- end -->"
-
-    return re.sub(r"<!-- generated: (\w+) -->.*?<!-- end -->", table, text, flags=re.DOTALL)
-
-
-if __name__ == "__main__":
-    DRIVER_MD.write_text(with_tables(DRIVER_MD.read_text(encoding="utf-8")), encoding="utf-8")

@@ -18,6 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
+from . import Unavailable
+
 MOUNTED = "PUBSUB_CONFORMANCE_DISK"
 """Environment variable: where it is mounted, in a kit that was started again."""
 
@@ -26,7 +28,7 @@ _MS_REMOUNT = 32
 _TRIES = 100  # for what is used grows between looking and remounting
 
 
-class NoDisk(Exception):
+class NoDisk(Unavailable):
     """This machine does not let the kit have one; why."""
 
 
@@ -54,7 +56,7 @@ def start_again(arguments: Sequence[str]) -> NoReturn:
         os.rmdir(path)
         raise NoDisk(" ".join(tried.stderr.split()) or f"{enter[0]} failed")
     # The shell mounts it, for the namespace is there only once unshare has run; and then gives way.
-    kit = [sys.executable, "-m", __package__ or "", *arguments]
+    kit = [sys.executable, "-m", "pubsub_conformance", *arguments]
     script = 'path=$1; shift; mount -t tmpfs -o mode=0700 pubsub "$path" && exec "$@"'
     os.environ[MOUNTED] = path
     os.execvp(enter[0], [*enter, "sh", "-c", script, "sh", path, *kit])

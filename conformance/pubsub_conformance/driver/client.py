@@ -14,17 +14,30 @@ import os
 import selectors
 import signal
 import subprocess
-import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Generic, TypeVar
 
-from . import protocol
-from .layout import Message
+from pubsub_conformance.driver import protocol
+
+from ..oracle.message import Message
+from .output import Flood, Output
+from .replies import (
+    Done,
+    DriverError,
+    Fetched,
+    Hello,
+    OpenChannel,
+    Published,
+    Rejected,
+    message_from_json,
+    message_to_json,
+    to_base64,
+)
 
 START_SECONDS = 30.0
 """From the start of the process to its reply to hello: run times and compilers start slowly."""
@@ -46,63 +59,8 @@ after the end of its stdout, the rest of its stderr, the end of its children."""
 UNREAD_OCTETS = 128 * 2**20
 """Of stdout in memory. The longest reply the kit asks for is a tenth of that."""
 
-STDERR_OCTETS = 64 * 2**10
-"""Of stderr that are kept, the last ones."""
-
-TOLD_STDERR_LINES = 20  # in the text of a DriverError
 TOLD_CHARACTERS = 500  # of one request or reply, in the transcript and in a DriverError
 TRANSCRIPT_LINES = 400
-
-_READ = 64 * 2**10
-
-
-class Rejected(Exception):
-    """The implementation refused a request, in the words of the protocol."""
-
-    def __init__(self, error: Mapping[str, Any]) -> None:
-        self.code: str = error["code"]
-        self.detail: str = error["detail"]
-        self.errno: str | None = error.get("errno")
-        self.count: int | None = error.get("count")
-        said = [self.code, self.errno, self.detail]
-        super().__init__(": ".join(text for text in said if text))
-
-
-class DriverError(Exception):
-    """The driver did not keep to the protocol; nothing is known about the implementation."""
-
-    def __init__(self, what: str, *, request: str = "", end: str = "", stderr: str = "") -> None:
-        self.what = what
-        self.request = request
-        self.end = end  # "still running", "exit status 3", "killed by SIGSEGV"
-        self.stderr = stderr
-        lines = [f"driver error: {what}"]
-        if request:
-            lines.append(f"  request: {request}")
-        if end:
-            lines.append(f"  process: {end}")
-        tail = stderr.splitlines()[-TOLD_STDERR_LINES:]
-        lines += ["  stderr:", *(f"    {line}" for line in tail)] if tail else []
-        super().__init__("\n".join(lines))
-
-
-@dataclass(frozen=True)
-class Hello:
-    """What a driver says of itself."""
-
-    implementation: str
-    version: str
-    language: str
-    spec: str
-    roles: frozenset[str]
-
-
-@dataclass(frozen=True)
-class OpenChannel:
-    """A channel that a driver has open."""
-
-    handle: str
-    directory: Path
 
 
 @dataclass(frozen=True)
@@ -114,6 +72,38 @@ class _Asked:
     line: str
     limit: float  # seconds
     deadline: float  # on time.monotonic()
+
+
+E = TypeVar("E")
+
+
+class Stream(Generic[E]):
+    """The events of one streaming request, and its totals once it has ended."""
+
+    def __init__(
+        self, part: Callable[[], Mapping[str, Any]], read: Callable[[Mapping[str, Any]], E]
+    ) -> None:
+        self._part, self._read = part, read
+        self._done: Done | None = None
+
+    def __iter__(self) -> Stream[E]:
+        return self
+
+    def __next__(self) -> E:
+        """Raises Rejected where the stream ends in an error, and DriverError."""
+        if self._done is None:
+            part = self._part()
+            if "event" in part:
+                return self._read(part["event"])
+            self._done = Done.read(part["done"])
+        raise StopIteration
+
+    def finish(self) -> Done:
+        """The totals, after the events that are left."""
+        for _ in self:
+            pass
+        assert self._done
+        return self._done
 
 
 class Driver:
@@ -162,7 +152,7 @@ class Driver:
         assert self._process.stdout
         assert self._process.stderr
         os.set_blocking(self._process.stdin.fileno(), False)
-        self._output = _Output(
+        self._output = Output(
             self._process.stdout.fileno(), self._process.stderr.fileno(), self.unread_octets
         )
         self.pid: int = self._process.pid
@@ -187,10 +177,10 @@ class Driver:
         return bool(self.request("match", pattern=pattern, topic=topic)["match"])
 
     def encode(self, message: Message) -> bytes:
-        return base64.b64decode(self.request("encode", message=_to_json(message))["bytes"])
+        return base64.b64decode(self.request("encode", message=message_to_json(message))["bytes"])
 
     def decode(self, data: bytes) -> Message:
-        return _from_json(self.request("decode", bytes=_base64(data))["message"])
+        return message_from_json(self.request("decode", bytes=to_base64(data))["message"])
 
     def publish(
         self,
@@ -202,7 +192,7 @@ class Driver:
         """The number of queues that took the message; `timeout` (seconds) is for full ones."""
         fields: dict[str, Any] = {
             "topic": topic,
-            "content": _base64(content),
+            "content": to_base64(content),
             "headers": dict(headers or {}),
         }
         if timeout is not None:
@@ -219,7 +209,7 @@ class Driver:
 
     def fetch(self, channel: OpenChannel) -> Message | None:
         message = self.request("fetch", channel=channel.handle)["message"]
-        return None if message is None else _from_json(message)
+        return None if message is None else message_from_json(message)
 
     def wait(self, channel: OpenChannel, timeout: float) -> bool:
         """Whether the queue holds something; waits for it up to `timeout` seconds."""
@@ -242,8 +232,8 @@ class Driver:
         timeout: float | None = None,
         report: str = "all",
         within: float | None = None,
-    ) -> Iterator[dict[str, Any]]:
-        """Has `count` messages published: the events, then {"done": {…}}; times are int.
+    ) -> Stream[Published]:
+        """Have `count` messages published.
 
         The request is sent at once, so that several drivers can be at work; `within` limits the
         whole stream (seconds).
@@ -261,7 +251,7 @@ class Driver:
             fields["timeout"] = timeout
         if within is None:
             within = STREAM_SECONDS + (count / rate if rate else 0) + (timeout or 0)
-        return self.stream("produce", within=within, **fields)
+        return self.stream("produce", Published.read, within=within, **fields)
 
     def consume(
         self,
@@ -272,14 +262,14 @@ class Driver:
         deadline: float | None = None,
         report: str = "all",
         within: float | None = None,
-    ) -> Iterator[dict[str, Any]]:
-        """Has messages fetched until one limit is reached: as `produce`."""
+    ) -> Stream[Fetched]:
+        """Have messages fetched until one limit is reached."""
         limits = {"count": count, "idle": idle, "deadline": deadline}
         fields: dict[str, Any] = {"channel": channel.handle, "report": report}
         fields |= {name: value for name, value in limits.items() if value is not None}
         if within is None:
             within = STREAM_SECONDS if deadline is None else deadline + self.reply_seconds
-        return self.stream("consume", within=within, **fields)
+        return self.stream("consume", Fetched.read, within=within, **fields)
 
     def request(self, op: str, *, within: float | None = None, **fields: object) -> dict[str, Any]:
         """The reply to one request. Raises Rejected for an error reply.
@@ -291,11 +281,16 @@ class Driver:
         return self._result()
 
     def stream(
-        self, op: str, *, within: float | None = None, **fields: object
-    ) -> Iterator[dict[str, Any]]:
-        """The events of a streaming request, then {"done": {…}}; sent at once."""
+        self,
+        op: str,
+        read: Callable[[Mapping[str, Any]], E],
+        *,
+        within: float | None = None,
+        **fields: object,
+    ) -> Stream[E]:
+        """The events of a streaming request, each read by `read`. The request is sent at once."""
         self._send(op, fields, STREAM_SECONDS if within is None else within)
-        return self._events()
+        return Stream(self._part, read)
 
     def begin(self, op: str, *, within: float | None = None, **fields: object) -> None:
         """Sends a request and leaves its reply to `close` (which then expects none)."""
@@ -381,13 +376,14 @@ class Driver:
 
     # Underneath.
 
-    def _events(self) -> Iterator[dict[str, Any]]:
-        while "event" in (reply := self._checked()):
-            yield _with_times(reply["event"])
-        self._asked = None
+    def _part(self) -> dict[str, Any]:
+        """The next line of a stream. Raises Rejected for an error reply."""
+        reply = self._checked()
+        if "event" not in reply:
+            self._asked = None
         if "error" in reply:
             raise Rejected(reply["error"])
-        yield {"done": _with_times(reply["done"])}
+        return reply
 
     def _result(self) -> dict[str, Any]:
         reply = self._checked()
@@ -450,7 +446,7 @@ class Driver:
             raise RuntimeError("nothing is outstanding")
         try:
             line = self._output.line(asked.deadline)
-        except _Flood:
+        except Flood:
             raise self._fail(
                 f"more than {self.unread_octets} octets on stdout that nobody could read"
             ) from None
@@ -516,136 +512,6 @@ class Driver:
         except (ProcessLookupError, PermissionError):  # macOS: EPERM for a group of zombies
             return False
         return True
-
-
-class _Flood(Exception):
-    """More on stdout than is kept in memory."""
-
-
-class _Output:
-    """Reads stdout and stderr of a driver all the time, so that it never blocks on either.
-
-    A thread and not the requests themselves: a driver that streams to a kit busy elsewhere would
-    otherwise be slowed down by its pipe, and its history distorted.
-    """
-
-    def __init__(self, stdout: int, stderr: int, limit: int) -> None:
-        self._stdout = stdout
-        self._stderr = stderr
-        self._limit = limit
-        self._stopping, self._to_stop = os.pipe()
-        self._changed = threading.Condition()
-        # Guarded by _changed:
-        self._lines: deque[tuple[float, bytes]] = deque()  # with the time of arrival
-        self._unread = 0
-        self._ended = False
-        self._flooded = False
-        self._errors = bytearray()
-        self._thread = threading.Thread(target=self._run, name="driver output", daemon=True)
-        self._thread.start()
-
-    def line(self, deadline: float) -> bytes | None:
-        """The next line; None if none came before `deadline`, empty at the end of stdout."""
-        with self._changed:
-            while not (self._lines or self._ended or self._flooded):
-                remaining = deadline - time.monotonic()
-                if remaining <= 0:
-                    return None
-                self._changed.wait(remaining)
-            if self._lines:
-                came, line = self._lines[0]
-                if came > deadline:
-                    return None
-                self._lines.popleft()
-                self._unread -= len(line)
-                return line
-            if self._flooded:
-                raise _Flood
-            return b""
-
-    def unread(self) -> bytes:
-        """The first line that lies unread; empty if there is none."""
-        with self._changed:
-            return self._lines[0][1] if self._lines else b""
-
-    def ended(self) -> bool:
-        """Whether stdout has ended."""
-        with self._changed:
-            return self._ended
-
-    def stderr(self) -> str:
-        with self._changed:
-            return self._errors.decode("utf-8", "replace")
-
-    def stop(self, patience: float) -> None:
-        """Waits up to `patience` seconds for the ends of both, then reads no more."""
-        self._thread.join(patience)
-        os.close(self._to_stop)
-        self._thread.join()
-        os.close(self._stopping)
-
-    def _run(self) -> None:
-        part: list[bytes] = []  # of a line that has not ended
-        with selectors.DefaultSelector() as selector:
-            for descriptor in (self._stdout, self._stderr, self._stopping):
-                selector.register(descriptor, selectors.EVENT_READ)
-            while len(selector.get_map()) > 1:  # more than the pipe to stop it
-                for key, _ in selector.select():
-                    if key.fd == self._stopping:
-                        return
-                    data = os.read(key.fd, _READ)
-                    if not data:
-                        selector.unregister(key.fd)
-                    if key.fd == self._stderr:
-                        with self._changed:
-                            self._errors += data
-                            del self._errors[:-STDERR_OCTETS]
-                    elif not self._take(data, part):
-                        selector.unregister(key.fd)
-
-    def _take(self, data: bytes, part: list[bytes]) -> bool:
-        """Takes what stdout gave; False once it is too much."""
-        now = time.monotonic()
-        with self._changed:
-            self._unread += len(data)
-            *lines, rest = data.split(b"\n")
-            for line in lines:
-                self._lines.append((now, b"".join(part) + line + b"\n"))
-                part.clear()
-            if rest:
-                part.append(rest)
-            self._ended = not data  # a rest without a newline is no line: its writer died
-            self._flooded = self._unread > self._limit
-            self._changed.notify_all()
-            return not self._flooded
-
-
-def _base64(data: bytes) -> str:
-    return base64.b64encode(data).decode()
-
-
-def _to_json(message: Message) -> dict[str, Any]:
-    return {
-        "id": str(message.id),
-        "timestamp": str(message.timestamp),
-        "topic": message.topic,
-        "headers": dict(message.headers),
-        "content": _base64(message.content),
-    }
-
-
-def _from_json(fields: Mapping[str, Any]) -> Message:
-    return Message(
-        id=int(fields["id"]),
-        timestamp=int(fields["timestamp"]),
-        topic=fields["topic"],
-        headers=fields["headers"],
-        content=base64.b64decode(fields["content"]),
-    )
-
-
-def _with_times(event: Mapping[str, Any]) -> dict[str, Any]:
-    return {**event, "start": int(event["start"]), "end": int(event["end"])}
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

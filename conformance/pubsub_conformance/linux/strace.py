@@ -5,7 +5,7 @@ n-th call is the n-th of this request. (It counts by thread and by the call's na
 delivered when the call it belongs to has been done: `stop(LINK)` stops a driver between its link
 and whatever it does next. A call that is made to fail is not done.
 
-Where strace cannot be used (not Linux, not installed, no permission), tests are *not run*.
+Where strace cannot be used (not Linux, not installed, no permission), this raises CannotTrace.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
-from .driver import Driver
-from .plugin import not_run
+from ..driver import Driver
+from . import Unavailable
 
 ATTACH_SECONDS = 20.0
 """From the start of strace to its word that it has attached. Milliseconds on an idle machine."""
@@ -55,6 +55,11 @@ SLEEP = (
     *("poll", "ppoll", "select", "pselect6", "epoll_wait", "epoll_pwait", "epoll_pwait2"),
     *("nanosleep", "clock_nanosleep", "futex", "rt_sigtimedwait"),
 )
+
+
+class CannotTrace(Unavailable):
+    """strace cannot watch or disturb this driver, or the driver made no such call; why."""
+
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -193,7 +198,7 @@ class Trace:
         """
         call = self._next_stop()
         if call is None:
-            not_run("the driver made no such call that strace could stop it at")
+            raise CannotTrace("the driver made no such call that strace could stop it at")
         return call
 
     def stops(self) -> Iterator[Call]:
@@ -213,7 +218,7 @@ class Trace:
                 self._begun.result()
                 return None
             if time.monotonic() > deadline:
-                not_run(f"the driver was not stopped within {STOP_SECONDS:g} s")
+                raise CannotTrace(f"the driver was not stopped within {STOP_SECONDS:g} s")
             time.sleep(POLL_SECONDS)
 
     def _stop(self) -> Call | None:
@@ -266,7 +271,7 @@ def traced(driver: Driver, *injections: str, paths: Sequence[str | Path] = ()) -
     counted and disturbed.
     """
     if sys.platform != "linux" or not shutil.which("strace"):
-        not_run("strace is not there, and so nothing to force an interleaving with")
+        raise CannotTrace("strace is not there, and so nothing to force an interleaving with")
     with tempfile.TemporaryDirectory() as directory:
         log, said = Path(directory, "log"), Path(directory, "said")
         processes = _group(driver.pid)
@@ -308,7 +313,9 @@ def _wait_until_attached(strace: subprocess.Popen[bytes], said: Path, processes:
         if all(re.search(rf"Process {process} attached", words) for process in processes):
             return
         time.sleep(POLL_SECONDS)
-    not_run(f"strace cannot attach (try sysctl kernel.yama.ptrace_scope=0): {words.strip()}")
+    raise CannotTrace(
+        f"strace cannot attach (try sysctl kernel.yama.ptrace_scope=0): {words.strip()}"
+    )
 
 
 def _group(leader: int) -> list[int]:

@@ -1,0 +1,116 @@
+"""What a driver writes, read by a thread as it comes."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import threading
+import time
+from collections import deque
+
+STDERR_OCTETS = 64 * 2**10
+"""How many octets of stderr are kept: the last ones."""
+
+_READ = 64 * 2**10
+
+
+class Flood(Exception):
+    """More on stdout than is kept in memory."""
+
+
+class Output:
+    """Reads stdout and stderr of a driver all the time, so that it never blocks on either.
+
+    A thread and not the requests themselves: a driver that streams to a kit busy elsewhere would
+    otherwise be slowed down by its pipe, and its history distorted.
+    """
+
+    def __init__(self, stdout: int, stderr: int, limit: int) -> None:
+        self._stdout = stdout
+        self._stderr = stderr
+        self._limit = limit
+        self._stopping, self._to_stop = os.pipe()
+        self._changed = threading.Condition()
+        # Guarded by _changed:
+        self._lines: deque[tuple[float, bytes]] = deque()  # with the time of arrival
+        self._unread = 0
+        self._ended = False
+        self._flooded = False
+        self._errors = bytearray()
+        self._thread = threading.Thread(target=self._run, name="driver output", daemon=True)
+        self._thread.start()
+
+    def line(self, deadline: float) -> bytes | None:
+        """The next line; None if none came before `deadline`, empty at the end of stdout."""
+        with self._changed:
+            while not (self._lines or self._ended or self._flooded):
+                remaining = deadline - time.monotonic()
+                if remaining <= 0:
+                    return None
+                self._changed.wait(remaining)
+            if self._lines:
+                came, line = self._lines[0]
+                if came > deadline:
+                    return None
+                self._lines.popleft()
+                self._unread -= len(line)
+                return line
+            if self._flooded:
+                raise Flood
+            return b""
+
+    def unread(self) -> bytes:
+        """The first line that lies unread; empty if there is none."""
+        with self._changed:
+            return self._lines[0][1] if self._lines else b""
+
+    def ended(self) -> bool:
+        """Whether stdout has ended."""
+        with self._changed:
+            return self._ended
+
+    def stderr(self) -> str:
+        with self._changed:
+            return self._errors.decode("utf-8", "replace")
+
+    def stop(self, patience: float) -> None:
+        """Waits up to `patience` seconds for the ends of both, then reads no more."""
+        self._thread.join(patience)
+        os.close(self._to_stop)
+        self._thread.join()
+        os.close(self._stopping)
+
+    def _run(self) -> None:
+        part: list[bytes] = []  # of a line that has not ended
+        with selectors.DefaultSelector() as selector:
+            for descriptor in (self._stdout, self._stderr, self._stopping):
+                selector.register(descriptor, selectors.EVENT_READ)
+            while len(selector.get_map()) > 1:  # more than the pipe to stop it
+                for key, _ in selector.select():
+                    if key.fd == self._stopping:
+                        return
+                    data = os.read(key.fd, _READ)
+                    if not data:
+                        selector.unregister(key.fd)
+                    if key.fd == self._stderr:
+                        with self._changed:
+                            self._errors += data
+                            del self._errors[:-STDERR_OCTETS]
+                    elif not self._take(data, part):
+                        selector.unregister(key.fd)
+
+    def _take(self, data: bytes, part: list[bytes]) -> bool:
+        """Takes what stdout gave; False once it is too much."""
+        now = time.monotonic()
+        with self._changed:
+            self._unread += len(data)
+            *lines, rest = data.split(b"\n")
+            for line in lines:
+                self._lines.append((now, b"".join(part) + line + b"\n"))
+                part.clear()
+            if rest:
+                part.append(rest)
+            self._ended = not data  # a rest without a newline is no line: its writer died
+            self._flooded = self._unread > self._limit
+            self._changed.notify_all()
+            return not self._flooded

@@ -1,0 +1,50 @@
+"""The oracle's topics and patterns (topics.md).
+
+Every page of the oracle is written from the specification alone, and differently from the
+reference, so that one misreading cannot hide the other. It prefers being obvious to being fast.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+
+WORD = r"[A-Za-z0-9-]+"
+TERM = rf"(?:{WORD}|=|\+)"
+TOPIC = re.compile(rf"{WORD}(?:\.{WORD})*")
+PATTERN = re.compile(rf"{TERM}(?:\.{TERM})*")
+LONGEST_TOPIC = 200  # octets, of a pattern as well
+
+
+def is_topic(text: str) -> bool:
+    """TOPIC-1."""
+    return len(text) <= LONGEST_TOPIC and TOPIC.fullmatch(text) is not None
+
+
+def is_pattern(text: str) -> bool:
+    """TOPIC-2."""
+    return len(text) <= LONGEST_TOPIC and PATTERN.fullmatch(text) is not None
+
+
+@functools.lru_cache(maxsize=4096)
+def matches(pattern: str, topic: str) -> bool:
+    """Whether the pattern matches the topic (TOPIC-4 to TOPIC-6).
+
+    Raises ValueError if one of them is invalid.
+    """
+    if not (is_pattern(pattern) and is_topic(topic)):
+        raise ValueError(f"not a pattern and a topic: {pattern!r}, {topic!r}")
+    terms, words = pattern.split("."), topic.split(".")
+
+    @functools.cache
+    def fits(term: int, word: int) -> bool:
+        """Whether the terms from this one on account for the words from this one on."""
+        if term == len(terms):
+            return word == len(words)
+        if word == len(words):
+            return False
+        if terms[term] == "+":  # it takes this word, and perhaps the next one, too
+            return fits(term + 1, word + 1) or fits(term, word + 1)
+        return terms[term] in ("=", words[word]) and fits(term + 1, word + 1)
+
+    return fits(0, 0)
