@@ -65,7 +65,9 @@ CHECKED = sorted(
 BEGINNING = """\
 import os
 from pubsub_conformance.driver import Driver
-from pubsub_conformance.layout import Base, a_message, enqueue, fill, fresh_id, put
+from pubsub_conformance.oracle.base import Base, put
+from pubsub_conformance.oracle.message import a_message, fresh_id
+from pubsub_conformance.oracle.queue import enqueue, fill
 from pubsub_conformance.lockstep import messages, names
 base = Base(home)
 base.make()"""

@@ -549,7 +549,7 @@ def test_in_its_own_way(tmp_path):
 def test_what_an_implementation_left_behind_is_a_finding(kit: Callable[..., Kit]) -> None:
     suite = """
 import os, pytest
-from pubsub_conformance.layout import decode
+from pubsub_conformance.oracle.message import decode
 
 @pytest.mark.requirement("PUB-2")
 def test_file_that_should_be_there(home):
@@ -603,7 +603,7 @@ def test_fixtures(kit: Callable[..., Kit], monkeypatch: pytest.MonkeyPatch, work
     suite = """
 import os, pytest
 from hypothesis import settings
-from pubsub_conformance.layout import Base
+from pubsub_conformance.oracle.base import Base
 
 @pytest.mark.requirement("PUB-1")
 def test_fixtures(home, base, start, seed, pytestconfig):

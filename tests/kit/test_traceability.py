@@ -20,7 +20,7 @@ ID = rf"\b(?:{'|'.join(requirements.PREFIXES.values())})-[0-9]+\b"
 # In a process of its own: pytest would take the suite's marks for this run's.
 TRACES = """\
 import json
-from pubsub_conformance.tracing import traces
+from pubsub_conformance.traceability import traces
 print(json.dumps([[t.requirement, t.test, sorted(t.roles), t.says] for t in traces()]))
 """
 

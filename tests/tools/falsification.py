@@ -43,7 +43,7 @@ the requirement too, and let this mutant pass: it breaks what others of them loo
 # In a process of its own: where pytest runs this, it would take the suite's marks for its own.
 TRACES = """
 import json
-from pubsub_conformance.tracing import traces
+from pubsub_conformance.traceability import traces
 print(json.dumps([[trace.requirement, trace.test] for trace in traces()]))
 """
 
