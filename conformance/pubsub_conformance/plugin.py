@@ -424,7 +424,7 @@ class _Collector:
         path, _, function = report.nodeid.partition("::")
         self.requirements[report.nodeid] = found["requirements"]
         result = TestResult(
-            f"{Path(path).name}::{function}",
+            f"{_name_in_suite(path)}::{function}",
             Outcome(found["outcome"]),
             report.duration,
             *(found.get(key, "") for key in ("reason", "expected", "done", "base")),
@@ -484,6 +484,12 @@ class _Collector:
             problems=self.problems,
             interrupted=self.interrupted,
         )
+
+
+def _name_in_suite(path: str) -> str:
+    """A test's file as reports call it: below the suite, as `publish/test_ids.py`."""
+    *_, name = path.rpartition("suite/")
+    return name if name != path else Path(path).name
 
 
 def _rank(result: TestResult) -> int:

@@ -25,10 +25,11 @@ class Trace:
 def traces() -> list[Trace]:
     """In the order of files and tests; once for each test and requirement."""
     found: dict[tuple[str, str], Trace] = {}
-    for file in pkgutil.iter_modules(suite.__path__):
-        if not file.name.startswith("test_"):
+    for file in pkgutil.walk_packages(suite.__path__, f"{suite.__name__}."):
+        if not file.name.rpartition(".")[2].startswith("test_"):
             continue
-        module = importlib.import_module(f"{suite.__name__}.{file.name}")
+        module = importlib.import_module(file.name)
+        path = file.name.removeprefix(f"{suite.__name__}.").replace(".", "/")
         for name, test in vars(module).items():
             if not name.startswith("test_"):
                 continue
@@ -37,7 +38,7 @@ def traces() -> list[Trace]:
                 role = mark.kwargs.get("role", ())
                 roles = frozenset([role] if isinstance(role, str) else role)
                 for requirement in mark.args:
-                    key = requirement, f"{file.name}.py::{name}"
+                    key = requirement, f"{path}.py::{name}"
                     before = found[key].roles if key in found else frozenset()
                     found[key] = Trace(*key, before | roles, says.removesuffix("."))
     return list(found.values())

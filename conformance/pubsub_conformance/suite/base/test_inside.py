@@ -1,4 +1,4 @@
-"""The base directory: where it is, whom it trusts, what is made inside and what stands in it."""
+"""What is made in the base, and what lies in it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,12 @@ import shutil
 import socket
 import stat
 import subprocess
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from pubsub_conformance.driver import Driver, Rejected
-from pubsub_conformance.linux.world import NO_SHM, SHM_IS_A_FILE, in_a_world_of_its_own, seen_by
 from pubsub_conformance.oracle.arrange import dead_pid
 from pubsub_conformance.oracle.base import Base, channel_name, fresh_name
 from pubsub_conformance.plugin import not_run
@@ -23,7 +21,6 @@ from pubsub_conformance.suite.helpers import (
     GROUP,
     Start,
     as_user,
-    refuses,
     snapshot,
     start_as,
     through,
@@ -32,286 +29,10 @@ from pubsub_conformance.suite.helpers import (
 from pubsub_conformance.suite.roles import (
     EVERYBODY,
     attempt,
-    check_that_it_is_refused,
     check_that_it_works,
 )
 
-
-def others(path: Path) -> int:
-    """The permission bits for group and others."""
-    return path.lstat().st_mode & 0o077
-
-
-# Where it is.
-
-
-@through("BASE-1", *EVERYBODY)
-@pytest.mark.parametrize("relative", [False, True], ids=["absolute", "relative"])
-def test_the_environment_names_the_base(
-    start: Start, base: Base, role: str, relative: bool
-) -> None:
-    """With PUBSUB_HOME set, the base is the directory that it names."""
-    name = os.path.relpath(base.path) if relative else str(base.path)
-    check_that_it_works(role, start(PUBSUB_HOME=name), base)
-
-
-@through("BASE-2", *EVERYBODY)
-@pytest.mark.parametrize("home_is", [None, ""], ids=["unset", "empty"])
-def test_the_default_base_is_in_dev_shm(start: Start, role: str, home_is: str | None) -> None:
-    """Without PUBSUB_HOME, and where /dev/shm is a directory, the base is /dev/shm/pubsub."""
-    world = in_a_world_of_its_own()
-    driver = start(prefix=world, PUBSUB_HOME=home_is, TMPDIR="/nowhere")
-    check_that_it_works(role, driver, Base(seen_by(driver, "/dev/shm/pubsub")))
-
-
-@through("BASE-2", *EVERYBODY)
-@pytest.mark.parametrize("shm", [NO_SHM, SHM_IS_A_FILE], ids=["missing", "file"])
-def test_without_dev_shm_the_default_base_is_in_tmpdir(start: Start, role: str, shm: str) -> None:
-    """Where /dev/shm is not a directory, the base is pubsub in the directory TMPDIR."""
-    world = in_a_world_of_its_own(shm, "mkdir /tmp/mine")
-    driver = start(prefix=world, PUBSUB_HOME=None, TMPDIR="/tmp/mine")
-    check_that_it_works(role, driver, Base(seen_by(driver, "/tmp/mine/pubsub")))
-
-
-@through("BASE-2", *EVERYBODY)
-@pytest.mark.parametrize("tmpdir", [None, ""], ids=["unset", "empty"])
-def test_without_dev_shm_and_tmpdir_the_default_base_is_in_tmp(
-    start: Start, role: str, tmpdir: str | None
-) -> None:
-    """Where /dev/shm is not a directory and TMPDIR is not set, the base is /tmp/pubsub."""
-    driver = start(prefix=in_a_world_of_its_own(NO_SHM), PUBSUB_HOME=None, TMPDIR=tmpdir)
-    check_that_it_works(role, driver, Base(seen_by(driver, "/tmp/pubsub")))
-
-
-@through("BASE-3", "publisher", "subscriber")
-@pytest.mark.parametrize("mask", [0o000, 0o077], ids=["umask 000", "umask 077"])
-def test_the_base_is_made(start: Start, home: Path, role: str, mask: int) -> None:
-    """A base that is not there is made with mode 0700, missing parents included."""
-    made = home / "missing" / "pubsub"
-    driver = start(prefix=umask(mask), PUBSUB_HOME=str(made))
-    attempt(role, driver)
-    assert made.is_dir(), f"{role}: the base was not made"
-    mode = stat.S_IMODE(made.stat().st_mode) & 0o777
-    assert mode == 0o700, f"expected the mode 0700, found {mode:04o}"
-    check_that_it_works(role, driver, Base(made))
-
-
-@through("BASE-3", "publisher", "subscriber")
-def test_a_base_that_is_there_stays_as_it_is(driver: Driver, home: Path, role: str) -> None:
-    """The mode of a base that is there is not changed."""
-    home.mkdir()
-    home.chmod(0o750)
-    check_that_it_works(role, driver, Base(home))
-    assert stat.S_IMODE(home.stat().st_mode) == 0o750
-
-
-# Whom it trusts.
-
-
-def with_mode(mode: int) -> Callable[[Base], None]:
-    def make(base: Base) -> None:
-        base.path.chmod(mode)
-
-    return make
-
-
-def of_another_user(base: Base) -> None:
-    if os.geteuid() != 0:
-        not_run("only root can give a directory away")
-    os.chown(base.path, 4711, -1)
-
-
-def move_away(base: Base) -> Path:
-    return base.path.rename(base.path.with_name("elsewhere"))
-
-
-def a_link_to_it(base: Base) -> None:
-    base.path.symlink_to(move_away(base))
-
-
-def a_link_to_one_open_to_all(base: Base) -> None:
-    base.path.chmod(0o777)
-    a_link_to_it(base)
-
-
-def a_file(base: Base) -> None:
-    move_away(base)
-    base.path.write_bytes(b"")
-
-
-def a_fifo(base: Base) -> None:
-    move_away(base)
-    os.mkfifo(base.path)
-
-
-def a_link_to_a_file(base: Base) -> None:
-    elsewhere = move_away(base)
-    (elsewhere / "file").write_bytes(b"")
-    base.path.symlink_to(elsewhere / "file")
-
-
-def a_link_to_nothing(base: Base) -> None:
-    base.path.symlink_to(move_away(base) / "nothing")
-
-
-def cases(*made: Callable[[Base], None], **named: Callable[[Base], None]) -> pytest.MarkDecorator:
-    """Bases to be, each out of a good one."""
-    params = [pytest.param(make, id=make.__name__.replace("_", " ")) for make in made]
-    params += [pytest.param(make, id=name.replace("_", " ")) for name, make in named.items()]
-    return pytest.mark.parametrize("change", params)
-
-
-def check_that_a_bad_base_is_refused(
-    role: str, driver: Driver, base: Base, change: Callable[[Base], None]
-) -> None:
-    """A base with a channel in it and a dead one, all good but for the change, is refused."""
-    base.make()
-    base.dead_channel("a", dead_pid())
-    with base.open("a") as channel:
-        change(base)
-        try:
-            check_that_it_is_refused(role, driver, base.path.parent, told(base.path))
-            assert channel.fetch_all() == []
-        finally:
-            # Where the oracle finds its channel, to close it.
-            elsewhere = base.path.with_name("elsewhere")
-            if elsewhere.exists():
-                base.path.unlink()
-                elsewhere.rename(base.path)
-
-
-def told(path: Path) -> str:
-    status = path.lstat()
-    return f"the base is {stat.filemode(status.st_mode)}, owner {status.st_uid}"
-
-
-@through("BASE-4", *EVERYBODY)
-@cases(
-    a_link_to_it,
-    a_file,
-    a_fifo,
-    of_another_user,
-    mode_0777=with_mode(0o777),
-    mode_0720=with_mode(0o720),
-    mode_0702=with_mode(0o702),
-)
-def test_a_default_base_is_refused(start: Start, role: str, change: Callable[[Base], None]) -> None:
-    """A default base that is not a directory, of another user, or open to others, is refused."""
-    driver = start(prefix=in_a_world_of_its_own(), PUBSUB_HOME=None)
-    base = Base(seen_by(driver, "/dev/shm/pubsub"))
-    check_that_a_bad_base_is_refused(role, driver, base, change)
-
-
-@through("BASE-4", *EVERYBODY)
-@cases(
-    mode_0700=with_mode(0o700),
-    mode_0755=with_mode(0o755),
-    mode_1777=with_mode(0o1777),
-    mode_1770=with_mode(0o1770),
-)
-def test_a_default_base_is_used(start: Start, role: str, change: Callable[[Base], None]) -> None:
-    """A default base of one's own that nobody else may write to, or that is sticky, is used."""
-    driver = start(prefix=in_a_world_of_its_own(), PUBSUB_HOME=None)
-    base = Base(seen_by(driver, "/dev/shm/pubsub"))
-    base.make()
-    change(base)
-    check_that_it_works(role, driver, base)
-
-
-@through("BASE-4", "publisher", "subscriber")
-def test_a_default_base_of_user_0_is_used(start: Start, role: str) -> None:
-    """A sticky default base of user 0 is used by another user, one of a third user is not."""
-    world = as_user(4712, *in_a_world_of_its_own())
-    driver = start_as(start, world, PUBSUB_HOME=None)
-    base = Base(seen_by(driver, "/dev/shm/pubsub"))
-    base.make(0o1777)
-    check_that_it_works(role, driver, base)
-    base.path.rename(base.path.with_name("before"))
-    base.make(0o1777)
-    os.chown(base.path, 4713, -1)
-    check_that_it_is_refused(role, driver, base.path.parent, told(base.path))
-
-
-@through("BASE-5", *EVERYBODY)
-@cases(
-    a_file,
-    a_fifo,
-    a_link_to_a_file,
-    a_link_to_nothing,
-    a_link_to_one_open_to_all,
-    mode_0777=with_mode(0o777),
-    mode_0702=with_mode(0o702),
-)
-def test_an_explicit_base_is_refused(
-    driver: Driver, base: Base, role: str, change: Callable[[Base], None]
-) -> None:
-    """An explicit base that is no directory, or open to all, is refused."""
-    check_that_a_bad_base_is_refused(role, driver, base, change)
-
-
-@through("BASE-5", *EVERYBODY)
-@cases(
-    a_link_to_it,
-    of_another_user,
-    mode_0700=with_mode(0o700),
-    mode_0770=with_mode(0o770),
-    mode_2770=with_mode(0o2770),
-    mode_1777=with_mode(0o1777),
-)
-def test_an_explicit_base_is_used(
-    driver: Driver, base: Base, role: str, change: Callable[[Base], None]
-) -> None:
-    """An explicit base may be a symbolic link, another user's, a group's, and sticky."""
-    base.make()
-    change(base)
-    check_that_it_works(role, driver, base)
-
-
-@through("BASE-6", *EVERYBODY)
-def test_the_refusal_of_a_base_helps(driver: Driver, base: Base, role: str) -> None:
-    """The text of a base-unusable error names the directory and PUBSUB_HOME."""
-    base.make(0o777)
-    with pytest.raises(Rejected) as no:
-        attempt(role, driver)
-    assert no.value.code == "base-unusable"
-    assert str(base.path) in no.value.detail, "the text does not name the directory"
-    assert "PUBSUB_HOME" in no.value.detail, "the text does not name PUBSUB_HOME"
-
-
-@pytest.mark.requirement("BASE-7", role="publisher")
-@pytest.mark.parametrize("link", [False, True], ids=["directory", "link"])
-def test_a_publisher_looks_at_the_base_again(driver: Driver, home: Path, link: bool) -> None:
-    """After another directory took the base's place, it is judged anew and published to."""
-    place = home.parent / "real" if link else home
-    if link:
-        home.symlink_to(place)
-
-    def change_to(number: int, mode: int) -> Base:
-        """Put a new directory in the base's place."""
-        if number:
-            place.rename(place.with_name(f"before {number}"))
-        base = Base(place)
-        base.make(mode)
-        return base
-
-    first = change_to(0, 0o700).open("a")
-    assert driver.publish("a") == 1
-    assert len(first.fetch_all()) == 1
-
-    bad = change_to(1, 0o777).open("a")
-    with refuses("base-unusable", what="publish, after a directory open to all took its place"):
-        driver.publish("a")
-    assert bad.fetch_all() == []
-
-    good = change_to(2, 0o700).open("a")
-    assert driver.publish("a") == 1
-    assert len(good.fetch_all()) == 1
-    assert first.fetch_all() == [], "a channel of a base that was moved away got the message"
-    for channel in (first, bad, good):
-        channel.stop_reading()
-
-
-# What is made inside.
+from .support import others
 
 
 def make_things(role: str, driver: Driver, home: Path, opened: ExitStack) -> list[Path]:

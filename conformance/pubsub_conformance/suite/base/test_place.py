@@ -1,0 +1,83 @@
+"""Where the base is, and how it is made."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from pubsub_conformance.driver import Driver
+from pubsub_conformance.linux.world import NO_SHM, SHM_IS_A_FILE, in_a_world_of_its_own, seen_by
+from pubsub_conformance.oracle.base import Base
+from pubsub_conformance.suite.helpers import (
+    Start,
+    through,
+    umask,
+)
+from pubsub_conformance.suite.roles import (
+    EVERYBODY,
+    attempt,
+    check_that_it_works,
+)
+
+
+@through("BASE-1", *EVERYBODY)
+@pytest.mark.parametrize("relative", [False, True], ids=["absolute", "relative"])
+def test_the_environment_names_the_base(
+    start: Start, base: Base, role: str, relative: bool
+) -> None:
+    """With PUBSUB_HOME set, the base is the directory that it names."""
+    name = os.path.relpath(base.path) if relative else str(base.path)
+    check_that_it_works(role, start(PUBSUB_HOME=name), base)
+
+
+@through("BASE-2", *EVERYBODY)
+@pytest.mark.parametrize("home_is", [None, ""], ids=["unset", "empty"])
+def test_the_default_base_is_in_dev_shm(start: Start, role: str, home_is: str | None) -> None:
+    """Without PUBSUB_HOME, and where /dev/shm is a directory, the base is /dev/shm/pubsub."""
+    world = in_a_world_of_its_own()
+    driver = start(prefix=world, PUBSUB_HOME=home_is, TMPDIR="/nowhere")
+    check_that_it_works(role, driver, Base(seen_by(driver, "/dev/shm/pubsub")))
+
+
+@through("BASE-2", *EVERYBODY)
+@pytest.mark.parametrize("shm", [NO_SHM, SHM_IS_A_FILE], ids=["missing", "file"])
+def test_without_dev_shm_the_default_base_is_in_tmpdir(start: Start, role: str, shm: str) -> None:
+    """Where /dev/shm is not a directory, the base is pubsub in the directory TMPDIR."""
+    world = in_a_world_of_its_own(shm, "mkdir /tmp/mine")
+    driver = start(prefix=world, PUBSUB_HOME=None, TMPDIR="/tmp/mine")
+    check_that_it_works(role, driver, Base(seen_by(driver, "/tmp/mine/pubsub")))
+
+
+@through("BASE-2", *EVERYBODY)
+@pytest.mark.parametrize("tmpdir", [None, ""], ids=["unset", "empty"])
+def test_without_dev_shm_and_tmpdir_the_default_base_is_in_tmp(
+    start: Start, role: str, tmpdir: str | None
+) -> None:
+    """Where /dev/shm is not a directory and TMPDIR is not set, the base is /tmp/pubsub."""
+    driver = start(prefix=in_a_world_of_its_own(NO_SHM), PUBSUB_HOME=None, TMPDIR=tmpdir)
+    check_that_it_works(role, driver, Base(seen_by(driver, "/tmp/pubsub")))
+
+
+@through("BASE-3", "publisher", "subscriber")
+@pytest.mark.parametrize("mask", [0o000, 0o077], ids=["umask 000", "umask 077"])
+def test_the_base_is_made(start: Start, home: Path, role: str, mask: int) -> None:
+    """A base that is not there is made with mode 0700, missing parents included."""
+    made = home / "missing" / "pubsub"
+    driver = start(prefix=umask(mask), PUBSUB_HOME=str(made))
+    attempt(role, driver)
+    assert made.is_dir(), f"{role}: the base was not made"
+    mode = stat.S_IMODE(made.stat().st_mode) & 0o777
+    assert mode == 0o700, f"expected the mode 0700, found {mode:04o}"
+    check_that_it_works(role, driver, Base(made))
+
+
+@through("BASE-3", "publisher", "subscriber")
+def test_a_base_that_is_there_stays_as_it_is(driver: Driver, home: Path, role: str) -> None:
+    """The mode of a base that is there is not changed."""
+    home.mkdir()
+    home.chmod(0o750)
+    check_that_it_works(role, driver, Base(home))
+    assert stat.S_IMODE(home.stat().st_mode) == 0o750

@@ -1,0 +1,232 @@
+"""Whom the base trusts (BASE-4, BASE-5)."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pubsub_conformance.driver import Driver, Rejected
+from pubsub_conformance.linux.world import in_a_world_of_its_own, seen_by
+from pubsub_conformance.oracle.arrange import dead_pid
+from pubsub_conformance.oracle.base import Base
+from pubsub_conformance.plugin import not_run
+from pubsub_conformance.suite.helpers import (
+    Start,
+    as_user,
+    refuses,
+    start_as,
+    through,
+)
+from pubsub_conformance.suite.roles import (
+    EVERYBODY,
+    attempt,
+    check_that_it_is_refused,
+    check_that_it_works,
+)
+
+
+def with_mode(mode: int) -> Callable[[Base], None]:
+    def make(base: Base) -> None:
+        base.path.chmod(mode)
+
+    return make
+
+
+def of_another_user(base: Base) -> None:
+    if os.geteuid() != 0:
+        not_run("only root can give a directory away")
+    os.chown(base.path, 4711, -1)
+
+
+def move_away(base: Base) -> Path:
+    return base.path.rename(base.path.with_name("elsewhere"))
+
+
+def a_link_to_it(base: Base) -> None:
+    base.path.symlink_to(move_away(base))
+
+
+def a_link_to_one_open_to_all(base: Base) -> None:
+    base.path.chmod(0o777)
+    a_link_to_it(base)
+
+
+def a_file(base: Base) -> None:
+    move_away(base)
+    base.path.write_bytes(b"")
+
+
+def a_fifo(base: Base) -> None:
+    move_away(base)
+    os.mkfifo(base.path)
+
+
+def a_link_to_a_file(base: Base) -> None:
+    elsewhere = move_away(base)
+    (elsewhere / "file").write_bytes(b"")
+    base.path.symlink_to(elsewhere / "file")
+
+
+def a_link_to_nothing(base: Base) -> None:
+    base.path.symlink_to(move_away(base) / "nothing")
+
+
+def cases(*made: Callable[[Base], None], **named: Callable[[Base], None]) -> pytest.MarkDecorator:
+    """Bases to be, each out of a good one."""
+    params = [pytest.param(make, id=make.__name__.replace("_", " ")) for make in made]
+    params += [pytest.param(make, id=name.replace("_", " ")) for name, make in named.items()]
+    return pytest.mark.parametrize("change", params)
+
+
+def check_that_a_bad_base_is_refused(
+    role: str, driver: Driver, base: Base, change: Callable[[Base], None]
+) -> None:
+    """A base with a channel in it and a dead one, all good but for the change, is refused."""
+    base.make()
+    base.dead_channel("a", dead_pid())
+    with base.open("a") as channel:
+        change(base)
+        try:
+            check_that_it_is_refused(role, driver, base.path.parent, told(base.path))
+            assert channel.fetch_all() == []
+        finally:
+            # Where the oracle finds its channel, to close it.
+            elsewhere = base.path.with_name("elsewhere")
+            if elsewhere.exists():
+                base.path.unlink()
+                elsewhere.rename(base.path)
+
+
+def told(path: Path) -> str:
+    status = path.lstat()
+    return f"the base is {stat.filemode(status.st_mode)}, owner {status.st_uid}"
+
+
+@through("BASE-4", *EVERYBODY)
+@cases(
+    a_link_to_it,
+    a_file,
+    a_fifo,
+    of_another_user,
+    mode_0777=with_mode(0o777),
+    mode_0720=with_mode(0o720),
+    mode_0702=with_mode(0o702),
+)
+def test_a_default_base_is_refused(start: Start, role: str, change: Callable[[Base], None]) -> None:
+    """A default base that is not a directory, of another user, or open to others, is refused."""
+    driver = start(prefix=in_a_world_of_its_own(), PUBSUB_HOME=None)
+    base = Base(seen_by(driver, "/dev/shm/pubsub"))
+    check_that_a_bad_base_is_refused(role, driver, base, change)
+
+
+@through("BASE-4", *EVERYBODY)
+@cases(
+    mode_0700=with_mode(0o700),
+    mode_0755=with_mode(0o755),
+    mode_1777=with_mode(0o1777),
+    mode_1770=with_mode(0o1770),
+)
+def test_a_default_base_is_used(start: Start, role: str, change: Callable[[Base], None]) -> None:
+    """A default base of one's own that nobody else may write to, or that is sticky, is used."""
+    driver = start(prefix=in_a_world_of_its_own(), PUBSUB_HOME=None)
+    base = Base(seen_by(driver, "/dev/shm/pubsub"))
+    base.make()
+    change(base)
+    check_that_it_works(role, driver, base)
+
+
+@through("BASE-4", "publisher", "subscriber")
+def test_a_default_base_of_user_0_is_used(start: Start, role: str) -> None:
+    """A sticky default base of user 0 is used by another user, one of a third user is not."""
+    world = as_user(4712, *in_a_world_of_its_own())
+    driver = start_as(start, world, PUBSUB_HOME=None)
+    base = Base(seen_by(driver, "/dev/shm/pubsub"))
+    base.make(0o1777)
+    check_that_it_works(role, driver, base)
+    base.path.rename(base.path.with_name("before"))
+    base.make(0o1777)
+    os.chown(base.path, 4713, -1)
+    check_that_it_is_refused(role, driver, base.path.parent, told(base.path))
+
+
+@through("BASE-5", *EVERYBODY)
+@cases(
+    a_file,
+    a_fifo,
+    a_link_to_a_file,
+    a_link_to_nothing,
+    a_link_to_one_open_to_all,
+    mode_0777=with_mode(0o777),
+    mode_0702=with_mode(0o702),
+)
+def test_an_explicit_base_is_refused(
+    driver: Driver, base: Base, role: str, change: Callable[[Base], None]
+) -> None:
+    """An explicit base that is no directory, or open to all, is refused."""
+    check_that_a_bad_base_is_refused(role, driver, base, change)
+
+
+@through("BASE-5", *EVERYBODY)
+@cases(
+    a_link_to_it,
+    of_another_user,
+    mode_0700=with_mode(0o700),
+    mode_0770=with_mode(0o770),
+    mode_2770=with_mode(0o2770),
+    mode_1777=with_mode(0o1777),
+)
+def test_an_explicit_base_is_used(
+    driver: Driver, base: Base, role: str, change: Callable[[Base], None]
+) -> None:
+    """An explicit base may be a symbolic link, another user's, a group's, and sticky."""
+    base.make()
+    change(base)
+    check_that_it_works(role, driver, base)
+
+
+@through("BASE-6", *EVERYBODY)
+def test_the_refusal_of_a_base_helps(driver: Driver, base: Base, role: str) -> None:
+    """The text of a base-unusable error names the directory and PUBSUB_HOME."""
+    base.make(0o777)
+    with pytest.raises(Rejected) as no:
+        attempt(role, driver)
+    assert no.value.code == "base-unusable"
+    assert str(base.path) in no.value.detail, "the text does not name the directory"
+    assert "PUBSUB_HOME" in no.value.detail, "the text does not name PUBSUB_HOME"
+
+
+@pytest.mark.requirement("BASE-7", role="publisher")
+@pytest.mark.parametrize("link", [False, True], ids=["directory", "link"])
+def test_a_publisher_looks_at_the_base_again(driver: Driver, home: Path, link: bool) -> None:
+    """After another directory took the base's place, it is judged anew and published to."""
+    place = home.parent / "real" if link else home
+    if link:
+        home.symlink_to(place)
+
+    def change_to(number: int, mode: int) -> Base:
+        """Put a new directory in the base's place."""
+        if number:
+            place.rename(place.with_name(f"before {number}"))
+        base = Base(place)
+        base.make(mode)
+        return base
+
+    first = change_to(0, 0o700).open("a")
+    assert driver.publish("a") == 1
+    assert len(first.fetch_all()) == 1
+
+    bad = change_to(1, 0o777).open("a")
+    with refuses("base-unusable", what="publish, after a directory open to all took its place"):
+        driver.publish("a")
+    assert bad.fetch_all() == []
+
+    good = change_to(2, 0o700).open("a")
+    assert driver.publish("a") == 1
+    assert len(good.fetch_all()) == 1
+    assert first.fetch_all() == [], "a channel of a base that was moved away got the message"
+    for channel in (first, bad, good):
+        channel.stop_reading()

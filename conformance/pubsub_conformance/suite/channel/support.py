@@ -1,0 +1,58 @@
+"""What several tests of channels share."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+from pubsub_conformance.driver import Driver, OpenChannel
+from pubsub_conformance.linux.strace import (
+    Call,
+)
+from pubsub_conformance.oracle.base import CHANNEL_NAME, Base
+from pubsub_conformance.oracle.message import fresh_id
+
+QUIET_SECONDS = 0.5
+"""How long a queue in which nothing happens is watched for a wait that ends too early."""
+
+
+def owner(channel: OpenChannel) -> int:
+    """The process id in the channel's name."""
+    name = CHANNEL_NAME.fullmatch(channel.directory.name)
+    assert name, f"{channel.directory.name!r} is not the name of a channel"
+    return int(name["pid"])
+
+
+def is_received(base: Base, driver: Driver, channel: OpenChannel) -> bool:
+    """Whether a message that the kit publishes now comes out of the driver's channel."""
+    message = base.publish("a", b"probe")
+    return driver.fetch(channel) == message
+
+
+def foreign_entries(directory: Path) -> set[str]:
+    """Put into a channel what later versions, or other people, may put there: the names."""
+    before = set(os.listdir(directory))
+    os.mkfifo(directory / "inline")
+    (directory / "lane").mkdir()
+    (directory / "lane" / "1").write_bytes(b"foreign")
+    (directory / "dangling").symlink_to("nowhere")
+    for name in (".hidden", "0", f"0{fresh_id()}", f"{fresh_id()}.tmp", "1" * 21):
+        (directory / name).write_bytes(b"foreign")
+    return set(os.listdir(directory)) - before
+
+
+def make_socket(path: Path) -> None:
+    here = os.open(".", os.O_RDONLY)
+    try:
+        os.chdir(path.parent)  # the path of a socket may have no more than some hundred octets
+        with socket.socket(socket.AF_UNIX) as made:
+            made.bind(path.name)
+    finally:
+        os.fchdir(here)
+        os.close(here)
+
+
+def reads(call: Call) -> bool:
+    """Whether a descriptor from this call can read, and so keeps a FIFO alive."""
+    return not {"O_WRONLY", "O_PATH"} & call.flags

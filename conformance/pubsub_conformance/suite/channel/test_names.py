@@ -1,0 +1,76 @@
+"""Name and content of a channel's directory."""
+
+from __future__ import annotations
+
+import os
+import stat
+
+import pytest
+
+from pubsub_conformance.driver import Driver
+from pubsub_conformance.oracle.base import CHANNEL_NAME, Base
+
+from .support import foreign_entries
+
+
+@pytest.mark.requirement("CHAN-1", role="subscriber")
+@pytest.mark.parametrize("pattern", ["a", "=", "+", "news.=.eu-1.+", "A.0.-"])
+def test_the_name_of_a_channel(driver: Driver, base: Base, pattern: str) -> None:
+    """An entry of the base: the pattern, 12 characters, the id of the process that reads."""
+    channel = driver.open(pattern)
+    assert channel.directory in base.channels(), f"not a channel in the base:\n{base.tree()}"
+    name = CHANNEL_NAME.fullmatch(channel.directory.name)
+    assert name, f"{channel.directory.name!r} is not the name of a channel"
+    assert name["pattern"] == pattern
+    pid = int(name["pid"])
+    try:
+        group = os.getpgid(pid)
+    except ProcessLookupError:
+        pytest.fail(f"the process {pid} in the channel's name does not run")
+    # The driver may be the child of a wrapper: any process of its group may be the owner.
+    assert group == os.getpgid(driver.pid), f"the process {pid} is none of the driver's"
+
+
+@pytest.mark.requirement("CHAN-1", "CHAN-13", role="subscriber")
+def test_names_are_fresh(driver: Driver) -> None:
+    """However often a pattern is opened, and by however many channels, no name comes twice."""
+    names = []
+    for _ in range(25):
+        channels = [driver.open("a"), driver.open("a")]
+        for channel in channels:
+            names.append(channel.directory.name)
+            driver.close_channel(channel)
+    random = {name.split("_")[1] for name in names}
+    assert len(random) == len(names), f"names that came again: {sorted(names)}"
+
+
+@pytest.mark.requirement("CHAN-2", role="subscriber")
+def test_a_channel_has_a_fifo(driver: Driver, base: Base) -> None:
+    """The directory holds a FIFO named `queue`, and nothing else yet."""
+    channel = driver.open("a")
+    assert os.listdir(channel.directory) == ["queue"], f"found:\n{base.tree()}"
+    mode = (channel.directory / "queue").lstat().st_mode
+    assert stat.S_ISFIFO(mode), f"the queue is no FIFO: {stat.filemode(mode)}"
+
+
+@pytest.mark.requirement("CHAN-3", role="publisher")
+def test_a_publisher_ignores_foreign_entries(driver: Driver, base: Base) -> None:
+    """What is neither `queue` nor a message changes nothing for a publish, nor by it."""
+    with base.open("a") as channel:
+        foreign = foreign_entries(channel.directory)
+        for _ in range(3):
+            assert driver.publish("a", b"x") == 1
+        assert [message.content for message in channel.fetch_all()] == [b"x"] * 3
+        assert set(channel.files()) == foreign, f"foreign entries were touched:\n{base.tree()}"
+
+
+@pytest.mark.requirement("CHAN-3", role="subscriber")
+def test_a_subscriber_ignores_foreign_entries(driver: Driver, base: Base) -> None:
+    """What is neither `queue` nor a message is not fetched, not removed, and no error."""
+    channel = driver.open("a")
+    foreign = foreign_entries(channel.directory)
+    assert driver.fetch(channel) is None
+    sent = [base.publish("a", b"x") for _ in range(3)]
+    assert [driver.fetch(channel) for _ in range(4)] == [*sent, None]
+    left = set(os.listdir(channel.directory)) - {"queue"}
+    assert left == foreign, f"foreign entries were touched:\n{base.tree()}"

@@ -1,0 +1,62 @@
+"""What several tests of fetching share."""
+
+from __future__ import annotations
+
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pubsub_conformance.driver import Driver, OpenChannel, Rejected
+from pubsub_conformance.oracle.message import Message
+
+READ = ("read", "readv", "pread64", "preadv", "preadv2")
+
+AT_ONCE_SECONDS = 1.0
+"""For ten fetches that do not wait: much for what takes microseconds, little beside any waiting."""
+
+LOST_SECONDS = 4.0
+"""From the loss of a directory to the end of a wait: a look a second, and a slow machine."""
+
+DELAY_SECONDS = 0.02
+"""What a message may take to end a wait, beyond what a request takes that does not wait."""
+
+IDLE_SECONDS = 1.0
+"""How long a driver is watched while it waits for nothing."""
+
+IDLE_PROCESSOR_SECONDS = 0.25
+IDLE_WAKE_UPS = 60
+"""What it may use meanwhile. A run time has its own clockwork (some wake up twenty times a second);
+a loop around a sleep of 10 ms wakes up a hundred times."""
+
+
+def _expect(driver: Driver, channel: OpenChannel, expected: Message, where: str) -> None:
+    """The next fetch has to yield this message, and to leave nothing of it."""
+    found = driver.fetch(channel)
+    assert found == expected, f"{where}: expected {expected}, found {found}"
+    file = channel.directory / str(expected.id)
+    assert not file.exists(), f"{where}: the message was yielded, but its file still stands"
+
+
+def _expect_nothing(driver: Driver, channel: OpenChannel, where: str) -> None:
+    found = driver.fetch(channel)
+    assert found is None, f"{where}: expected no message, found {found}"
+
+
+def outcome(driver: Driver, channel: OpenChannel) -> Message | Rejected | None:
+    try:
+        return driver.fetch(channel)
+    except Rejected as no:
+        return no
+
+
+@contextmanager
+def no_descriptor_left(pid: int) -> Iterator[None]:
+    used = {int(entry.name) for entry in Path(f"/proc/{pid}/fd").iterdir()}
+    lowest = next(number for number in range(len(used) + 1) if number not in used)
+    limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest, limits[1]))
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)

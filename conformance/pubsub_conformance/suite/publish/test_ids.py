@@ -1,0 +1,144 @@
+"""Message ids: large, rising, and taken ones (PUB-1 to PUB-3)."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from pubsub_conformance.driver import Driver
+from pubsub_conformance.linux.strace import (
+    LINK,
+    OPEN,
+    Call,
+    fail,
+    traced,
+)
+from pubsub_conformance.oracle.base import Base, Channel
+from pubsub_conformance.oracle.message import a_message, encode
+from pubsub_conformance.plugin import not_run
+
+from .support import (
+    ids_in,
+    name_in,
+    nothing_left,
+    several,
+)
+
+
+@pytest.mark.requirement("PUB-1", role="publisher")
+def test_ids_are_large(driver: Driver, base: Base) -> None:
+    """Every id is at least 2^56 and has 64 bits at most."""
+    with base.open("a") as channel:
+        for _ in range(20):
+            assert driver.publish("a") == 1
+        assert channel.files(), f"no message file in the channel:\n{base.tree()}"
+        for name in channel.files():
+            assert 2**56 <= int(name) < 2**64, f"the id {name} is not from 2^56 to 2^64 - 1"
+
+
+@pytest.mark.requirement("PUB-2", role="publisher")
+def test_ids_of_one_process_rise(driver: Driver, base: Base) -> None:
+    """In one channel, each id is larger than the one before, however fast they follow."""
+    ids: list[int] = []
+    with base.open("a") as channel:
+        for _ in range(8):
+            for _ in range(20):
+                driver.publish("a")
+            # Fewer than 64 at a time: no queue is so small that these would not fit.
+            done = driver.produce("a", "p", 40, [10]).finish()
+            assert done.taken == 40, f"40 messages with room for all, but {done}"
+            ids += ids_in(channel)
+            for name in channel.files():
+                (channel.directory / name).unlink()
+    assert len(ids) == 8 * 60
+    fallen = [(before, after) for before, after in itertools.pairwise(ids) if after <= before]
+    assert not fallen, f"ids that are not larger than the one before: {fallen[:5]}"
+
+
+@pytest.mark.requirement("PUB-3", role="publisher")
+def test_an_id_taken_in_a_channel(driver: Driver, base: Base) -> None:
+    """Another's message has the id in the channel: it stays, ours goes on under a fresh id."""
+    with base.open("a") as channel:
+        with traced(driver, fail(LINK, "EEXIST", then_stop=True)) as trace:
+            count = trace.begin(driver.publish, "a", b"ours")
+            taken = name_in(channel, trace.stopped())
+            # Only now, so that the call that failed is the one that would have met it.
+            other = encode(a_message("a", b"another's", id=int(taken.name)))
+            taken.write_bytes(other)
+            trace.go_on()
+            assert count.result() == 1, "one channel with room was open"
+        assert taken.exists(), f"the other process's message was removed:\n{base.tree()}"
+        assert taken.read_bytes() == other, "the other process's message was overwritten"
+        message = channel.fetch()
+        assert message is not None, "counted, but no id in the queue leads to a file"
+        assert message.content == b"ours", "the id in the queue is the other process's"
+        assert message.id != int(taken.name)
+        taken.unlink()
+        nothing_left(base, "an id was found taken in a channel")
+
+
+@pytest.mark.requirement("PUB-3", role="publisher")
+def test_an_id_taken_in_the_second_channel(driver: Driver, base: Base) -> None:
+    """The channel that has the message keeps it under its id; the others get a fresh one."""
+    with several(base, 3) as channels:
+        with traced(driver, fail(LINK, "EEXIST", nth=2, then_stop=True)) as trace:
+            count = trace.begin(driver.publish, "a", b"ours")
+            call = trace.stopped()
+            taken = next(path for path in call.paths if path.parent != base.tmp)
+            taken.write_bytes(b"another's")
+            trace.go_on()
+            assert count.result() == 3, "three channels with room were open"
+        assert taken.read_bytes() == b"another's", "what stood under the id was overwritten"
+        taken.unlink()
+        messages = [channel.fetch_all() for channel in channels]
+        contents = [[message.content for message in each] for each in messages]
+        assert contents == [[b"ours"]] * 3, f"each channel is to yield it once, found {contents}"
+        ids = {message.id for each in messages for message in each}
+        assert int(taken.name) in ids, "the channel that was served first keeps its id"
+        assert len(ids) == 2, f"one id before the clash and one after it, found {ids}"
+        nothing_left(base, "an id was found taken in the second channel")
+
+
+@pytest.mark.requirement("PUB-3", "PUB-6", role="publisher")
+def test_an_id_taken_in_tmp(driver: Driver, base: Base) -> None:
+    """Another's staged file has the id: it stays as it is, ours is staged under a fresh one."""
+    with base.open("a") as channel:
+        name, nth = _staging_open(driver, base, channel)
+        with traced(driver, fail((name,), "EEXIST", nth, then_stop=True)) as trace:
+            count = trace.begin(driver.publish, "a", b"ours")
+            staged = _staged_by(base, trace.stopped())
+            if staged is None:
+                not_run("this publish did not make the same calls as the one before")
+            staged.write_bytes(b"another's")
+            trace.go_on()
+            assert count.result() == 1, "one channel with room was open"
+        assert staged.exists(), f"the other process's staged file was removed:\n{base.tree()}"
+        assert staged.read_bytes() == b"another's", "the other's staged file was written over"
+        staged.unlink()
+        assert [message.content for message in channel.fetch_all()] == [b"ours"]
+        nothing_left(base, "an id was found taken in tmp")
+
+
+def _staged_by(base: Base, call: Call) -> Path | None:
+    if "O_CREAT" not in call.flags or not call.paths or call.paths[0].parent != base.tmp:
+        return None
+    return call.paths[0]
+
+
+def _staging_open(driver: Driver, base: Base, channel: Channel) -> tuple[str, int]:
+    """Which call of a publish makes the staged file: its name, and how many of that name it is.
+
+    Learnt from a publish that has nothing new to find, and whose message is taken out again.
+    """
+    assert driver.publish("a") == 1
+    with traced(driver) as trace:
+        assert driver.publish("a") == 1
+    channel.fetch_all()
+    calls = trace.calls(*OPEN)
+    staging = next((call for call in calls if _staged_by(base, call)), None)
+    if staging is None:
+        not_run("the making of the staged file was not seen")
+    same = [call for call in calls if (call.name, call.pid) == (staging.name, staging.pid)]
+    return staging.name, same.index(staging) + 1

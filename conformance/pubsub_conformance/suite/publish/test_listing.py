@@ -1,0 +1,133 @@
+"""Keeping the list of channels (PUB-21, PUB-22)."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack
+
+import pytest
+
+from pubsub_conformance.driver import Driver
+from pubsub_conformance.linux.strace import (
+    LIST,
+    stop,
+    traced,
+)
+from pubsub_conformance.oracle.base import Base
+from pubsub_conformance.oracle.message import decode
+from pubsub_conformance.oracle.queue import fill
+
+from .support import (
+    comes,
+    octets_in,
+    settle,
+    several,
+)
+
+
+@pytest.mark.requirement("PUB-21", role="publisher")
+def test_a_channel_that_opens_after_each_publish(driver: Driver, base: Base) -> None:
+    """However soon after a publish a channel opens, the next publish reaches it.
+
+    Where the file system's clock is coarse (ramfs; others before Linux 6.13), publish and opening
+    fall into one tick, and the base's times say nothing: `--home` on such a file system is the
+    hard case.
+    """
+    base.make()
+    for number in range(300):
+        driver.publish("a")
+        with base.open("a") as channel:
+            assert driver.publish("a") == 1, f"a channel was open (round {number})"
+            assert len(channel.fetch_all()) == 1
+
+
+@pytest.mark.requirement("PUB-21", role="publisher")
+def test_a_channel_that_opens_in_the_midst_of_a_stream(driver: Driver, base: Base) -> None:
+    """A channel that opens while publishes follow one another closely gets all that come later."""
+    with base.open("a") as steady:
+        for _ in range(50):
+            events = driver.produce("a", "p", 20, [10])
+            assert comes(steady), "the first message of a stream"
+            with base.open("a") as late:
+                for event in events:
+                    assert event.error is None, event
+                late.fetch_all()
+                assert driver.publish("a", b"later") == 2, "two channels are open"
+                assert [message.content for message in late.fetch_all()] == [b"later"]
+            steady.fetch_all()
+
+
+@pytest.mark.requirement("PUB-21", role="publisher")
+def test_a_base_whose_time_was_set_back(driver: Driver, base: Base) -> None:
+    """The base's modification time says nothing if it was set back; its change time does."""
+    base.make()
+    with base.open("a"):
+        settle(driver, base, "a")
+        before = base.path.stat()
+        with base.open("a"):
+            os.utime(base.path, ns=(before.st_atime_ns, before.st_mtime_ns))
+            assert base.path.stat().st_mtime_ns == before.st_mtime_ns
+            assert driver.publish("a") == 2, "two channels are open"
+
+
+@pytest.mark.requirement("PUB-21", role="publisher")
+def test_a_base_that_was_replaced(driver: Driver, base: Base) -> None:
+    """Another directory stands under the base's path: its channels count, not the old ones."""
+    with several(base, 2):
+        settle(driver, base, "a")
+        before = base.path.stat()
+        base.path.rename(base.path.with_name("moved"))
+        with base.open("a") as channel:
+            os.utime(base.path, ns=(before.st_atime_ns, before.st_mtime_ns))
+            assert driver.publish("a", b"x") == 1, "one channel is open in the new base"
+            assert [message.content for message in channel.fetch_all()] == [b"x"]
+
+
+@pytest.mark.requirement("PUB-21", role="publisher")
+def test_a_channel_that_opens_while_the_base_is_listed(driver: Driver, base: Base) -> None:
+    """A channel that opens right after the base was read may be missed once, not for ever."""
+    with base.open("a"), ExitStack() as closing:
+        settle(driver, base, "a")
+        closing.enter_context(base.open("other"))  # so that the base has to be listed again
+        with traced(driver, stop(LIST, None), paths=[base.path]) as trace:
+            count = trace.begin(driver.publish, "a")
+            while trace.stopped().result != 0:  # 0: the end of the directory was read
+                trace.go_on()
+            closing.enter_context(base.open("a"))
+        assert count.result() in (1, 2)
+        for _ in range(2):
+            assert driver.publish("a") == 2, "two channels were open before this publish"
+
+
+@pytest.mark.requirement("PUB-22", role="publisher")
+@pytest.mark.parametrize("with_queue", [True, False])
+def test_a_channel_that_comes_alive_in_its_place(
+    driver: Driver, base: Base, with_queue: bool
+) -> None:
+    """A channel seen without a reader, or without a queue, is tried at every later publish."""
+    directory = base.dead_channel("a", os.getpid(), queue=with_queue)
+    settle(driver, base, "a")
+    before = base.path.stat()
+    if not with_queue:
+        os.mkfifo(directory / "queue", 0o600)
+    reader = os.open(directory / "queue", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        after = base.path.stat()
+        assert (before.st_mtime_ns, before.st_ctime_ns) == (after.st_mtime_ns, after.st_ctime_ns)
+        assert driver.publish("a", b"x") == 1, "somebody reads there now"
+        id = int.from_bytes(os.read(reader, 8), "big")
+        assert decode((directory / str(id)).read_bytes()).content == b"x"
+    finally:
+        os.close(reader)
+    assert driver.publish("a") == 0, "and now nobody again"
+
+
+@pytest.mark.requirement("PUB-22", role="publisher")
+def test_a_queue_that_was_full_is_tried_again(driver: Driver, base: Base) -> None:
+    """What a publisher learnt of a queue in one publish does not outlive that publish."""
+    with base.open("a") as channel:
+        fill(channel.directory)
+        settle(driver, base, "a")
+        octets_in(channel)
+        assert driver.publish("a") == 1, "its queue has room again"
+        assert len(channel.fetch_all()) == 1

@@ -1,0 +1,138 @@
+"""Waiting for room in full queues (PUB-15 to PUB-20)."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import wait
+
+import pytest
+
+from pubsub_conformance.driver import Driver
+from pubsub_conformance.linux.strace import (
+    LINK,
+    SLEEP,
+    WRITE,
+    Call,
+    stop,
+    traced,
+)
+from pubsub_conformance.oracle.base import Base, Channel
+from pubsub_conformance.oracle.queue import fill
+from pubsub_conformance.plugin import not_run
+
+from .support import (
+    AT_ONCE_SECONDS,
+    PATIENCE_SECONDS,
+    ROOM_SECONDS,
+    UNDER_WAY_SECONDS,
+    comes,
+    make_room,
+    nothing_left,
+    publishing,
+    several,
+)
+
+
+@pytest.mark.requirement("PUB-18", role="publisher")
+def test_nothing_is_linked_while_it_sleeps(driver: Driver, base: Base) -> None:
+    """Stopped in the call in which it waits for room, the publisher has no link there."""
+    with base.open("a") as full:
+        held = fill(full.directory)
+        with traced(driver, stop(SLEEP, None)) as trace:
+            count = trace.begin(driver.publish, "a", b"x", timeout=PATIENCE_SECONDS)
+            trace.stopped()
+            # The driver may have slept for other reasons before it tried the queue.
+            while not any(_is_in(call, full) for call in trace.calls(*LINK, *WRITE)):
+                trace.go_on()
+                trace.stopped()
+            linked = full.files()
+            make_room(full, held)
+        count.result()
+        assert linked == [], "the message was linked in the full channel while it waited"
+
+
+def _is_in(call: Call, channel: Channel) -> bool:
+    places = [path.parent for path in [*call.paths, call.descriptor] if path]
+    return channel.directory in places
+
+
+@pytest.mark.requirement("PUB-18", role="publisher")
+def test_nothing_is_linked_while_it_waits(driver: Driver, base: Base) -> None:
+    """While a publish waits for a full queue, its directory is seen without the message."""
+    with base.open("a") as full:
+        held = fill(full.directory)
+        with publishing(driver, "a", content=b"x", timeout=PATIENCE_SECONDS) as count:
+            # Whoever does not wait (PUB-19) is done by now; whoever does has tried the queue.
+            wait([count], UNDER_WAY_SECONDS)
+            waits = not count.done()
+            # It may be seen there for the moment in which the queue is tried again, not longer.
+            deadline = time.monotonic() + AT_ONCE_SECONDS
+            while waits and (seen := full.files()) and time.monotonic() < deadline:
+                pass
+            make_room(full, held)
+            count.result()
+        if not waits:
+            not_run("the publish does not wait for a full queue, so there is nothing to see")
+        assert seen == [], "the message stood in the full channel all the time that it waited"
+
+
+@pytest.mark.requirement("PUB-19", role="publisher")
+def test_it_waits_until_there_is_room(driver: Driver, base: Base) -> None:
+    """The subscriber wakes up and reads: the message arrives, whole, and is counted."""
+    with base.open("a") as full, base.open("a") as other:
+        held = fill(full.directory)
+        with publishing(driver, "a", content=b"x", timeout=PATIENCE_SECONDS) as count:
+            assert comes(other), "the channel that has room did not get the message"
+            # A queue frees its room by the page: after this it may, or may not, have some.
+            make_room(full, 1)
+            make_room(full, held - 1)
+            assert count.result() == 2, "both queues had room in the end"
+        assert [message.content for message in full.fetch_all()] == [b"x"]
+        assert [message.content for message in other.fetch_all()] == [b"x"]
+        nothing_left(base, "a publish that waited")
+
+
+@pytest.mark.requirement("PUB-19", role="publisher")
+def test_it_waits_until_the_reader_is_gone(driver: Driver, base: Base) -> None:
+    """The subscriber dies: there is nothing more to wait for."""
+    with base.open("a") as full, base.open("a") as other:
+        fill(full.directory)
+        with publishing(driver, "a", timeout=PATIENCE_SECONDS) as count:
+            assert comes(other), "the channel that has room did not get the message"
+            begin = time.monotonic()
+            full.stop_reading()
+            assert count.result() == 1, "one queue took it, the other lost its reader"
+            took = time.monotonic() - begin
+        assert took < PATIENCE_SECONDS / 2, f"it waited on for {took:.1f} s"
+        assert full.files() == [], f"left in the dead channel:\n{base.tree()}"
+
+
+@pytest.mark.requirement("PUB-19", role="publisher")
+def test_it_waits_until_the_time_is_over(driver: Driver, base: Base) -> None:
+    """Nobody reads: not counted, not before the time is over and not long after it."""
+    timeout = 1.0
+    with base.open("a") as full:
+        fill(full.directory)
+        begin = time.monotonic()
+        assert driver.publish("a", timeout=timeout) == 0
+        took = time.monotonic() - begin
+        assert took >= timeout, f"it gave up after {took:.3f} s of {timeout:g} s"
+        assert took < timeout + AT_ONCE_SECONDS, f"it took {took:.1f} s instead of {timeout:g} s"
+        nothing_left(base, "a publish that waited for nothing")
+
+
+@pytest.mark.requirement("PUB-20", role="publisher")
+def test_channels_with_room_do_not_wait(driver: Driver, base: Base) -> None:
+    """Full channels before, between and behind them: those with room get the message first."""
+    with several(base, 9) as channels:
+        full, roomy = channels[::2], channels[1::2]
+        held = [fill(channel.directory) for channel in full]
+        with publishing(driver, "a", content=b"x", timeout=PATIENCE_SECONDS) as count:
+            deadline = time.monotonic() + ROOM_SECONDS
+            while not all(came := [bool(channel.files()) for channel in roomy]):
+                if time.monotonic() > deadline:
+                    break
+            for channel, ids in zip(full, held, strict=True):
+                make_room(channel, ids)
+            count.result()
+        assert all(came), f"{came.count(False)} of {len(came)} channels with room had to wait"

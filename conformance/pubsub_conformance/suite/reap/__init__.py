@@ -1,0 +1,1 @@
+"""Removing what the dead left behind (reap.md)."""

@@ -1,0 +1,234 @@
+"""What is in the way, and what happens meanwhile."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from pubsub_conformance.driver import Driver
+from pubsub_conformance.linux.strace import RENAME, UNLINK, fail, stop, traced
+from pubsub_conformance.oracle.arrange import dead_pid, let_age
+from pubsub_conformance.oracle.base import Base, fresh_name
+from pubsub_conformance.oracle.message import fresh_id
+from pubsub_conformance.oracle.queue import has_reader
+from pubsub_conformance.plugin import not_run
+from pubsub_conformance.suite.helpers import Start
+from pubsub_conformance.suite.scenes import close_off, start_without_privileges
+
+from .support import _furnish
+
+
+def _leave(base: Base, kind: str) -> Path:
+    """Something that a reaper is to remove, once it is stale."""
+    if kind == "file in tmp":
+        return base.stage(str(fresh_id()), b"left over")
+    left = base.dead_channel("a", dead_pid()) if kind == "channel" else base.tmp / fresh_name()
+    _furnish(left)
+    return left
+
+
+def _kinds_reaped(driver: Driver, base: Base) -> list[str]:
+    """What this reaper removes where nothing is in its way; that it is all is REAP-3, 7 and 9."""
+    base.make()
+    left = {kind: _leave(base, kind) for kind in ("channel", "directory in tmp", "file in tmp")}
+    let_age(*left.values())
+    driver.reap(stale_age=0)
+    kinds = [kind for kind, path in left.items() if not path.exists()]
+    for path in left.values():
+        if path.exists():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if not kinds:
+        not_run("this reaper removes nothing, whatever is in its way or not")
+    return kinds
+
+
+@pytest.mark.requirement("REAP-11", role="reaper")
+def test_what_cannot_be_reaped_keeps_nothing_else_from_it(start: Start, base: Base) -> None:
+    """Closed to this user, or another's: passed over in silence, whatever the order of the list."""
+    driver = start_without_privileges(start)
+    kinds = _kinds_reaped(driver, base)
+    dead: list[Path] = []
+    for _ in range(8):
+        dead += [_leave(base, kind) for kind in kinds]
+        _close_off_channels(base)
+        unclaimed = base.dead_channel("a", dead_pid())
+        _furnish(unclaimed)
+        close_off(unclaimed, 0o555)
+        not_emptied = base.dead_channel("a", dead_pid())
+        _furnish(not_emptied)
+        close_off(not_emptied / "foreign", 0o555)
+        for closed, mode in ((".", 0), ("foreign", 0o555)):
+            in_tmp = base.tmp / fresh_name()
+            _furnish(in_tmp)
+            close_off(in_tmp / closed, mode)
+    let_age(*dead, *base.tmp.iterdir())
+
+    driver.reap(stale_age=0)
+
+    left = [str(path.relative_to(base.path)) for path in dead if path.exists()]
+    assert not left, (
+        "reaped a base in which some directories cannot be looked at or removed: all the others"
+        f" should be gone; left: {left}"
+    )
+
+
+def _close_off_channels(base: Base) -> list[Path]:
+    """Channels of which cannot be known whether they have a reader."""
+    directory, queue = base.dead_channel("a", dead_pid()), base.dead_channel("a", dead_pid())
+    close_off(directory, 0)
+    close_off(queue / "queue", 0)
+    return [directory, queue]
+
+
+@pytest.mark.requirement("CHAN-9", role="reaper")
+def test_what_cannot_be_looked_at_is_not_dead(start: Start, base: Base) -> None:
+    """A directory or a queue that is closed to this user: nobody knows whether somebody reads."""
+    driver = start_without_privileges(start)
+    unknown = _close_off_channels(base)
+    let_age(*unknown)
+    driver.reap(stale_age=0)
+    lost = [path.name for path in unknown if not path.exists()]
+    assert not lost, (
+        "whether these have a reader could not be known, which is not to be taken for dead, and"
+        f" yet they were removed: {lost}"
+    )
+
+
+# --- How it is reaped ------------------------------------------------------------------------
+
+
+def _left_behind(base: Base, where: str) -> Path:
+    """What a reaper is to remove: a dead channel in the base, or a stale directory in tmp."""
+    if where == "base":
+        left = base.dead_channel("a", dead_pid())
+    else:
+        base.make()
+        left = base.tmp / fresh_name()
+        left.mkdir()
+        os.mkfifo(left / "queue")
+    _furnish(left)
+    let_age(left, left / "queue")
+    return left
+
+
+def _claimed(base: Base) -> Path:
+    """Where a reaper, stopped after its rename, has put the one thing it was to reap."""
+    found = list(base.tmp.iterdir())
+    assert len(found) == 1, f"renamed, by a reaper, into tmp: one directory expected\n{base.tree()}"
+    return found[0]
+
+
+@pytest.mark.requirement("REAP-12", role="reaper")
+@pytest.mark.parametrize("where", ["base", "tmp"])
+def test_a_reaper_claims_before_it_removes(driver: Driver, base: Base, where: str) -> None:
+    """The reaper is stopped at the first thing it does: that has to be the rename, of all of it."""
+    left = _left_behind(base, where)
+    content = sorted(path.relative_to(left) for path in left.rglob("*"))
+    with traced(driver, stop((*RENAME, *UNLINK, "rmdir"))) as trace:
+        reaping = trace.begin(driver.reap, 0)
+        call = trace.stopped()
+        assert not left.exists(), (
+            f"the reaper's first change on disk was {call}; it has to be the rename of {left.name}"
+            f" to a fresh name in tmp\n{base.tree()}"
+        )
+        claimed = _claimed(base)
+        found = sorted(path.relative_to(claimed) for path in claimed.rglob("*"))
+        assert found == content, (
+            f"{left.name} was renamed with {content} in it; found after {call}: {found}"
+        )
+        assert not claimed.name.isdecimal(), (
+            f"{claimed.name} is a name that a message file could have, not one for a directory"
+        )
+    reaping.result()
+    assert not base.leftovers(), f"claimed, but not removed\n{base.tree()}"
+
+
+@pytest.mark.requirement("REAP-13", role="reaper")
+@pytest.mark.parametrize("where", ["base", "tmp"])
+def test_a_reader_that_comes_before_the_claim_keeps_its_channel(
+    driver: Driver, base: Base, where: str
+) -> None:
+    """It opened the queue between the reaper's probe and rename: the reaper has to see it."""
+    left = _left_behind(base, where)
+    content = sorted(left.rglob("*"))
+    with traced(driver, stop(RENAME)) as trace:
+        reaping = trace.begin(driver.reap, 0)
+        trace.stopped()
+        reading = os.open(_claimed(base) / "queue", os.O_RDONLY | os.O_NONBLOCK)
+        trace.go_on()
+        try:
+            reaping.result()
+            assert sorted(left.rglob("*")) == content, (
+                f"the queue of {left.name} had a reader when the reaper had claimed it: it has to"
+                f" be renamed back as it was; found\n{base.tree()}"
+            )
+            assert has_reader(left), "the queue that was renamed back is not the one that was read"
+        finally:
+            os.close(reading)
+    driver.reap(stale_age=0)
+    assert not base.leftovers(), f"its reader gone, the channel was not reaped\n{base.tree()}"
+
+
+@pytest.mark.requirement("REAP-14", role="reaper")
+def test_two_reapers_at_once(start: Start, base: Base) -> None:
+    """Both meet what the other has just taken; neither may fail, and nothing may be left."""
+    reapers = [start(), start()]
+    kinds = _kinds_reaped(reapers[0], base)
+    with ThreadPoolExecutor(len(reapers)) as pool:
+        for _ in range(3):
+            let_age(*[_leave(base, kind) for _ in range(40) for kind in kinds])
+            reaping = [pool.submit(reaper.reap, 0) for reaper in reapers]
+            for done in reaping:
+                done.result()
+            assert not base.leftovers(), f"two reapers left something\n{base.tree()}"
+
+
+@pytest.mark.requirement("REAP-14", role="reaper")
+def test_everything_else_is_taken_from_under_a_reaper(driver: Driver, base: Base) -> None:
+    """Stopped after its first claim, the reaper finds all else gone, the claimed as well."""
+    base.make()
+    kinds = ("channel", "directory in tmp", "file in tmp")
+    let_age(*[_leave(base, kind) for _ in range(5) for kind in kinds])
+    with traced(driver, stop(RENAME)) as trace:
+        reaping = trace.begin(driver.reap, 0)
+        trace.stopped()
+        for path in (*base.path.iterdir(), *base.tmp.iterdir()):
+            if path != base.tmp:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        trace.go_on()
+        reaping.result()
+    assert not base.leftovers(), f"found after reaping\n{base.tree()}"
+
+
+@pytest.mark.requirement("REAP-14", role="reaper")
+@pytest.mark.parametrize("kind", ["channel", "directory in tmp", "file in tmp"])
+def test_another_process_is_always_faster(driver: Driver, base: Base, kind: str) -> None:
+    """What the reaper is about to take is gone each time (ENOENT); no error, the rest is reaped."""
+    base.make()
+    things = [_leave(base, kind) for _ in range(8)]
+    let_age(*things)
+    # Whether a reaper goes by the list as it is or sorted: one of these is what it meets first.
+    listed = [Path(entry) for entry in os.scandir(things[0].parent) if Path(entry) in things]
+    taken = {listed[0], min(things), max(things)}
+    calls = UNLINK if kind == "file in tmp" else RENAME
+    paths = [word for path in taken for word in (path, path.name)]
+    with traced(driver, fail(calls, "ENOENT", None), paths=paths) as trace:
+        driver.reap(stale_age=0)
+    if not any(call.injected for call in trace.calls()):
+        not_run(f"the driver reaps without {' or '.join(calls)}")
+    left = [path.name for path in things if path.exists() and path not in taken]
+    assert not left, (
+        f"3 of 8 things to reap (each a {kind}) seemed to be gone when the reaper wanted to take"
+        f" them: the others should be reaped, left is {left}"
+    )
+
+
+@pytest.mark.requirement("REAP-15", role="reaper")
+def test_nothing_to_reap(driver: Driver, base: Base) -> None:
+    """Where nobody has published or subscribed yet there is nothing to do, and no error."""
+    driver.reap()
+    assert not base.path.exists(), "reaping made the base"

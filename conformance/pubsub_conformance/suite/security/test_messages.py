@@ -1,0 +1,143 @@
+"""From inside: messages that a hostile writer made, and changes."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pubsub_conformance.driver import Driver, Rejected
+from pubsub_conformance.linux.strace import LOOK, stop, traced
+from pubsub_conformance.oracle.base import put
+from pubsub_conformance.oracle.message import a_message, encode, fresh_id
+from pubsub_conformance.oracle.queue import enqueue
+from pubsub_conformance.plugin import not_run
+from pubsub_conformance.suite.helpers import (
+    answers,
+    most_memory,
+    refuses,
+)
+
+from .support import GIB, check_that_it_receives, make_outside, untouched
+
+
+@pytest.fixture
+def outside(home: Path) -> Path:
+    return make_outside(home)
+
+
+@pytest.mark.requirement("FETCH-5", "FETCH-6", role="subscriber")
+@pytest.mark.parametrize("what", ["a file", "a message"])
+def test_a_hard_link_to_another_file(driver: Driver, outside: Path, what: str) -> None:
+    """The victim's own file in place of a message: reported; the link goes and the file stays."""
+    channel = driver.open("a")
+    check_that_it_receives(driver, channel, "before")
+    if what == "a message":
+        (outside / "precious").write_bytes(encode(a_message("a", b"for another channel")))
+    with untouched(outside):
+        planted = channel.directory / str(fresh_id())
+        os.link(outside / "precious", planted)
+        enqueue(channel.directory, int(planted.name))
+        with refuses("invalid-message", what=f"a fetch of a hard link to {what}"):
+            driver.fetch(channel)
+        assert not planted.exists(), "it was reported, but not removed"
+    check_that_it_receives(driver, channel, "after")
+
+
+def truncate(file: Path, _: Path) -> None:
+    os.truncate(file, 100)
+
+
+def grow(file: Path, _: Path) -> None:
+    with file.open("ab") as more:
+        more.write(b"more" * 1000)
+
+
+def overwrite(file: Path, _: Path) -> None:
+    file.write_bytes(b"\xff" * file.stat().st_size)
+
+
+def become_a_fifo(file: Path, _: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+def become_a_link(file: Path, outside: Path) -> None:
+    file.unlink()
+    file.symlink_to(outside / "precious")
+
+
+@pytest.mark.requirement("FETCH-5", "FETCH-7", role="subscriber")
+@pytest.mark.parametrize("change", [truncate, grow, overwrite, become_a_fifo, become_a_link])
+def test_a_message_changes_while_it_is_fetched(
+    driver: Driver, outside: Path, change: Callable[[Path, Path], None]
+) -> None:
+    """After the reader's first look at the file: it is yielded as it was, or it is invalid."""
+    channel = driver.open("a")
+    message = a_message("a", b"x" * 100_000)
+    file = put(channel.directory, message)
+    what = f"a message that is changed ({change.__name__}) while it is fetched"
+    with (
+        untouched(outside),
+        traced(driver, stop((*LOOK, "fstat")), paths=[file, file.name]) as trace,
+    ):
+        fetching = trace.begin(driver.fetch, channel)
+        trace.stopped()
+        change(file, outside)
+        trace.go_on()
+        with answers(what):
+            try:
+                assert fetching.result() == message, f"{what}: neither refused nor what it was"
+            except Rejected as no:
+                if no.code != "invalid-message":
+                    pytest.fail(f"{what}: expected invalid-message, found {no}")
+    check_that_it_receives(driver, channel, "after")
+
+
+@pytest.mark.requirement("MSG-13", role="subscriber")
+def test_a_file_of_a_tebioctet_without_content(driver: Driver) -> None:
+    """It costs the attacker nothing (sparse), and must cost the reader no memory."""
+    channel = driver.open("a")
+    check_that_it_receives(driver, channel, "before")
+    message = a_message("a")
+    file = put(channel.directory, message, enqueue=False)
+    try:
+        os.truncate(file, 1024 * GIB)
+    except OSError as error:
+        not_run(f"no such file can be made here: {error}")
+    enqueue(channel.directory, message.id)
+    before = most_memory(driver)
+    what = "a fetch of a file of 1 TiB"
+    with answers(what), refuses("invalid-message", what=what):
+        driver.fetch(channel)
+    assert most_memory(driver) - before < GIB, "it took more than 1 GiB of memory to refuse it"
+    assert not file.exists(), "it was reported, but not removed"
+    check_that_it_receives(driver, channel, "after")
+
+
+@pytest.mark.requirement("FETCH-22", role="subscriber")
+def test_ids_without_a_file_come_faster_than_they_are_read(driver: Driver) -> None:
+    """A fetch ends all the same; and when the flood is over, the next message comes."""
+    channel = driver.open("a")
+    check_that_it_receives(driver, channel, "before")
+    with (channel.directory / "queue").open("wb", buffering=0) as queue:
+        if hasattr(fcntl, "F_SETPIPE_SZ"):  # so that it never runs dry on a busy machine
+            with contextlib.suppress(OSError):
+                fcntl.fcntl(queue, fcntl.F_SETPIPE_SZ, 2**19)
+        flood = [subprocess.Popen(["yes", "1234567"], stdout=queue) for _ in range(2)]
+    try:
+        assert driver.wait(channel, 8), "no id came"
+        with answers("a fetch while somebody floods the queue"):
+            assert driver.fetch(channel) is None, "none of these ids has a file"
+    finally:
+        for process in flood:
+            process.kill()
+            process.wait()
+    while driver.wait(channel, 0):
+        assert driver.fetch(channel) is None, "none of these ids has a file"
+    check_that_it_receives(driver, channel, "after")

@@ -1,0 +1,98 @@
+"""From inside: names of any octets, and deep directories."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pubsub_conformance.driver import Driver
+from pubsub_conformance.oracle.arrange import dead_pid
+from pubsub_conformance.oracle.base import Base
+from pubsub_conformance.suite.helpers import (
+    answers,
+    through,
+)
+from pubsub_conformance.suite.roles import (
+    EVERYBODY,
+    check_that_it_works,
+)
+
+from .support import marked
+
+
+def plant_all_octets(directory: Path) -> None:
+    """Files whose names hold every octet that one can hold, and those that mean something."""
+    names = [bytes(octet for octet in range(1, 256) if octet != ord("/"))]
+    names += [
+        b"-rf",
+        b"\n",
+        b"\x7f\x1b[2J",
+        b"\xed\xa0\x80",
+        b"\xc3",
+        b"\\",
+        b"$(id)",
+        b"%s%n",
+        b"\xff" * 255,
+        b"a_\xff\xff\xff\xff\xff\xff_1",
+    ]
+    for name in names:
+        with contextlib.suppress(OSError):  # not every file system takes each
+            os.close(os.open(os.fsencode(directory) + b"/" + name, os.O_CREAT | os.O_WRONLY, 0o600))
+
+
+def plant_a_deep_one(directory: Path) -> None:
+    """Directories in one another, deeper than a stack, and beyond the longest path."""
+    here = os.open(directory, os.O_RDONLY)
+    for _ in range(1200):
+        os.mkdir("directory", dir_fd=here)
+        inner = os.open("directory", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = inner
+    os.close(here)
+
+
+@pytest.mark.parametrize(
+    "plant", [plant_all_octets, plant_a_deep_one], ids=lambda plant: plant.__name__[6:]
+)
+@pytest.mark.parametrize(
+    "role",
+    [
+        pytest.param("subscriber", marks=marked("CHAN-14", role="subscriber")),
+        pytest.param("reaper", marks=marked("REAP-3", role="reaper")),
+    ],
+)
+def test_whatever_is_planted_is_removed(
+    driver: Driver, base: Base, role: str, plant: Callable[[Path], None]
+) -> None:
+    """In a channel that is closed, or in a dead one."""
+    try:
+        if role == "subscriber":
+            channel = driver.open("a")
+            plant(channel.directory)
+            with answers("closing"):
+                driver.close_channel(channel)
+        else:
+            plant(base.dead_channel("a", dead_pid()))
+            with answers("reaping"):
+                driver.reap()
+        left = [*base.channels(), *base.tmp.iterdir()]
+        assert not left, f"left: {left}"
+    finally:
+        subprocess.run(["rm", "-rf", base.path], check=False)  # some depths are too much for Python
+
+
+@through("BASE-10", *EVERYBODY)
+def test_names_of_any_octets_in_the_base(driver: Driver, base: Base, role: str) -> None:
+    """Files with names of every octet stand in the base and in tmp: nobody stumbles over them."""
+    base.make()
+    plant_all_octets(base.path)
+    plant_all_octets(base.tmp)
+    before = sorted(os.listdir(os.fsencode(base.path)))
+    with answers(f"the {role} in a base with such names"):
+        check_that_it_works(role, driver, base)
+    assert sorted(os.listdir(os.fsencode(base.path))) == before
