@@ -23,9 +23,11 @@ from typing import Any, NoReturn
 import hypothesis
 import pytest
 
-from pubsub_conformance import expected, report, requirements
+from pubsub_conformance import report, requirements
 from pubsub_conformance.driver import Driver, DriverError, Rejected
 from pubsub_conformance.driver.protocol import OPS, ROLES
+from pubsub_conformance.judge import expected
+from pubsub_conformance.judge.expected import Expected, ExpectedError
 from pubsub_conformance.linux import Unavailable
 from pubsub_conformance.oracle.base import Base
 from pubsub_conformance.oracle.message import InvalidMessage
@@ -52,7 +54,7 @@ class _Session:
     command: list[str]
     requirements: Mapping[str, Requirement]
     selected: frozenset[str]
-    expected: Mapping[str, str]
+    expected: Mapping[str, Expected]
     hello: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -97,15 +99,20 @@ def pytest_configure(config: pytest.Config) -> None:
     try:
         known = requirements.load()
         path = config.getoption("expected")
-        reasons = expected.load(Path(path), known) if path else {}
-    except (requirements.SpecError, expected.ExpectedError) as error:
+        listed = expected.load(Path(path), {"requirement": known}) if path else {}
+    except (requirements.SpecError, ExpectedError) as error:
         raise pytest.UsageError(str(error)) from None
     if not shlex.split(command):
         raise pytest.UsageError("--driver: the command is empty")
     home = config.getoption("home")
     if home and not Path(home).is_dir():
         raise pytest.UsageError(f"--home: {home} is not a directory")
-    session = _Session(shlex.split(command), known, _selection(config, known), reasons)
+    session = _Session(
+        shlex.split(command),
+        known,
+        _selection(config, known),
+        {name: failure for (name,), failure in listed.items()},
+    )
     config.stash[_SESSION] = session
     # A request takes milliseconds and more on a busy machine; failures are repeated by seed.
     hypothesis.settings.register_profile("pubsub", deadline=None, database=None)
@@ -317,7 +324,10 @@ def pytest_runtest_makereport(
     if outcome is Outcome.FAIL and Outcome.FAIL not in meant:
         # For pytest's own terminal and JUnit report, an expected failure is an xfail.
         made.outcome = "skipped"
-        reasons = [kit.expected.get(name, f"{name} is a SHOULD") for name in names]
+        reasons = [
+            kit.expected[name].reason if name in kit.expected else f"{name} is a SHOULD"
+            for name in names
+        ]
         vars(made)["wasxfail"] = "; ".join(reasons)
     return made
 

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.text import Text
 
 from pubsub_conformance import __version__
+from pubsub_conformance.judge.expected import Expected
 from pubsub_conformance.requirements import SPEC_VERSION, Requirement
 
 REPORT_VERSION = 1
@@ -106,7 +107,7 @@ class Run:
         return 0
 
 
-def forgiven(requirement: Requirement, expected: Mapping[str, str]) -> Outcome:
+def forgiven(requirement: Requirement, expected: Mapping[str, Expected]) -> Outcome:
     """What a failed test means for a requirement."""
     if requirement.id in expected:
         return Outcome.EXPECTED_FAILURE
@@ -114,9 +115,9 @@ def forgiven(requirement: Requirement, expected: Mapping[str, str]) -> Outcome:
 
 
 def judge(
-    requirement: Requirement, tests: Sequence[TestResult], expected: Mapping[str, str]
+    requirement: Requirement, tests: Sequence[TestResult], expected: Mapping[str, Expected]
 ) -> Verdict:
-    """The worst of what its tests came to; `expected` are the reasons of expected failures."""
+    """The worst of what its tests came to; `expected` are the failures that are expected."""
     if not tests:
         reason = requirement.untested or "no test of this run names it"
         return Verdict(requirement, Outcome.UNTESTED, reason, tests)
@@ -128,11 +129,12 @@ def judge(
     ]
     outcome, worst = max(meant, key=lambda pair: RANK[pair[0]])
     reason = worst.reason
-    if outcome is Outcome.PASS and requirement.id in expected:
+    failure = expected.get(requirement.id)
+    if outcome is Outcome.PASS and failure and not failure.sometimes:
         outcome = Outcome.UNEXPECTED_PASS
-        reason = f"is listed as an expected failure: {expected[requirement.id]}"
-    elif outcome is Outcome.EXPECTED_FAILURE:
-        reason = expected[requirement.id]
+        reason = f"is listed as an expected failure: {failure.reason}"
+    elif outcome is Outcome.EXPECTED_FAILURE and failure:
+        reason = failure.reason
     elif outcome is Outcome.NOT_RUN:
         missing = [test for test in tests if test.outcome is Outcome.NOT_RUN]
         if len(missing) < len(tests):  # the others say something, but not all there is to say

@@ -337,6 +337,15 @@ def test_an_expected_failure_that_passes_fails_the_run(kit: Callable[..., Kit]) 
     assert "PUB-8 passes, but" in result.out
 
 
+def test_a_failure_that_happens_sometimes_may_pass(kit: Callable[..., Kit]) -> None:
+    toy = kit()
+    path = Path(expect(toy, "PUB-2", "PUB-8"))
+    path.write_text(path.read_text().replace("reason", "sometimes = true\nreason"))
+    result = toy.run("--expected", str(path), "--requirement=PUB-2", "--requirement=PUB-8")
+    assert result.outcomes == {"PUB-2": "expected failure", "PUB-8": "pass"}
+    assert result.code == 0
+
+
 def test_a_driver_error_cannot_be_expected(kit: Callable[..., Kit]) -> None:
     toy = kit()
     result = toy.run(

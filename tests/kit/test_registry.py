@@ -4,7 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
-from pubsub_conformance import expected, requirements
+from pubsub_conformance import requirements
+from pubsub_conformance.judge import expected
+from pubsub_conformance.judge.expected import Expected
 from pubsub_conformance.requirements import SpecError, parse
 
 GOOD = """\
@@ -114,9 +116,22 @@ def test_the_committed_list_is_the_one_in_the_text() -> None:
 
 
 def test_expected_failures_are_read(tmp_path: Path) -> None:
+    known = {"requirement": {"PUB-1", "PUB-2"}}
     path = page(tmp_path, '[[expected]]\nrequirement = "PUB-1"\nreason = " why "\n', "x.toml")
-    assert expected.load(path, {"PUB-1"}) == {"PUB-1": "why"}
-    assert expected.load(page(tmp_path, "", "empty.toml"), {"PUB-1"}) == {}
+    assert expected.load(path, known) == {("PUB-1",): Expected("why", False)}
+    assert expected.load(page(tmp_path, "", "empty.toml"), known) == {}
+
+
+def test_an_expected_failure_is_named_by_as_many_fields_as_it_takes(tmp_path: Path) -> None:
+    text = (
+        '[[expected]]\npublisher = ["a", "b"]\nreader = "a"\ncheck = ["full"]\n'
+        'reason = "why"\nsometimes = true\n'
+    )
+    known = {"publisher": ["a", "b"], "reader": ["a", "b"], "check": ["full", "other"]}
+    assert expected.load(page(tmp_path, text, "x.toml"), known) == {
+        ("a", "a", "full"): Expected("why", True),
+        ("b", "a", "full"): Expected("why", True),
+    }
 
 
 ENTRY = '[[expected]]\nrequirement = "PUB-1"\nreason = "why"\n'
@@ -127,16 +142,19 @@ ENTRY = '[[expected]]\nrequirement = "PUB-1"\nreason = "why"\n'
     [
         ('[[expected]]\nrequirement = "PUB-1"\n', "no reason"),
         ('[[expected]]\nrequirement = "PUB-1"\nreason = " "\n', "no reason"),
-        ('[[expected]]\nrequirement = "PUB-9"\nreason = "why"\n', "'PUB-9'"),
-        ('[[expected]]\nreason = "why"\n', "no requirement None"),
-        (ENTRY + ENTRY, "twice"),
-        (ENTRY + "until = 2027\n", "only"),
-        ('expected = "PUB-1"\n', "only"),
-        (ENTRY + "[other]\n", "only"),
+        ('[[expected]]\nrequirement = "PUB-9"\nreason = "why"\n', "no requirement 'PUB-9'"),
+        ('[[expected]]\nrequirement = ["PUB-1", ["PUB-1"]]\nreason = "why"\n', "['PUB-1']"),
+        ('[[expected]]\nreason = "why"\n', "'requirement' is missing"),
+        (ENTRY + ENTRY, "entry 2: PUB-1 is listed twice"),
+        (ENTRY + "until = 2027\n", "no field 'until'"),
+        (ENTRY + "sometimes = 1\n", "true or false"),
+        ('expected = "PUB-1"\n', "only [[expected]]"),
+        ('expected = ["PUB-1"]\n', "table"),
+        (ENTRY + "[other]\n", "only [[expected]]"),
         ("[[expected]\n", "x.toml"),
     ],
 )
 def test_a_fault_in_expected_failures_is_refused(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(expected.ExpectedError) as caught:
-        expected.load(page(tmp_path, text, "x.toml"), {"PUB-1"})
+        expected.load(page(tmp_path, text, "x.toml"), {"requirement": {"PUB-1"}})
     assert words in str(caught.value)
