@@ -1,9 +1,8 @@
 /* fuzz.c - message files for libFuzzer: make fuzz
  *
- * A crash, a hang, a leak or undefined behaviour is for the sanitizers to find; what is checked
- * here is that a message that was decoded comes back the same when it is encoded (MSG-17), and that
- * its headers can be walked.  Whether the right ones are accepted, the kit asks: its oracle and
- * each decoder judge what is found here (tests/kit/test_fuzz.py, README.md).
+ * The sanitizers find crashes, hangs, leaks and undefined behaviour. This file checks that a
+ * decoded message is encoded to the same octets again (MSG-17), and that its headers can be read.
+ * Whether the decoder accepts the right files is for the kit's oracle to say: README.md.
  */
 #include "pubsub.h"
 
@@ -20,7 +19,8 @@ static void must(bool holds)
         abort();
 }
 
-/* The texts have been judged: every member is there, each key is found, each string unescapes. */
+/* The decoder has checked the text: every member is there, each key is found, each string has its
+   escapes resolved. */
 static void check_headers(const struct pubsub_message *m)
 {
     const char *cursor = m->headers;
@@ -38,7 +38,7 @@ static void check_headers(const struct pubsub_message *m)
         free(key);
         free(value);
     }
-    cursor += strspn(cursor, " \t\n\r{");       /* none at all: it stands before the brace */
+    cursor += strspn(cursor, " \t\n\r{");       /* no header: the cursor is before the brace */
     must(*cursor == '}');
 }
 
@@ -54,7 +54,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (again_size == size)
         must(!memcmp(again, data, size));
     else
-        must(again_size == size + 2);       /* no headers became "{}" */
+        must(again_size == size + 2);       /* empty headers became "{}" */
     free(again);
     pubsub_message_free(m);
     return 0;
@@ -65,8 +65,8 @@ static size_t get4(const uint8_t *p)
     return (size_t)p[0] << 24 | (size_t)p[1] << 16 | (size_t)p[2] << 8 | p[3];
 }
 
-/* Mostly changes one field and has its length follow: else no change of the headers' size would
-   ever get beyond the lengths. */
+/* Mostly changes one field and corrects its length: otherwise the decoder would refuse every change
+   of the headers' size at the lengths. */
 size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsigned int seed)
 {
     size_t at = 21;                         /* the length of the topic */

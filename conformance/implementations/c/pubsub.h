@@ -1,7 +1,8 @@
 /* pubsub.h - publish/subscribe on the file system, version 1
  *
  * Processes of one machine meet in a directory: PUBSUB_HOME, or /dev/shm/pubsub, or $TMPDIR/pubsub,
- * or /tmp/pubsub (BASE-1, BASE-2; read at each call). There is no daemon and nothing to initialise.
+ * or /tmp/pubsub (BASE-1, BASE-2). Each call reads the environment. There is no daemon, and nothing
+ * to initialise. Ids such as PUB-7 are those of the specification, spec/ in the source.
  *
  *     size_t count;
  *     struct pubsub_error error;
@@ -23,11 +24,11 @@
  * Conventions
  * - Each function returns PUBSUB_OK (0) or the code of the error. `error` may be NULL.
  * - Times are in milliseconds. Strings end with NUL; sizes do not count it.
- * - All functions may be called from several threads at once, also with the same channel;
- *   pubsub_channel_free() alone must be the last call for its channel.
- * - SIGPIPE is never raised by them (PUB-16).
- * - After fork() a channel belongs to the parent: in the child every call but
- *   pubsub_channel_free(), which then closes descriptors and no more, says channel-closed.
+ * - Several threads may call all functions at once, with the same channel, too. Only
+ *   pubsub_channel_free() must be the last call for its channel.
+ * - They raise no SIGPIPE (PUB-16).
+ * - After fork() a channel belongs to the parent. In the child pubsub_channel_free() closes the
+ *   inherited descriptors and frees memory; every other call returns channel-closed.
  */
 #ifndef PUBSUB_H
 #define PUBSUB_H
@@ -45,7 +46,7 @@ extern "C" {
 #define PUBSUB_NAME_MAX 224          /* octets of a channel's name */
 #define PUBSUB_STALE_MS 3600000LL    /* the stale age of the specification */
 #ifndef PUBSUB_FILE_MAX
-#define PUBSUB_FILE_MAX (1L << 28)   /* octets of a message file; pubsub_fetch() discards larger ones */
+#define PUBSUB_FILE_MAX (1L << 28)   /* octets; pubsub_fetch() discards larger message files */
 #endif
 
 /* The error codes of the specification, one to one. */
@@ -74,7 +75,7 @@ const char *pubsub_code_name(enum pubsub_code code);
 
 /* ---- topics ----------------------------------------------------------------------------- */
 
-/* Whether topic matches pattern.  Errors: invalid-pattern, invalid-topic. */
+/* Whether topic matches pattern. Errors: invalid-pattern, invalid-topic. */
 enum pubsub_code pubsub_match(const char *pattern, const char *topic, bool *matches,
                               struct pubsub_error *error);
 
@@ -84,47 +85,48 @@ struct pubsub_message {
     uint64_t id;            /* never 0 */
     uint64_t timestamp;     /* microseconds since the epoch */
     const char *topic;
-    const char *headers;    /* one JSON object as text, UTF-8; never NULL in what you are given */
+    const char *headers;    /* one JSON object as text, UTF-8; the library never gives NULL */
     const void *content;
-    size_t headers_size;    /* octets; ignored by pubsub_encode() */
+    size_t headers_size;    /* octets; pubsub_encode() ignores it */
     size_t content_size;    /* octets */
 };
 
-/* The octets of a message file, for free().  headers NULL or "": none.
+/* Gives the octets of the message file, which the caller frees with free(). Headers NULL or "":
+   none.
    Errors: invalid-topic, invalid-headers, too-large, invalid-message (id 0), io-error (ENOMEM). */
 enum pubsub_code pubsub_encode(const struct pubsub_message *message, unsigned char **octets,
                                size_t *size, struct pubsub_error *error);
 
-/* The message in the octets of a file, for pubsub_message_free().
+/* Gives the message in the octets of a file, which the caller frees with pubsub_message_free().
    Errors: invalid-message, io-error (ENOMEM). */
 enum pubsub_code pubsub_decode(const unsigned char *octets, size_t size,
                                struct pubsub_message **message, struct pubsub_error *error);
 
 void pubsub_message_free(struct pubsub_message *message);
 
-/* Headers are kept as the JSON text that was published.  It has been checked (MSG-7 to MSG-11),
-   so that any JSON library reads it, and so do these three. */
+/* Headers stay the JSON text that was published. The library has checked it (MSG-7 to MSG-11), so
+   any JSON library reads it, and so do the next three functions. */
 struct pubsub_header {
     enum { PUBSUB_STRING, PUBSUB_NUMBER, PUBSUB_TRUE, PUBSUB_FALSE, PUBSUB_NULL } type;
-    const char *key, *value;        /* into the text: strings without quotes, escapes as they are */
+    const char *key, *value;        /* in the text: strings without quotes, with their escapes */
     size_t key_size, value_size;
 };
 
 /* Steps through the headers: begin with *cursor = message->headers; false at the end. */
 bool pubsub_header_next(const char **cursor, struct pubsub_header *header);
 
-/* Looks for one key, which is given without escapes. */
+/* Finds the header with this key, which has no escapes; false: there is none. */
 bool pubsub_header_find(const char *headers, const char *key, struct pubsub_header *header);
 
-/* Resolves the escapes of a key or a string of a header into out, which has room for raw_size
-   octets; returns how many it wrote.  They may hold NUL (\u0000), and none is added. */
+/* Writes a key or a string without its escapes to out, which has room for raw_size octets, and
+   returns how many it wrote. They may hold NUL (\u0000); none is added. */
 size_t pubsub_unescape(const char *raw, size_t raw_size, char *out);
 
 /* ---- publishing ------------------------------------------------------------------------- */
 
-/* Publishes.  headers: a JSON object of scalars as text, or NULL.  wait_ms: how long to wait for
-   queues that are full; 0: not at all; negative: without end.  *count, also with an error: the
-   number of queues that took the message.
+/* Publishes a message. headers: a JSON object of scalars as text, or NULL. wait_ms: how long to
+   wait for full queues; 0: not at all; negative: without end. *count, with an error, too: the number
+   of queues that took the message.
    Errors: invalid-topic, invalid-headers, too-large, base-unusable, io-error. */
 enum pubsub_code pubsub_publish(const char *topic, const char *headers, const void *content,
                                 size_t content_size, int wait_ms, size_t *count,
@@ -134,24 +136,26 @@ enum pubsub_code pubsub_publish(const char *topic, const char *headers, const vo
 
 struct pubsub_channel;
 
-/* Opens a channel, after removing what the dead left in the base (REAP-1).
+/* Opens a channel, after it removed what dead processes left in the base (REAP-1).
    Errors: invalid-pattern, base-unusable, io-error. */
 enum pubsub_code pubsub_open(const char *pattern, struct pubsub_channel **channel,
                              struct pubsub_error *error);
 
-/* Takes the next message without waiting, for pubsub_message_free(); *message is NULL if there is
-   none.  Errors: invalid-message and damaged-queue (call again, something was discarded), io-error
-   (nothing was: want of memory or descriptors, say), channel-lost, channel-closed. */
+/* Takes the next message, which the caller frees with pubsub_message_free(); *message is NULL if
+   there is none. It does not wait. Errors: invalid-message and damaged-queue (something was
+   discarded: call again), io-error (nothing was discarded: memory or descriptors are short, say),
+   channel-lost, channel-closed. */
 enum pubsub_code pubsub_fetch(struct pubsub_channel *channel, struct pubsub_message **message,
                               struct pubsub_error *error);
 
-/* Waits until there may be something to fetch (*ready) or wait_ms are over; negative: no end.
-   Takes nothing.  Errors: channel-lost, channel-closed, io-error. */
+/* Waits until there may be something to fetch (*ready), or wait_ms are over; negative: without end.
+   It takes nothing. Errors: channel-lost, channel-closed, io-error. */
 enum pubsub_code pubsub_wait(struct pubsub_channel *channel, int wait_ms, bool *ready,
                              struct pubsub_error *error);
 
-/* Closes the channel and takes its directory away; threads in pubsub_wait() come back with
-   channel-closed.  The channel is closed whatever is returned; a second call does nothing.
+/* Closes the channel and removes its directory with all unread messages; threads in pubsub_wait()
+   return with channel-closed. With an error, too, the channel is closed; a second call does
+   nothing.
    Errors: base-unusable, io-error: something stays on disk until somebody reaps it. */
 enum pubsub_code pubsub_close(struct pubsub_channel *channel, struct pubsub_error *error);
 
@@ -161,26 +165,25 @@ void pubsub_channel_free(struct pubsub_channel *channel);
 /* The name of the channel's directory in the base. */
 const char *pubsub_channel_name(const struct pubsub_channel *channel);
 
-/* A descriptor that is readable when there may be something to fetch, for the event loop of a
-   daemon: never read it, never close it; -1 once closed.  An empty fetch, at least once a second,
-   tells whether the channel is lost. */
+/* A descriptor for an event loop: it is readable when there may be something to fetch. Never read
+   it, never close it. -1 once the channel is closed. No descriptor reports that a channel is lost:
+   call pubsub_fetch() at least once a second. */
 int pubsub_channel_fd(const struct pubsub_channel *channel);
 
 /* ---- cleaning up ------------------------------------------------------------------------ */
 
-/* Removes what dead processes left in the base, and in its tmp what is older than stale_ms.
+/* Removes what dead processes left in the base, and what in its tmp is older than stale_ms.
    Errors: base-unusable, io-error. */
 enum pubsub_code pubsub_reap(long long stale_ms, struct pubsub_error *error);
 
-/* Removes messages of one's own channel that no id in the queue speaks for and that are older than
-   stale_ms, if the queue is empty now (FETCH-17).  pubsub_fetch() does so every hour.
+/* If the queue is empty, removes messages of one's own channel that are older than stale_ms: no id
+   in the queue names them (FETCH-17). pubsub_fetch() does so every hour.
    Errors: channel-closed, io-error. */
 enum pubsub_code pubsub_sweep(struct pubsub_channel *channel, long long stale_ms,
                               struct pubsub_error *error);
 
-/* From now on nothing waits in this process: pubsub_wait() and the waiting of pubsub_publish() end
-   within half a second, as if their time were over.  For a handler of SIGTERM: it is
-   async-signal-safe. */
+/* From now on nothing waits in this process: pubsub_wait() and pubsub_publish() end within half a
+   second, as if their time were over. A handler of SIGTERM may call it: it is async-signal-safe. */
 void pubsub_interrupt(void);
 
 #ifdef __cplusplus

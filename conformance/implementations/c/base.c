@@ -1,0 +1,244 @@
+/* base.c - the base directory, its tmp, and channels as others see them */
+#include "internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* ---- directories and names -------------------------------------------------------------- */
+
+void ps_close_fd(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+/* Sets the permission bits, whatever the umask (BASE-9). The set-group-id bit that the kernel
+   passed on stays: without it, what is staged in tmp would not belong to the group of a shared
+   base. */
+int ps_set_mode(int fd, mode_t mode)
+{
+    struct stat st;
+    if (fstat(fd, &st))
+        return -1;
+    return (st.st_mode & 0777) == mode ? 0
+        : fchmod(fd, (st.st_mode & (S_ISUID | S_ISGID | S_ISVTX)) | mode);
+}
+
+int ps_open_place(int at, const char *name)
+{
+    return openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+}
+
+DIR *ps_open_dir(int at, const char *name)
+{
+    int fd = ps_open_place(at, name);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    if (fd >= 0 && !dir) {
+        int err = errno;
+        close(fd);
+        errno = err;
+    }
+    return dir;
+}
+
+const char *ps_next_name(DIR *dir)
+{
+    struct dirent *d;
+    do {
+        errno = 0;
+        d = readdir(dir);
+    } while (d && (!strcmp(d->d_name, ".") || !strcmp(d->d_name, "..")));
+    if (!d && errno == ENOENT)          /* a directory that was removed: it is empty */
+        errno = 0;
+    return d ? d->d_name : NULL;
+}
+
+int ps_add_name(struct ps_names *names, const char *name)
+{
+    size_t n = strlen(name) + 1;
+    if (names->size + n > names->room) {
+        size_t room = 2 * names->room + 1024;
+        char *text = realloc(names->text, room);
+        if (!text) {
+            errno = ENOMEM;
+            return -1;
+        }
+        names->text = text;
+        names->room = room;
+    }
+    memcpy(names->text + names->size, name, n);
+    names->size += n;
+    return 0;
+}
+
+const char *ps_name_after(const struct ps_names *names, const char *name)
+{
+    name = name ? name + strlen(name) + 1 : names->text;
+    return name && name < names->text + names->size ? name : NULL;
+}
+
+/* ---- the base --------------------------------------------------------------------------- */
+
+/* BASE-1, BASE-2. Returns whether the base is explicit, or -1 if the path is too long. */
+static int base_path(char path[PATH_MAX])
+{
+    const char *home = getenv("PUBSUB_HOME"), *tmpdir = getenv("TMPDIR");
+    bool is_explicit = home && *home;
+    struct stat st;
+    int n;
+    if (is_explicit)
+        n = snprintf(path, PATH_MAX, "%s", home);
+    else if (!stat("/dev/shm", &st) && S_ISDIR(st.st_mode))
+        n = snprintf(path, PATH_MAX, "/dev/shm/pubsub");
+    else
+        n = snprintf(path, PATH_MAX, "%s/pubsub", tmpdir && *tmpdir ? tmpdir : "/tmp");
+    for (size_t i = n < PATH_MAX ? (size_t)n : 0; i > 1 && path[i - 1] == '/'; i--)
+        path[i - 1] = 0;
+    return n >= PATH_MAX ? -1 : is_explicit;
+}
+
+static int base_make(char *path)                                                /* BASE-3 */
+{
+    for (char *p = path + 1; *p; p++)
+        if (*p == '/') {
+            *p = 0;
+            mkdir(path, 0777);              /* the last mkdir() says whether this one helped */
+            *p = '/';
+        }
+    return mkdir(path, 0700) && errno != EEXIST ? -1 : 0;
+}
+
+static enum pubsub_code unusable(struct pubsub_error *e, const struct ps_base *b, const char *what)
+{
+    return ps_fail(e, PUBSUB_BASE_UNUSABLE, 0,                                  /* BASE-6 */
+                   "%.200s %s; set PUBSUB_HOME to another directory", b->path, what);
+}
+
+/* Whether the error is one of a busy system, and says nothing about the base. */
+static bool is_passing(int err)
+{
+    return err == EMFILE || err == ENFILE || err == ENOMEM || err == EIO;
+}
+
+enum pubsub_code ps_base_open(struct ps_base *b, bool make, struct pubsub_error *e)
+{
+    struct stat st = {0};
+    int is_explicit = base_path(b->path), tries = PS_TRIES;
+    b->fd = -1;
+    if (is_explicit < 0)
+        return unusable(e, b, "has too long a path");
+    do
+        b->fd = open(b->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | (is_explicit ? 0 : O_NOFOLLOW));
+    while (b->fd < 0 && (errno == EINTR ||
+                         (errno == ENOENT && make && tries-- && !base_make(b->path))));
+    if (b->fd < 0) {
+        char text[128], what[160];
+        int err = errno;
+        if (err == ENOENT && lstat(b->path, &st) && !make)
+            return PUBSUB_OK;
+        if (is_passing(err))
+            return ps_io_fail(e, err, b->path);
+        if (err == ENOTDIR || err == ELOOP || (err == ENOENT && S_ISLNK(st.st_mode)))
+            return unusable(e, b, is_explicit ? "is not a directory"
+                                              : "is not a directory or is a symbolic link");
+        snprintf(what, sizeof what, "cannot be made or opened: %s", ps_reason(err, text));
+        return unusable(e, b, what);
+    }
+    const char *wrong = NULL;
+    if (fstat(b->fd, &st))
+        wrong = "cannot be looked at";
+    else if (!is_explicit && st.st_uid != geteuid() && st.st_uid != 0)          /* BASE-4 */
+        wrong = "belongs to another user";
+    else if (st.st_mode & (is_explicit ? 002 : 022) && !(st.st_mode & S_ISVTX)) /* BASE-5 */
+        wrong = "may be written to by others and has no sticky bit";
+    if (wrong) {
+        ps_close_fd(&b->fd);
+        return unusable(e, b, wrong);
+    }
+    b->share = st.st_mode & 022 ? st.st_mode & 077 : 0;
+    return PUBSUB_OK;
+}
+
+int ps_open_tmp(const struct ps_base *b)
+{
+    struct stat st;
+    bool made = false;
+    for (int i = 0; i < PS_TRIES; i++) {
+        int tmp = ps_open_place(b->fd, "tmp"), err = errno;
+        if (tmp >= 0) {
+            if (!made || !ps_set_mode(tmp, 0700 | b->share))
+                return tmp;
+            ps_close_fd(&tmp);
+            return -1;
+        }
+        if (err != ENOENT) {            /* for a link, systems give different errors */
+            bool other = !fstatat(b->fd, "tmp", &st, AT_SYMLINK_NOFOLLOW) && !S_ISDIR(st.st_mode);
+            errno = other ? ENOTDIR : err;                                      /* BASE-12 */
+            return -1;
+        }
+        made = !mkdirat(b->fd, "tmp", 0700);                                    /* BASE-11 */
+        if (!made && errno != EEXIST)
+            return -1;
+    }
+    return -1;
+}
+
+enum pubsub_code ps_tmp_fail(const struct ps_base *b, int err, struct pubsub_error *e)
+{
+    if (err == ENOTDIR)
+        return unusable(e, b, "holds a tmp that is not a directory");
+    if (err == ENOENT || is_passing(err))
+        return ps_io_fail(e, err, "tmp");
+    return unusable(e, b, "has a tmp that cannot be made or looked at");
+}
+
+/* ---- channels as others see them -------------------------------------------------------- */
+
+bool ps_parse_channel(const char *name, char pattern[PUBSUB_TOPIC_MAX + 1], long long *pid)
+{
+    size_t size = strcspn(name, "_");
+    const char *p = name + size;
+    if (!*p++ || !ps_is_words(name, size, true))
+        return false;
+    for (int i = 0; i < PS_FRESH; i++)
+        if (!ps_is_alnum(*p++))
+            return false;
+    if (*p++ != '_' || *p < '1' || *p > '9' || strspn(p, "0123456789") != strlen(p) || strlen(p) > 10)
+        return false;
+    memcpy(pattern, name, size);
+    pattern[size] = 0;
+    *pid = strtoll(p, NULL, 10);
+    return true;
+}
+
+bool ps_is_message_name(const char *name)
+{
+    size_t size = strspn(name, "0123456789");
+    return *name != '0' && size && !name[size] &&
+           (size < 20 || (size == 20 && strcmp(name, "18446744073709551615") <= 0));
+}
+
+enum ps_life ps_open_queue(int at, const char *dir, int *fd, struct stat *st)
+{
+    char queue[PS_ENTRY + 8];
+    snprintf(queue, sizeof queue, "%s/queue", dir);
+    *fd = openat(at, queue, O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC);
+    int err = *fd < 0 ? errno : 0;
+    if (err == ENOENT)
+        return PS_NO_QUEUE;
+    /* For a thing that is no FIFO, systems give different errors; they agree on what it is. */
+    bool seen = !(*fd < 0 ? fstatat(at, queue, st, AT_SYMLINK_NOFOLLOW) : fstat(*fd, st));
+    int unseen = seen ? 0 : errno;
+    if (seen && S_ISFIFO(st->st_mode) && !err)
+        return PS_ALIVE;
+    ps_close_fd(fd);
+    if (seen && !S_ISFIFO(st->st_mode))
+        return PS_NO_FIFO;
+    errno = err ? err : unseen;
+    return seen && err == ENXIO ? PS_DEAD : PS_UNKNOWN;
+}

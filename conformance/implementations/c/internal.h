@@ -1,0 +1,155 @@
+/* internal.h - what the files of the library share; a program includes pubsub.h alone
+ *
+ *     error.c     errors
+ *     clock.c     deadlines and ages
+ *     fresh.c     names and ids that are taken by nobody
+ *     json.c      JSON text (json.h)
+ *     message.c   topics, headers and message files; no I/O
+ *     base.c      the base, its tmp, and channels as others see them
+ *     reap.c      takes channels down: one's own, and those of dead processes
+ *     publish.c   publishes
+ *     channel.c   opens, fetches, waits, closes
+ *
+ * A file uses those above it, never those below. Names that several files use begin with ps_, so
+ * that they do not meet the names of a program. Ids such as PUB-7 are those of the specification.
+ *
+ * The library opens the base, checks what it opened, and reaches everything in the base by names
+ * relative to that descriptor: nobody can put another base in its place between check and use. It
+ * reaches what is in tmp, and in its own channels, by names relative to descriptors of these
+ * directories, opened without following links: whoever may write into the base can put a link in
+ * their place at any time, and the link leads nowhere (BASE-15).
+ */
+#ifndef PUBSUB_INTERNAL_H
+#define PUBSUB_INTERNAL_H
+
+#define _POSIX_C_SOURCE 200809L     /* O_NOFOLLOW, which NetBSD 9 hides from _XOPEN_SOURCE alone */
+#define _XOPEN_SOURCE 700           /* the sticky bit */
+#define _FILE_OFFSET_BITS 64
+#ifdef __APPLE__
+#define _DARWIN_C_SOURCE
+#endif
+
+#include "pubsub.h"
+
+#include <dirent.h>
+#include <limits.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#ifndef PATH_MAX
+#define PATH_MAX 4096
+#endif
+#ifdef __APPLE__
+#define CTIM st_ctimespec
+#define MTIM st_mtimespec
+#else
+#define CTIM st_ctim
+#define MTIM st_mtim
+#endif
+
+enum {
+    PS_TRIES = 100,         /* how often the library starts anything again */
+    PS_FRESH = 12,          /* characters of a fresh name: 71 random bits */
+    PS_ENTRY = 280          /* room for "<channel>/<id>" and "<prefix><fresh name>" */
+};
+
+/* ---- error.c ---------------------------------------------------------------------------- */
+
+/* Fills in *e, if there is one, and returns the code. */
+#ifdef __GNUC__
+__attribute__((format(printf, 4, 5)))
+#endif
+enum pubsub_code ps_fail(struct pubsub_error *e, enum pubsub_code code, int errnum,
+                         const char *format, ...);
+
+/* The error of the system while it worked on `what`. */
+enum pubsub_code ps_io_fail(struct pubsub_error *e, int errnum, const char *what);
+
+const char *ps_reason(int errnum, char text[128]);
+
+/* ---- clock.c ---------------------------------------------------------------------------- */
+
+uint64_t ps_microseconds(void);                         /* since the epoch */
+int64_t ps_deadline_in(int ms);                         /* negative: never */
+int ps_left_until(int64_t deadline, int most);          /* ms, rounded up, at most `most` */
+bool ps_older(struct timespec time, long long ms);
+
+/* ---- fresh.c ---------------------------------------------------------------------------- */
+
+/* Appends a fresh name to the string in `name`. 0, or -1 and errno. */
+int ps_fresh_name(char *name);
+
+/* 0, or -1 and errno. Ids rise within the process. */
+int ps_fresh_id(uint64_t *id);
+
+/* ---- message.c -------------------------------------------------------------------------- */
+
+bool ps_is_alnum(char c);
+bool ps_is_words(const char *s, size_t size, bool wildcards);       /* a topic, or a pattern */
+bool ps_matches(const char *pattern, const char *topic);
+enum pubsub_code ps_check_pattern(const char *pattern, struct pubsub_error *e);
+
+/* Reads the message file in the `size` octets behind *m; the fields of *m then point into them.
+   0, or EBADMSG with *why, or ENOMEM. */
+int ps_parse(struct pubsub_message *m, size_t size, const char **why);
+
+/* Unsigned integers of so many octets, big-endian. */
+void ps_put(unsigned char *p, uint64_t value, int octets);
+uint64_t ps_get(const void *p, int octets);
+
+/* ---- base.c ----------------------------------------------------------------------------- */
+
+struct ps_base {
+    int fd;                     /* -1: it is not there */
+    mode_t share;               /* its bits for group and others if one of them may write, else 0 */
+    char path[PATH_MAX];
+};
+
+/* Opens the base and checks what it opened. If the base is not there: makes it, or b->fd = -1. */
+enum pubsub_code ps_base_open(struct ps_base *b, bool make, struct pubsub_error *e);
+
+/* A descriptor of tmp, which it makes if need be, or -1 and errno. ENOENT: the base is gone. */
+int ps_open_tmp(const struct ps_base *b);
+enum pubsub_code ps_tmp_fail(const struct ps_base *b, int errnum, struct pubsub_error *e);
+
+int ps_set_mode(int fd, mode_t mode);
+int ps_open_place(int at, const char *name);            /* a directory, following no link */
+DIR *ps_open_dir(int at, const char *name);
+const char *ps_next_name(DIR *dir);                     /* NULL at the end, or with errno set */
+void ps_close_fd(int *fd);
+
+/* Names, one behind the other, each with its NUL. */
+struct ps_names {
+    char *text;
+    size_t size, room;
+};
+
+/* 0, or -1 and ENOMEM. */
+int ps_add_name(struct ps_names *names, const char *name);
+
+/* The name behind this one; of NULL the first; NULL at the end. */
+const char *ps_name_after(const struct ps_names *names, const char *name);
+
+/* Takes the name of a channel apart; false: it is none. */
+bool ps_parse_channel(const char *name, char pattern[PUBSUB_TOPIC_MAX + 1], long long *pid);
+bool ps_is_message_name(const char *name);
+
+enum ps_life { PS_ALIVE, PS_DEAD, PS_NO_QUEUE, PS_NO_FIFO, PS_UNKNOWN };
+
+/* Opens the queue of a directory for writing, which says whether it has a reader (CHAN-9).
+   PS_ALIVE: *fd is open. In all but PS_NO_QUEUE and PS_UNKNOWN *st is the queue's. PS_UNKNOWN:
+   errno says why. */
+enum ps_life ps_open_queue(int at, const char *dir, int *fd, struct stat *st);
+
+/* ---- reap.c ----------------------------------------------------------------------------- */
+
+/* Renames a directory of the base to a fresh name in tmp (CHAN-16, REAP-12). A descriptor of tmp,
+   or -1 and errno. ENOENT: the directory is gone. */
+int ps_claim(const struct ps_base *b, const char *from, char to[PS_ENTRY]);
+
+/* Removes a directory and all in it (CHAN-14). 0, or -1 and errno. */
+int ps_remove_tree(int at, const char *name);
+
+enum pubsub_code ps_reap_base(const struct ps_base *b, long long stale_ms, struct pubsub_error *e);
+
+#endif
