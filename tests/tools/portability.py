@@ -26,6 +26,8 @@ from functools import cache
 from pathlib import Path
 
 from mutants import ROOT, one
+from pubsub_conformance.linux import Unavailable
+from pubsub_conformance.linux.namespace import namespace
 
 DRIVER = "conformance/implementations/reference/driver.py"
 SYSTEM_PYTHON = "/usr/bin/python3"
@@ -126,14 +128,10 @@ def in_namespace(script: str, *arguments: str | Path) -> tuple[str, ...]:
 
     The script finds the arguments as $1, $2, …, and has to shift them away.
     """
-    if shutil.which("unshare") is None:
-        raise NotRun("unshare is not there to make a mount namespace (Linux)")
-    unshare = ["unshare", "-m" if os.geteuid() == 0 else "-rm"]
-    prefix = [*unshare, "sh", "-euc", f'{script}\nexec "$@"', "sh", *map(str, arguments)]
-    tried = subprocess.run([*prefix, "true"], capture_output=True, text=True)
-    if tried.returncode:
-        raise NotRun(f"no such mount namespace: {tried.stderr.strip()}")
-    return tuple(prefix)
+    try:
+        return namespace(script, *map(str, arguments))
+    except Unavailable as lacking:
+        raise NotRun(str(lacking)) from lacking
 
 
 # --- the legs ---

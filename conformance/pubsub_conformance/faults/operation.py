@@ -34,9 +34,6 @@ class Operation:
     def request(self, scene: Scene) -> object:
         raise NotImplementedError
 
-    def undo(self, scene: Scene) -> None:
-        """Closes what the request opened."""
-
     def judge(self, verdict: Verdict) -> None:
         """What the process that was not killed said and did; what was killed, if that matters."""
 

@@ -290,6 +290,3 @@ class PublishFirst(Publish):
                 verdict.scene.base.path.is_dir(), "BASE-3: publishing makes the base", "no base"
             )
         verdict.scene.populate()
-
-    def again(self, verdict: Verdict) -> None:
-        super().again(verdict)

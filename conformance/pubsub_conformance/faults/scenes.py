@@ -7,14 +7,10 @@ processes that have nothing to do with the operation. They must not come to harm
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import subprocess
-import sys
-import termios
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,13 +18,10 @@ from pubsub_conformance.driver import Driver, DriverError, OpenChannel, Rejected
 from pubsub_conformance.oracle.arrange import dead_pid
 from pubsub_conformance.oracle.base import Base, Channel
 from pubsub_conformance.oracle.message import InvalidMessage, Message, decode, fresh_id
-from pubsub_conformance.oracle.queue import fill
+from pubsub_conformance.oracle.queue import fill, resize, waiting
 from pubsub_conformance.oracle.topics import matches
 
 Command = Sequence[str]
-
-SMALLEST_QUEUE = 4096
-"""Octets. A small queue is filled and read soon."""
 
 READS = 1000  # of one queue: more than any scene puts there, zeros aside
 
@@ -88,7 +81,7 @@ def drain(channel: Channel) -> tuple[list[Message], list[str]]:
     faults: list[str] = []
     while True:
         try:
-            octets = os.read(channel.read_end, SMALLEST_QUEUE)
+            octets = os.read(channel.read_end, 4096)
         except BlockingIOError:
             return messages, faults
         if len(octets) % 8:
@@ -151,8 +144,7 @@ class Scene:
         """A channel of the kit's own that is alive and has no room."""
         self.full = self.base.open("a.+")
         self.oracles.append(self.full)
-        if hasattr(fcntl, "F_SETPIPE_SZ"):
-            fcntl.fcntl(self.full.write_end, fcntl.F_SETPIPE_SZ, SMALLEST_QUEUE)
+        resize(self.full.write_end, 1)
         fill(self.full.directory)
 
     def add_dead(self) -> Path:
@@ -184,10 +176,7 @@ class Scene:
         assert self.held
         holder, directory = self.held
         self.held = None
-        queue = os.open(directory / "queue", os.O_WRONLY | os.O_NONBLOCK)
-        waiting = fcntl.ioctl(queue, termios.FIONREAD, bytes(4))
-        os.close(queue)
-        if taken := int.from_bytes(waiting, sys.byteorder) // 8:
+        if taken := waiting(directory):
             self.buried += taken
             for message in directory.glob("[1-9]*"):
                 message.unlink()
@@ -275,13 +264,3 @@ class Stage:
                 driver.kill()
                 driver.close()
         self._clear()
-
-
-def until(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
-    """Whether it comes true in this time."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.002)
-    return True

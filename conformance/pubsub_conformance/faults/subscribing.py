@@ -29,11 +29,6 @@ class Open(Operation):
         scene.channel = scene.victim.open("victim")
         return scene.channel.directory.name
 
-    def undo(self, scene: Scene) -> None:
-        if scene.channel:
-            scene.victim.close_channel(scene.channel)
-            scene.channel = None
-
     def judge(self, verdict: Verdict) -> None:
         scene, outcome = verdict.scene, verdict.outcome
         if not outcome.killed:
@@ -82,9 +77,11 @@ class Open(Operation):
         verdict.expect(found == "first", "GUAR-2: what was opened receives", found)
 
     def again(self, verdict: Verdict) -> None:
+        scene = verdict.scene
         try:
-            self.undo(verdict.scene)
-            self.request(verdict.scene)
+            if scene.channel:
+                scene.victim.close_channel(scene.channel)
+            self.request(scene)
         except (Rejected, DriverError) as error:
             verdict.expect(False, "channel.md: the next opening works, the fault is gone", error)
             return

@@ -13,7 +13,7 @@ from pubsub_conformance.driver.protocol import reply_fault
 from pubsub_conformance.oracle.message import InvalidMessage, Message, decode
 
 from .messages import Drawing, smaller
-from .target import Memory, Target, Violation
+from .target import Memory, Target, Violation, end
 
 # How the oracle's reasons begin, or what they hold, and the rule that is broken.
 REASONS = (
@@ -58,9 +58,8 @@ class Decode(Target[bytes]):
     def stop(self) -> None:
         super().stop()
         if self._other:
-            self.driver, self._other = self._other, None
-            self.memory = self._others_memory
-            super().stop()
+            end(self._other, self._others_memory)
+            self._other = None
 
     def draw(self, random: Random) -> bytes:
         if self._drawing is None:

@@ -85,9 +85,8 @@ class Queues(Target[Steps]):
         if kind == "octets":
             data = self.drawing.octets()
             data = data if len(data) < 2**16 else b""
-            with contextlib.suppress(IndexError):
-                if random.random() < 0.5:
-                    data = data[:5] + id.to_bytes(8, "big") + data[13:]
+            if random.random() < 0.5:
+                data = data[:5] + id.to_bytes(8, "big") + data[13:]
             return ["file", kind, id, data.hex()]
         return ["file", kind, id]
 

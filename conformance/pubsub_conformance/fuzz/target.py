@@ -62,12 +62,9 @@ class Target(ABC, Generic[Input]):
         del driver
 
     def stop(self) -> None:
-        """Ends the driver by force: it may be out of step, or hang."""
+        """End the driver by force: it may be out of step, or hang."""
         if self.driver is not None:
-            self.memory.close()
-            self.driver.kill()
-            with contextlib.suppress(DriverError):
-                self.driver.close()
+            end(self.driver, self.memory)
             self.driver = None
 
     def attempt(self, input: Input) -> Violation | None:
@@ -117,6 +114,14 @@ class Target(ABC, Generic[Input]):
     @abstractmethod
     def load(self, data: bytes) -> Input:
         """The input that was saved. Raises ValueError."""
+
+
+def end(driver: Driver, memory: Memory) -> None:
+    """End a driver by force, and stop looking at its memory."""
+    memory.close()
+    driver.kill()
+    with contextlib.suppress(DriverError):
+        driver.close()
 
 
 class Memory:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,17 +18,19 @@ from pathlib import Path
 from typing import NoReturn
 
 from . import Unavailable
+from .namespace import own_tmpfs
 
 MOUNTED = "PUBSUB_CONFORMANCE_DISK"
 """Environment variable: where it is mounted, in a kit that was started again."""
 
-_libc = ctypes.CDLL(None, use_errno=True)
-_MS_REMOUNT = 32
-_TRIES = 100  # for what is used grows between looking and remounting
-
 
 class NoDisk(Unavailable):
     """This machine does not let the kit have one; why."""
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_MS_REMOUNT = 32
+_TRIES = 100  # for what is used grows between looking and remounting
 
 
 def mounted() -> Path | None:
@@ -43,23 +44,14 @@ def start_again(arguments: Sequence[str]) -> NoReturn:
 
     Raises NoDisk where that cannot be done.
     """
-    if sys.platform != "linux":
-        raise NoDisk("it needs a mount namespace of Linux")
-    for name in ("unshare", "mount"):
-        if not shutil.which(name):
-            raise NoDisk(f"the program {name} is not there")
-    enter = ["unshare", "--mount", *(["--map-root-user"] if os.geteuid() else [])]
     path = tempfile.mkdtemp(prefix="pubsub-disk-")
-    mount = ["mount", "-t", "tmpfs", "-o", "mode=0700", "pubsub", path]
-    tried = subprocess.run([*enter, *mount], capture_output=True, text=True, check=False)
-    if tried.returncode:
+    try:
+        enter = own_tmpfs(Path(path), "size=50%")
+    except Unavailable as lacking:
         os.rmdir(path)
-        raise NoDisk(" ".join(tried.stderr.split()) or f"{enter[0]} failed")
-    # The shell mounts it, for the namespace is there only once unshare has run; and then gives way.
-    kit = [sys.executable, "-m", "pubsub_conformance", *arguments]
-    script = 'path=$1; shift; mount -t tmpfs -o mode=0700 pubsub "$path" && exec "$@"'
+        raise NoDisk(str(lacking)) from lacking
     os.environ[MOUNTED] = path
-    os.execvp(enter[0], [*enter, "sh", "-c", script, "sh", path, *kit])
+    os.execvp(enter[0], [*enter, sys.executable, "-m", "pubsub_conformance", *arguments])
 
 
 @contextmanager

@@ -74,6 +74,12 @@ def waiting(channel_dir: Path) -> int:
     return int(struct.unpack("i", octets)[0]) // 8
 
 
-def resize(queue: int, pages: int) -> None:
-    """Give an open queue room for so many pages (Linux only). Raises OSError."""
-    fcntl.fcntl(queue, fcntl.F_SETPIPE_SZ, pages * os.sysconf("SC_PAGESIZE"))
+def resize(queue: int, pages: int) -> bool:
+    """Give an open queue room for so many pages. False: the system cannot, or does not let us."""
+    if not hasattr(fcntl, "F_SETPIPE_SZ"):
+        return False
+    try:
+        fcntl.fcntl(queue, fcntl.F_SETPIPE_SZ, pages * os.sysconf("SC_PAGESIZE"))
+    except OSError:
+        return False
+    return True

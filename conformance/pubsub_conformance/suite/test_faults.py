@@ -6,12 +6,9 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import glob
 import os
 import resource
-import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -19,15 +16,16 @@ from typing import TypeVar
 import pytest
 
 from pubsub_conformance.driver import Driver, Rejected
+from pubsub_conformance.linux.namespace import own_tmpfs, seen_by
 from pubsub_conformance.oracle.base import Base
 from pubsub_conformance.oracle.message import Message
+from pubsub_conformance.oracle.queue import open_queue, resize
 from pubsub_conformance.plugin import not_run
 from pubsub_conformance.suite.helpers import Start
 
 T = TypeVar("T")
 
 LARGE = bytes(2**20)
-SMALLEST_QUEUE = 4096  # octets, on Linux one page
 
 TRIES = 20
 """Descriptors that an operation may need at a time; with so many it has to succeed."""
@@ -64,19 +62,9 @@ def _nothing_is_left(base: Base, channels: int) -> None:
 
 def _on_tmpfs(start: Start, home: Path, options: str) -> tuple[Driver, Base]:
     """A driver whose base is a file system of its own, and the base as it is seen from here."""
-    if shutil.which("unshare") is None:
-        not_run("a small file system needs unshare (Linux)")
     home.mkdir(parents=True)
-    script = f'mount -t tmpfs -o mode=0700,{options} tmpfs "$0"; exec "$@"'
-    for unshare in (["unshare", "-m"], ["unshare", "-rm"]):
-        prefix = [*unshare, "sh", "-euc", script, str(home)]
-        tried = subprocess.run([*prefix, "true"], capture_output=True, text=True)
-        if tried.returncode == 0:
-            break
-    else:
-        not_run(f"a small file system needs a mount namespace: {tried.stderr.strip()}")
-    driver = start(prefix=prefix)
-    return driver, Base(Path(f"/proc/{driver.pid}/root{home.resolve()}"))
+    driver = start(prefix=own_tmpfs(home, options))
+    return driver, Base(seen_by(driver, home.resolve()))
 
 
 @pytest.mark.requirement("PUB-13", "PUB-14", role="publisher")
@@ -199,19 +187,20 @@ def test_a_limit_on_the_size_of_files(start: Start, base: Base) -> None:
 # --- the smallest queue ---
 
 
-def _shrink(queue: int) -> None:
-    if not hasattr(fcntl, "F_SETPIPE_SZ"):
+def _shrink(queue: int) -> int:
+    """Make an open queue as small as the system can; how many ids it holds then."""
+    if not resize(queue, 1):
         not_run("this system cannot shrink a queue")
-    fcntl.fcntl(queue, fcntl.F_SETPIPE_SZ, SMALLEST_QUEUE)
+    return os.sysconf("SC_PAGESIZE") // 8
 
 
 @pytest.mark.requirement("GUAR-1", role="publisher")
 def test_the_smallest_queue(driver: Driver, base: Base) -> None:
     """Into the smallest queue that there is, what is counted is there, and nothing else."""
     with base.open("a") as channel:
-        _shrink(channel.write_end)
+        room = _shrink(channel.write_end)
         for _ in range(2):
-            counts = [driver.publish("a", str(n).encode()) for n in range(SMALLEST_QUEUE // 8 + 10)]
+            counts = [driver.publish("a", str(n).encode()) for n in range(room + 10)]
             took = [str(n).encode() for n, count in enumerate(counts) if count]
             assert 0 < len(took) < len(counts), f"{len(took)} of {len(counts)} were taken"
             assert len(channel.files()) == len(took), "a file for each that was counted, no other"
@@ -222,17 +211,17 @@ def test_the_smallest_queue(driver: Driver, base: Base) -> None:
 def test_the_smallest_queue_of_an_owner(driver: Driver, base: Base) -> None:
     """An owner whose queue is the smallest that there is yields all that it took."""
     channel = driver.open("a")
-    queue = os.open(channel.directory / "queue", os.O_WRONLY | os.O_NONBLOCK)
+    queue = open_queue(channel.directory)
     try:
-        _shrink(queue)
+        room = _shrink(queue)
     finally:
         os.close(queue)
     sent = []
-    for n in range(SMALLEST_QUEUE // 8 + 10):
+    for n in range(room + 10):
         message = base.publish("a", str(n).encode())
         if (channel.directory / str(message.id)).exists():
             sent.append(message.content)
-    assert len(sent) < SMALLEST_QUEUE // 8 + 10, "the queue was not full"
+    assert len(sent) < room + 10, "the queue was not full"
     found: list[bytes] = []
     while (fetched := driver.fetch(channel)) is not None:
         found.append(fetched.content)

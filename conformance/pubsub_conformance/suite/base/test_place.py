@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pubsub_conformance.driver import Driver
-from pubsub_conformance.linux.world import NO_SHM, SHM_IS_A_FILE, in_a_world_of_its_own, seen_by
+from pubsub_conformance.linux.namespace import NO_SHM, SHM_IS_A_FILE, empty_places, seen_by
 from pubsub_conformance.oracle.base import Base
 from pubsub_conformance.suite.helpers import (
     Start,
@@ -37,7 +37,7 @@ def test_the_environment_names_the_base(
 @pytest.mark.parametrize("home_is", [None, ""], ids=["unset", "empty"])
 def test_the_default_base_is_in_dev_shm(start: Start, role: str, home_is: str | None) -> None:
     """Without PUBSUB_HOME, and where /dev/shm is a directory, the base is /dev/shm/pubsub."""
-    world = in_a_world_of_its_own()
+    world = empty_places()
     driver = start(prefix=world, PUBSUB_HOME=home_is, TMPDIR="/nowhere")
     check_that_it_works(role, driver, Base(seen_by(driver, "/dev/shm/pubsub")))
 
@@ -46,7 +46,7 @@ def test_the_default_base_is_in_dev_shm(start: Start, role: str, home_is: str | 
 @pytest.mark.parametrize("shm", [NO_SHM, SHM_IS_A_FILE], ids=["missing", "file"])
 def test_without_dev_shm_the_default_base_is_in_tmpdir(start: Start, role: str, shm: str) -> None:
     """Where /dev/shm is not a directory, the base is pubsub in the directory TMPDIR."""
-    world = in_a_world_of_its_own(shm, "mkdir /tmp/mine")
+    world = empty_places(shm, "mkdir /tmp/mine")
     driver = start(prefix=world, PUBSUB_HOME=None, TMPDIR="/tmp/mine")
     check_that_it_works(role, driver, Base(seen_by(driver, "/tmp/mine/pubsub")))
 
@@ -57,7 +57,7 @@ def test_without_dev_shm_and_tmpdir_the_default_base_is_in_tmp(
     start: Start, role: str, tmpdir: str | None
 ) -> None:
     """Where /dev/shm is not a directory and TMPDIR is not set, the base is /tmp/pubsub."""
-    driver = start(prefix=in_a_world_of_its_own(NO_SHM), PUBSUB_HOME=None, TMPDIR=tmpdir)
+    driver = start(prefix=empty_places(NO_SHM), PUBSUB_HOME=None, TMPDIR=tmpdir)
     check_that_it_works(role, driver, Base(seen_by(driver, "/tmp/pubsub")))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pubsub_conformance.driver import Driver, Rejected
-from pubsub_conformance.linux.world import in_a_world_of_its_own, seen_by
+from pubsub_conformance.linux.namespace import empty_places, seen_by
 from pubsub_conformance.oracle.arrange import dead_pid
 from pubsub_conformance.oracle.base import Base
 from pubsub_conformance.plugin import not_run
@@ -118,7 +118,7 @@ def told(path: Path) -> str:
 )
 def test_a_default_base_is_refused(start: Start, role: str, change: Callable[[Base], None]) -> None:
     """A default base that is not a directory, of another user, or open to others, is refused."""
-    driver = start(prefix=in_a_world_of_its_own(), PUBSUB_HOME=None)
+    driver = start(prefix=empty_places(), PUBSUB_HOME=None)
     base = Base(seen_by(driver, "/dev/shm/pubsub"))
     check_that_a_bad_base_is_refused(role, driver, base, change)
 
@@ -132,7 +132,7 @@ def test_a_default_base_is_refused(start: Start, role: str, change: Callable[[Ba
 )
 def test_a_default_base_is_used(start: Start, role: str, change: Callable[[Base], None]) -> None:
     """A default base of one's own that nobody else may write to, or that is sticky, is used."""
-    driver = start(prefix=in_a_world_of_its_own(), PUBSUB_HOME=None)
+    driver = start(prefix=empty_places(), PUBSUB_HOME=None)
     base = Base(seen_by(driver, "/dev/shm/pubsub"))
     base.make()
     change(base)
@@ -142,7 +142,7 @@ def test_a_default_base_is_used(start: Start, role: str, change: Callable[[Base]
 @through("BASE-4", "publisher", "subscriber")
 def test_a_default_base_of_user_0_is_used(start: Start, role: str) -> None:
     """A sticky default base of user 0 is used by another user, one of a third user is not."""
-    world = as_user(4712, *in_a_world_of_its_own())
+    world = as_user(4712, *empty_places())
     driver = start_as(start, world, PUBSUB_HOME=None)
     base = Base(seen_by(driver, "/dev/shm/pubsub"))
     base.make(0o1777)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
 import subprocess
 from collections.abc import Callable
@@ -15,7 +13,7 @@ from pubsub_conformance.driver import Driver, Rejected
 from pubsub_conformance.linux.strace import LOOK, stop, traced
 from pubsub_conformance.oracle.base import put
 from pubsub_conformance.oracle.message import a_message, encode, fresh_id
-from pubsub_conformance.oracle.queue import enqueue
+from pubsub_conformance.oracle.queue import enqueue, resize
 from pubsub_conformance.plugin import not_run
 from pubsub_conformance.suite.helpers import (
     answers,
@@ -126,9 +124,7 @@ def test_ids_without_a_file_come_faster_than_they_are_read(driver: Driver) -> No
     channel = driver.open("a")
     check_that_it_receives(driver, channel, "before")
     with (channel.directory / "queue").open("wb", buffering=0) as queue:
-        if hasattr(fcntl, "F_SETPIPE_SZ"):  # so that it never runs dry on a busy machine
-            with contextlib.suppress(OSError):
-                fcntl.fcntl(queue, fcntl.F_SETPIPE_SZ, 2**19)
+        resize(queue.fileno(), 128)  # so that it never runs dry on a busy machine
         flood = [subprocess.Popen(["yes", "1234567"], stdout=queue) for _ in range(2)]
     try:
         assert driver.wait(channel, 8), "no id came"

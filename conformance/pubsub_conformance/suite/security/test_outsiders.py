@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pubsub_conformance.driver import Rejected
-from pubsub_conformance.linux.world import in_a_world_of_its_own, seen_by
+from pubsub_conformance.linux.namespace import empty_places, seen_by
 from pubsub_conformance.oracle.base import Base, fresh_name, put
 from pubsub_conformance.oracle.message import a_message
 from pubsub_conformance.plugin import not_run
@@ -153,7 +153,7 @@ def test_another_user_makes_the_default_base(start: Start, role: str) -> None:
     """Each time the base vanished, as at a logout, somebody else has made it first."""
     VICTIM.prefix()  # not run without root
     private = f"mkdir -m 0700 /dev/shm/private; chown {VICTIM.uid} /dev/shm/private"
-    driver = start_as(start, VICTIM.prefix(*in_a_world_of_its_own(private)), PUBSUB_HOME=None)
+    driver = start_as(start, VICTIM.prefix(*empty_places(private)), PUBSUB_HOME=None)
     if shutil.which("nsenter") is None:
         not_run("the attacker has no nsenter to reach the victim's default base")
     place = seen_by(driver, "/dev/shm")
