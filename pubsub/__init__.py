@@ -2,12 +2,16 @@
 
     from pubsub import Channel, fetch, publish, subscribe
 
-What is on disk, and what it promises, is told in the specification, spec/ in the source.
+The layout on disk and the guarantees are described in the specification (spec/ in the source).
 """
 
-from .base import STALE_AGE, BaseUnusable
-from .channel import Channel, ChannelClosed, ChannelLost, DamagedQueue, fetch, subscribe
-from .message import InvalidHeaders, InvalidMessage, Message, TooLarge
+from .base import STALE_AGE
+from .channel import Channel, ChannelClosed, fetch, subscribe
+from .headers import InvalidHeaders
+from .inbox import ChannelLost, DamagedQueue
+from .message import Message
+from .message_file import InvalidMessage, TooLarge
+from .place import BaseUnusable
 from .publisher import PublishFailed, publish
 from .reaper import reap
 from .topics import InvalidPattern, InvalidTopic

@@ -1,7 +1,7 @@
-"""Message ids: they rise within a process and rarely meet those of another (PUB-1, PUB-2).
+"""Message ids: they rise within a process, and are rarely those of another process (PUB-1, PUB-2).
 
-That they never meet is nothing that anybody relies on (PUB-3): whoever stages or links a
-message finds out, and takes the next id.
+Nothing relies on their being unique (PUB-3): staging and linking find an id that is taken, and
+take the next one.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def next_id() -> int:
 
 
 def _after_fork_in_child() -> None:
-    # Another thread of the parent may have held the lock; nobody would ever release it here.
+    # A thread of the parent may hold the lock; in the child nobody would release it.
     global _lock
     _lock = threading.RLock()
 

@@ -1,4 +1,8 @@
-"""Publishing (spec/publish.md): matching channels, stage, link, enqueue, withdraw."""
+"""Publishing (spec/publish.md): find the matching channels, stage, link, enqueue, withdraw.
+
+A publish that an exception from a signal handler ends may have reached some of the channels. It
+leaves nothing else: no staged file, no link whose id is not in its queue, no descriptor.
+"""
 
 from __future__ import annotations
 
@@ -8,25 +12,27 @@ import select
 import stat
 import time
 from collections.abc import Mapping
-from contextlib import suppress
 
-from . import base as _base
-from .base import ATTEMPTS, WRITE_QUEUE, Base, is_there
-from .ids import next_id
-from .message import HeaderValue, Message, with_id
-from .topics import matches
+from . import queue
+from .base import ATTEMPTS, make
+from .files import is_of_kind
+from .headers import HeaderValue
+from .interruption import Descriptors, of_system
+from .listing import kept, list_anew
+from .message import Message
+from .place import Place
+from .staged import Copies, Staged
 
 _TAKEN = frozenset({errno.EEXIST, errno.EMLINK})
 _ROOM_SECONDS = 0.1  # how long to wait before a full queue is tried again unasked
-_MAX_TOPICS = 1024  # of which the matching channels are remembered
 
 
 class PublishFailed(OSError):
-    """A channel failed for the system's sake; all others were served (PUB-13).
+    """A system error kept at least one channel from the message; all were tried (PUB-13).
 
-    `count` is the number of queues that took the message, `failures` has the path of each channel
-    that failed, with its error; last that of the staged file, if it could not be removed. `errno`
-    is the first one's.
+    `count` is the number of queues that took the message. `failures` has the path of each channel
+    that failed, with its error; the last may be the staged file that could not be removed. `errno`
+    is that of the first error.
     """
 
     def __init__(self, count: int, failures: list[tuple[str, OSError]]) -> None:
@@ -49,240 +55,182 @@ def publish(
 ) -> int:
     """Publish a message to all channels whose pattern matches `topic`.
 
-    Returns the number of channels whose queue took it (GUAR-1). A queue that is full does not,
-    unless it gets room within `timeout` seconds.
+    Returns the number of channels whose queue took it (GUAR-1). A full queue does not take it,
+    unless it gets room within `timeout` seconds; 0 does not wait.
 
-    Raises InvalidTopic, InvalidHeaders, TooLarge before anything is written; BaseUnusable;
-    PublishFailed where the system failed for some channels; OSError where it failed for all.
+    Raises InvalidTopic, InvalidHeaders, TooLarge, TypeError or ValueError before anything is
+    written; BaseUnusable; PublishFailed where the system failed for some channels; OSError where
+    it failed for all of them.
     """
     if not timeout >= 0:  # nor is it a number at all
         raise ValueError("timeout must be non-negative")
     message = Message(topic, data, headers)
-    parts = message.to_parts()
+    encoded = message.encoded()
     for _ in range(ATTEMPTS):
-        try:
-            channels, copy = _prepare(topic, message.id, parts)
-        except FileNotFoundError:
-            continue  # the base or its tmp was removed since we looked; look again
-        if copy is None:
-            return 0
-        try:
-            count, failures = _deliver(channels, copy, timeout)
-        except BaseException:
-            copy.remove()
-            raise
-        try:
-            copy.remove()  # PUB-14
-        except OSError as error:
-            failures.append((copy.path, error))
-        if failures:
-            raise PublishFailed(count, failures)
-        return count
-    raise OSError(errno.EAGAIN, "the base directory was taken away again and again")
+        delivery = _Delivery(Copies(message.id, encoded))
+        with delivery, delivery:
+            if delivery.run(topic, timeout):
+                return delivery.result()
+    raise OSError(errno.EAGAIN, "the base directory was removed again and again")
 
 
-class _Copy:
-    """A copy of the message, staged in `tmp`."""
+class _Delivery:
+    """One attempt to publish a message, and what it holds. `with delivery, delivery:` ends it."""
 
-    def __init__(self, base: Base, id: int, parts: tuple[bytes, ...]) -> None:
-        self.base = base
-        self.parts = parts
-        self.attempts = ATTEMPTS
-        self._name(id)
-        self._stage()
+    def __init__(self, copies: Copies) -> None:
+        self._copies = copies
+        self._staged: Staged | None = None
+        self._count = 0
+        self._failures: list[tuple[str, OSError]] = []
+        self._queue = Descriptors()
+        self._link = ""
+        self._linked: list[None] = []  # not empty: the link was made
+        self._written: list[int] = []  # not empty: its id was written
 
-    def _name(self, id: int) -> None:
-        self.id = id.to_bytes(8, "big")
-        self.name = str(id)
-        self.path = f"{self.base.path}/tmp/{self.name}"
+    def __enter__(self) -> None:
+        pass
 
-    def _stage(self) -> None:
-        while True:
+    def __exit__(self, *_: object) -> None:
+        if self._linked and not self._written:
             try:
-                self.base.make_file(self.path, *self.parts)
-                return
-            except FileExistsError:
-                self._take_fresh_id()
+                self._withdraw()
+            except of_system(OSError):
+                pass
+        if self._queue:
+            self._queue.close()
+        self._copies.give_back()
 
-    def _take_fresh_id(self) -> None:
-        self._count_attempt()
-        id = next_id()
-        self.parts = with_id(self.parts, id)
-        self._name(id)
-
-    def _count_attempt(self) -> None:
-        if not self.attempts:
-            # Not EAGAIN, which a full queue says.
-            raise OSError(errno.EBUSY, f"gave up after {ATTEMPTS} attempts", self.path)
-        self.attempts -= 1
-
-    def renew(self) -> None:
-        """Go on with another copy, under a fresh id (PUB-3)."""
-        before = self.id, self.name, self.path, self.parts
-        self.base = _base.make()  # a cleaner may have been at it
+    def run(self, topic: str, timeout: float) -> bool:
+        """Take the message to the channels. False: the base was removed since it was looked at."""
         try:
-            self._take_fresh_id()
-            self._stage()
-        except OSError:  # the next channel may take the copy that there is
-            self.id, self.name, self.path, self.parts = before
-            raise
-        with suppress(FileNotFoundError):
-            os.unlink(before[2])
-
-    def restage(self) -> None:
-        """Stage again what somebody removed, in a base that may have to be made again (PUB-12)."""
-        self._count_attempt()
-        self.base = _base.make()
-        self._name(int(self.name))
-        self._stage()
-
-    def remove(self) -> None:
-        with suppress(FileNotFoundError):
-            os.unlink(self.path)
-
-
-def _deliver(
-    channels: tuple[str, ...], copy: _Copy, timeout: float
-) -> tuple[int, list[tuple[str, OSError]]]:
-    count = 0
-    failures: list[tuple[str, OSError]] = []
-    deadline = 0.0
-    while True:
-        full = []
-        for channel in channels:
-            try:
-                count += _enqueue(channel, copy)
-            except BlockingIOError:
-                full.append(channel)
-            except OSError as error:
-                failures.append((channel, error))
-        if not full or not timeout:
-            break
-        deadline = deadline or time.monotonic() + timeout
-        left = deadline - time.monotonic()
-        if left <= 0:
-            break
-        _wait_for_room(full, min(left, _ROOM_SECONDS))
-        channels = tuple(full)
-    return count, failures
-
-
-def _enqueue(channel: str, copy: _Copy) -> bool:
-    """Steps 4.1 to 4.4 for one channel. False: nobody reads there. BlockingIOError: full."""
-    try:
-        queue = os.open(f"{channel}/queue", WRITE_QUEUE)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError as error:
-        if error.errno == errno.ENXIO or not is_there(f"{channel}/queue", stat.S_ISFIFO):
+            channels = self._find(topic)
+        except of_system(FileNotFoundError):
             return False
-        raise
-    try:
-        if not stat.S_ISFIFO(os.fstat(queue).st_mode):  # PUB-11
-            return False
-        while True:
-            link = f"{channel}/{copy.name}"
+        if channels:
+            self._deliver(channels, timeout)
+        if self._staged:
             try:
-                os.link(copy.path, link)
-                break
-            except (FileNotFoundError, NotADirectoryError):
+                self._copies.remove(self._staged)
+            except of_system(OSError) as error:
+                self._failures.append((self._staged.path, error))
+        return True
+
+    def result(self) -> int:
+        """The number of queues that took the message. Raises PublishFailed."""
+        if self._failures:
+            raise PublishFailed(self._count, self._failures)
+        return self._count
+
+    def _find(self, topic: str) -> tuple[str, ...]:
+        """The matching channels. If there are any, the message is staged."""
+        place = Place.here()
+        listing = kept(place)
+        if listing is None:
+            base = make(place)
+            self._staged = self._copies.stage(base)
+            return list_anew(place, base, self._staged.path).matching(topic)
+        channels = listing.matching(topic)
+        if channels:
+            self._staged = self._copies.stage(listing.base)
+        return channels
+
+    def _deliver(self, channels: tuple[str, ...], timeout: float) -> None:
+        deadline = 0.0
+        while True:
+            full = []
+            for channel in channels:
                 try:
-                    os.lstat(copy.path)
+                    self._count += self._enqueue(channel)
+                except of_system(BlockingIOError):
+                    full.append(channel)
+                except of_system(OSError) as error:
+                    self._failures.append((channel, error))
+            if not full or not timeout:
+                return
+            deadline = deadline or time.monotonic() + timeout
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return
+            self._wait_for_room(full, min(left, _ROOM_SECONDS))
+            channels = tuple(full)
+
+    def _enqueue(self, channel: str) -> bool:
+        """Take the message to one channel: steps 4.1 to 4.4. False: nobody reads there.
+
+        Raises BlockingIOError if the queue is full; OSError.
+        """
+        path = f"{channel}/queue"
+        try:
+            opened = self._queue.open(path, queue.WRITE)
+        except of_system(FileNotFoundError, NotADirectoryError):
+            return False
+        except of_system(OSError) as error:
+            if error.errno == errno.ENXIO or not is_of_kind(path, stat.S_ISFIFO):
+                return False
+            raise
+        try:
+            return (
+                stat.S_ISFIFO(os.fstat(opened).st_mode)  # PUB-11
+                and self._make_link(channel)
+                and self._write_id(opened)
+            )
+        finally:
+            self._queue.close()
+
+    def _make_link(self, channel: str) -> bool:
+        """Link the staged file into the channel (PUB-7). False: the channel is gone."""
+        while True:
+            staged = self._staged
+            assert staged
+            self._linked.clear()
+            self._written.clear()
+            self._link = f"{channel}/{staged.name}"
+            try:
+                self._linked.extend(map(os.link, (staged.path,), (self._link,)))
+                return True
+            except of_system(FileNotFoundError, NotADirectoryError):
+                try:
+                    os.lstat(staged.path)
                     return False
-                except FileNotFoundError:  # PUB-12
-                    copy.restage()
-            except OSError as error:
+                except of_system(FileNotFoundError):  # PUB-12
+                    self._staged = self._copies.restage(staged)
+            except of_system(OSError) as error:
                 if error.errno not in _TAKEN:
                     raise
-                copy.renew()
+                self._staged = self._copies.renew(staged)
+
+    def _write_id(self, opened: int) -> bool:
+        """Write the id to the queue (PUB-9), or withdraw the link. False: nobody reads there."""
+        assert self._staged
         try:
-            os.write(queue, copy.id)  # PUB-9
-        except BaseException as error:
-            with suppress(FileNotFoundError):
-                os.unlink(link)  # PUB-10: withdrawn
+            self._written.extend(map(os.write, (opened,), (self._staged.word,)))
+        except of_system(OSError) as error:
+            self._withdraw()
             if isinstance(error, BrokenPipeError):
                 return False
             raise
         return True
-    finally:
-        os.close(queue)
 
-
-def _wait_for_room(channels: list[str], seconds: float) -> None:
-    """Sleep until one of some full queues has room, or the time is over. Nothing is linked."""
-    poll = select.poll()
-    queues = []
-    try:
-        for channel in channels[:16]:  # the others are looked at when the time is over
-            with suppress(OSError):  # what is wrong with it, the next try will say
-                queues.append(os.open(f"{channel}/queue", WRITE_QUEUE))
-                poll.register(queues[-1], select.POLLOUT)
+    def _withdraw(self) -> None:
+        """Remove the link from the channel (PUB-10)."""
         try:
-            poll.poll(seconds * 1000)
-        except OSError:
-            time.sleep(seconds)
-    finally:
-        for queue in queues:
-            os.close(queue)
+            os.unlink(self._link)
+        except of_system(FileNotFoundError):
+            pass
+        self._linked.clear()
 
-
-# --- which channels match: the publisher's only state ---
-
-
-class _Listing:
-    """The channels of a base as they were listed once, and which of them match a topic.
-
-    Names and matches only: whether a channel is alive is asked anew each time (PUB-22).
-    """
-
-    def __init__(self, base: Base, key: tuple[int, int, int, int] | None) -> None:
-        self.base = base
-        self.key = key
-        self._channels = base.channels()
-        self._matching: dict[str, tuple[str, ...]] = {}
-
-    def matching(self, topic: str) -> tuple[str, ...]:
-        found = self._matching.get(topic)
-        if found is None:
-            found = tuple(path for path, pattern, _ in self._channels if matches(pattern, topic))
-            if len(self._matching) >= _MAX_TOPICS:
-                self._matching.clear()
-            self._matching[topic] = found
-        return found
-
-
-_kept: _Listing | None = None
-
-
-def _prepare(topic: str, id: int, parts: tuple[bytes, ...]) -> tuple[tuple[str, ...], _Copy | None]:
-    """The matching channels, and a copy staged for them: None where there are none."""
-    global _kept
-    path, explicit = _base.location()
-    listing = _kept
-    if listing is not None and listing.base.path == path and listing.key == _key(path, explicit):
-        channels = listing.matching(topic)
-        return channels, _Copy(listing.base, id, parts) if channels else None
-    base = _base.make()
-    copy = _Copy(base, id, parts)
-    try:
-        # May this listing be used again? Only if every later change of the base is bound to show
-        # in its times, that is if the clock that stamps files has moved on since the last change:
-        # our own staged file, made before, tells that clock's time (PUB-21, spec/racy-listing.md).
-        staged = os.stat(copy.path).st_mtime_ns
-        key = _key(path, explicit)
-        listing = _Listing(base, key)
-        settled = key is not None and key == _key(path, explicit) and staged > max(key[2:])
-        _kept = listing if settled else None
-        return listing.matching(topic), copy
-    except BaseException:
-        copy.remove()
-        raise
-
-
-def _key(path: str, explicit: bool) -> tuple[int, int, int, int] | None:
-    """What changes whenever an entry of the base does; None if the base is not there."""
-    try:
-        found = _base.status(path, explicit)
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns
+    def _wait_for_room(self, channels: list[str], seconds: float) -> None:
+        """Sleep until a full queue has room, or the time is over. Nothing is linked (PUB-18)."""
+        poll = select.poll()
+        try:
+            for channel in channels[:16]:  # the others are tried again when the time is over
+                try:
+                    poll.register(self._queue.open(f"{channel}/queue", queue.WRITE), select.POLLOUT)
+                except of_system(OSError):
+                    pass  # the next try meets the error again
+            try:
+                poll.poll(seconds * 1000)
+            except of_system(OSError):
+                time.sleep(seconds)
+        finally:
+            self._queue.close()

@@ -1,10 +1,10 @@
-"""Taking channels down, and removing what the dead left behind (spec/reap.md).
+"""Removing what dead processes left behind (spec/reap.md), and claiming what is to be removed.
 
-What is removed is claimed first, by a rename into `tmp`: the rename decides who won, and nobody
-ever sees a channel that is half gone (CHAN-16, REAP-12).
+A directory is claimed before anything in it is removed, by a rename into `tmp`: the rename decides
+which process removes it, and nobody ever sees a channel that is half gone (CHAN-16, REAP-12).
 
-Whoever may write into the base may swap what stands in it for a symbolic link at any time. What is
-removed is therefore reached by name from a descriptor of `tmp`, or of a directory in it, that was
+A process that may write into the base can at any time swap an entry for a symbolic link. So the
+names of what is removed are reached from a descriptor of `tmp`, or of a directory in it, that was
 opened without following links: nothing outside the base can be hit (BASE-15, CHAN-15).
 """
 
@@ -14,123 +14,141 @@ import errno
 import os
 import stat
 import time
-from contextlib import suppress
 
-from .base import ATTEMPTS, STALE_AGE, WRITE_QUEUE, Base, fresh_in_tmp, look
-
-_LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+from . import queue
+from .base import ATTEMPTS, LIST, STALE_AGE, Base, fresh_in_tmp, look
+from .files import entries, exists
+from .interruption import Descriptors, of_system
 
 
 def reap(stale_age: float = STALE_AGE) -> None:
-    """Remove dead channels, and what has stood in `tmp` for `stale_age` seconds or longer.
+    """Remove dead channels, and entries of `tmp` that are `stale_age` seconds old or older.
 
-    Leaves alone whatever is alive, young, or another user's. Raises BaseUnusable.
+    Leaves alone what is alive, what is younger, and what belongs to another user (REAP-11).
+    Raises BaseUnusable; OSError if the base or its `tmp` cannot be listed.
     """
     base = look()
     if base is None:
         return
     stale_before = time.time() - stale_age
-    with suppress(FileNotFoundError):  # the base was taken away: nothing is left to reap
+    tmp = Descriptors()
+    try:
         for path, _pattern, pid in base.channels():
-            with suppress(OSError):  # REAP-11, REAP-14: passed over
+            try:
                 if _is_dead(path, pid, stale_before):
                     _reap_directory(base, path)
-        tmp = os.open(base.tmp, _LIST)
-        try:
-            with os.scandir(tmp) as entries:
-                staged = list(entries)  # some systems skip entries if others go while they list
-            for entry in staged:
-                with suppress(OSError):
-                    _reap_staged(tmp, entry, stale_before)
-        finally:
-            os.close(tmp)
+            except of_system(OSError):
+                pass  # REAP-11, REAP-14: passed over
+        with tmp, tmp:
+            _reap_tmp(tmp.open(base.tmp, LIST), stale_before)
+    except of_system(FileNotFoundError):
+        pass  # the base was removed: nothing is left to reap
 
 
-def claim(base: Base, path: str) -> tuple[int, str]:
-    """Rename a directory to a fresh name in `tmp` (REAP-12).
+def claim(base: Base, path: str, name: str, tmp: Descriptors) -> None:
+    """Rename a directory to `name` in `tmp` (REAP-12); `tmp` is opened unless it is open.
 
-    A descriptor of `tmp`, which the caller closes, and the name.
+    Raises FileNotFoundError if the directory is gone, OSError.
     """
     for _ in range(ATTEMPTS):
-        tmp = base.open_tmp()
         try:
-            return tmp, _claim(path, tmp)
-        except BaseException as error:
-            os.close(tmp)
-            # Not found: it may be `tmp` that went since.
-            if not isinstance(error, FileNotFoundError) or not os.path.lexists(path):
+            os.rename(path, name, dst_dir_fd=tmp[0] if tmp else base.open_tmp(tmp))
+            return
+        except of_system(FileNotFoundError):
+            tmp.close()
+            if not exists(path):
                 raise
-    raise OSError(errno.EAGAIN, "tmp was taken away again and again", base.tmp)
+            # It is `tmp` that is gone.
+    raise OSError(errno.EAGAIN, "tmp was removed again and again", base.tmp)
 
 
-def _claim(path: str, tmp: int, at: int | None = None) -> str:
-    claimed = fresh_in_tmp()
-    os.rename(path, claimed, src_dir_fd=at, dst_dir_fd=tmp)
-    return claimed
+def remove(tmp: int, claimed: list[str]) -> OSError | None:
+    """Remove claimed directories of `tmp` and all in them, following no link (CHAN-14, CHAN-15).
 
-
-def remove(tmp: int, name: str) -> None:
-    """Remove a claimed directory and all in it, following no link (CHAN-14, CHAN-15).
-
-    A directory in it is claimed in its turn, so that no nesting is too deep. What cannot be removed
-    keeps nothing else; the first such error is raised in the end.
+    A name is dropped from `claimed` once its directory is gone or resists. A directory inside of
+    another is claimed in its turn, so that no nesting is too deep. An entry that cannot be removed
+    keeps no other entry; the first such error is returned.
     """
     refused: list[OSError] = []
-    claimed = [name]
     while claimed:
-        name = claimed.pop()
-        try:
-            directory = os.open(name, _LIST, dir_fd=tmp)
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            refused.append(error)
-            continue
-        try:
-            while not _empty(tmp, directory, claimed, refused):
-                try:
-                    os.rmdir(name, dir_fd=tmp)
-                    break
-                except OSError as error:
-                    # A publisher on its way in since before the claim put a link there (CHAN-17).
-                    if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                        refused.append(error)
-                        break
-        finally:
-            os.close(directory)
-    if refused:
-        raise refused[0]
+        directory = Descriptors()
+        with directory, directory:
+            _remove(tmp, claimed[-1], directory, claimed, refused)
+    return refused[0] if refused else None
 
 
-def _empty(tmp: int, directory: int, claimed: list[str], refused: list[OSError]) -> bool:
-    """Remove what is in a directory, and claim the directories in it. Whether something resists."""
-    before = len(refused)
-    for name in os.listdir(directory):
+def _remove(
+    tmp: int, name: str, directory: Descriptors, claimed: list[str], refused: list[OSError]
+) -> None:
+    """Empty and remove one directory; drop its name from `claimed`."""
+    while True:
         try:
-            if stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
-                claimed.append(_claim(name, tmp, directory))
-            else:
-                os.unlink(name, dir_fd=directory)
-        except FileNotFoundError:
+            os.rmdir(name, dir_fd=tmp)
+        except of_system(FileNotFoundError):
             pass
-        except OSError as error:
-            refused.append(error)
-    return len(refused) > before
+        except of_system(OSError) as error:
+            # At first the directory is not empty. Later a publisher that had found the channel
+            # before it was claimed has put a link there (CHAN-17).
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                refused.append(error)
+            elif _empty(tmp, name, directory, claimed, refused):
+                continue
+        claimed.remove(name)
+        return
+
+
+def _empty(
+    tmp: int, name: str, directory: Descriptors, claimed: list[str], refused: list[OSError]
+) -> bool:
+    """Remove the entries of a directory, and claim the directories in it. False: one resists."""
+    before = len(refused)
+    try:
+        at = directory[0] if directory else directory.open(name, LIST, dir_fd=tmp)
+        for inner in os.listdir(at):
+            try:
+                _remove_entry(tmp, at, inner, claimed)
+            except of_system(FileNotFoundError):
+                pass
+            except of_system(OSError) as error:
+                refused.append(error)
+    except of_system(OSError) as error:
+        refused.append(error)
+    return len(refused) == before
+
+
+def _remove_entry(tmp: int, directory: int, name: str, claimed: list[str]) -> None:
+    if stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+        fresh = fresh_in_tmp()
+        claimed.insert(0, fresh)
+        os.rename(name, fresh, src_dir_fd=directory, dst_dir_fd=tmp)
+    else:
+        os.unlink(name, dir_fd=directory)
 
 
 def _reap_directory(base: Base, path: str) -> None:
-    tmp, claimed = claim(base, path)
-    try:
-        _bury(tmp, claimed, path)
-    finally:
-        os.close(tmp)
+    tmp = Descriptors()
+    with tmp, tmp:
+        name = fresh_in_tmp()
+        claim(base, path, name, tmp)
+        _bury(tmp[0], name, path)
 
 
 def _bury(tmp: int, claimed: str, path: str, at: int | None = None) -> None:
+    """Remove a claimed directory, or give it back if its queue has a reader."""
     if _may_be_read(f"{claimed}/queue", tmp):  # REAP-13
         os.rename(claimed, path, src_dir_fd=tmp, dst_dir_fd=at)
     else:
-        remove(tmp, claimed)
+        error = remove(tmp, [claimed])
+        if error:
+            raise error
+
+
+def _reap_tmp(tmp: int, stale_before: float) -> None:
+    for entry in entries(tmp):  # all at once: some systems skip entries if others go meanwhile
+        try:
+            _reap_staged(tmp, entry, stale_before)
+        except of_system(OSError):
+            pass  # REAP-11, REAP-14
 
 
 def _reap_staged(tmp: int, entry: os.DirEntry[str], stale_before: float) -> None:
@@ -138,39 +156,44 @@ def _reap_staged(tmp: int, entry: os.DirEntry[str], stale_before: float) -> None
         return
     if not entry.is_dir(follow_symlinks=False):
         os.unlink(entry.name, dir_fd=tmp)  # REAP-7
-    elif not _may_be_read(f"{entry.name}/queue", tmp):
-        _bury(tmp, _claim(entry.name, tmp, tmp), entry.name, tmp)  # REAP-9
+    elif not _may_be_read(f"{entry.name}/queue", tmp):  # REAP-9
+        claimed = fresh_in_tmp()
+        os.rename(entry.name, claimed, src_dir_fd=tmp, dst_dir_fd=tmp)
+        _bury(tmp, claimed, entry.name, tmp)
 
 
 def _is_dead(path: str, pid: int, stale_before: float) -> bool:
-    """REAP-3 to REAP-6."""
+    """Whether a channel in the base is to be removed (REAP-3 to REAP-6)."""
     try:
-        queue = os.lstat(f"{path}/queue")
-    except FileNotFoundError:
+        found = os.lstat(f"{path}/queue")
+    except of_system(FileNotFoundError):
         return os.lstat(path).st_ctime < stale_before and not _runs(pid)
-    if not stat.S_ISFIFO(queue.st_mode):
+    if not stat.S_ISFIFO(found.st_mode):
         return False  # BASE-10: not a channel
-    if max(queue.st_mtime, queue.st_ctime) >= stale_before and _runs(pid):
+    if max(found.st_mtime, found.st_ctime) >= stale_before and _runs(pid):
         return False
     return not _may_be_read(f"{path}/queue")
 
 
-def _may_be_read(queue: str, at: int | None = None) -> bool:
-    """False if certainly nobody reads this queue: it is not there, or no FIFO, or says ENXIO."""
+def _may_be_read(path: str, at: int | None = None) -> bool:
+    """False if nobody reads this queue: it is not there, or no FIFO, or ENXIO says so (CHAN-9)."""
+    held = Descriptors()
     try:
-        if not stat.S_ISFIFO(os.stat(queue, dir_fd=at, follow_symlinks=False).st_mode):
+        if not stat.S_ISFIFO(os.stat(path, dir_fd=at, follow_symlinks=False).st_mode):
             return False
-        os.close(os.open(queue, WRITE_QUEUE, dir_fd=at))
-    except OSError as error:
-        return error.errno not in (errno.ENXIO, errno.ENOENT, errno.ENOTDIR)  # CHAN-9
+        with held, held:
+            held.open(path, queue.WRITE, dir_fd=at)
+    except of_system(OSError) as error:
+        return error.errno not in (errno.ENXIO, errno.ENOENT, errno.ENOTDIR)
     return True
 
 
 def _runs(pid: int) -> bool:
+    """Whether a process has this id."""
     try:
         os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):  # none, or a number that none can have
+    except of_system(ProcessLookupError, OverflowError):  # none, or a number that none can have
         return False
-    except PermissionError:
+    except of_system(PermissionError):
         return True  # another user's
     return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-MAX_OCTETS = 200  # TOPIC-1, TOPIC-2
+MAX_TOPIC_OCTETS = 200  # TOPIC-1, TOPIC-2
 
 WORD = r"[A-Za-z0-9-]+"
 TERM = rf"(?:{WORD}|=|\+)"
@@ -25,30 +25,30 @@ class InvalidPattern(ValueError):
 
 @lru_cache(maxsize=1024)  # the same few topics come again and again
 def check_topic(topic: str) -> None:
-    """Raise InvalidTopic unless `topic` is one (TOPIC-1)."""
-    if len(topic) > MAX_OCTETS or not _topic(topic):
+    """Raise InvalidTopic unless `topic` follows the grammar of topics (TOPIC-1)."""
+    if len(topic) > MAX_TOPIC_OCTETS or not _topic(topic):
         raise InvalidTopic(
             f"Topic {_shown(topic)} {_fault(topic, 'a-zA-Z0-9.-')}: a topic is words of"
             f" [a-zA-Z0-9-] joined by dots, allowed are [a-zA-Z0-9.-] and"
-            f" 1 to {MAX_OCTETS} characters"
+            f" 1 to {MAX_TOPIC_OCTETS} characters"
         )
 
 
 def check_pattern(pattern: str) -> None:
-    """Raise InvalidPattern unless `pattern` is one (TOPIC-2)."""
-    if len(pattern) > MAX_OCTETS or not _pattern(pattern):
+    """Raise InvalidPattern unless `pattern` follows the grammar of patterns (TOPIC-2)."""
+    if len(pattern) > MAX_TOPIC_OCTETS or not _pattern(pattern):
         raise InvalidPattern(
             f"Pattern {_shown(pattern)} {_fault(pattern, 'a-zA-Z0-9+=.-')}: a pattern is words of"
             f" [a-zA-Z0-9-], or = (any one word), or + (one or more words), joined by dots, allowed"
-            f" are [a-zA-Z0-9+=.-] and 1 to {MAX_OCTETS} characters"
+            f" are [a-zA-Z0-9+=.-] and 1 to {MAX_TOPIC_OCTETS} characters"
         )
 
 
 def matches(pattern: str, topic: str) -> bool:
     """Whether `pattern` matches `topic`, both known to be valid (TOPIC-3 to TOPIC-7)."""
     words = topic.split(".")
-    # The numbers of words that the terms so far can account for. One pass over the terms, at
-    # most one step for each word: nothing to backtrack, however many `+` there are (TOPIC-7).
+    # The numbers of leading words that the terms so far can match. Each term takes at most one
+    # step a word, and nothing is tried twice, however many `+` there are (TOPIC-7).
     reached: set[int] | range = {0}
     for term in pattern.split("."):
         if term == "+":
@@ -63,11 +63,11 @@ def matches(pattern: str, topic: str) -> bool:
 def _fault(text: str, allowed: str) -> str:
     if not text:
         return "is empty"
-    if len(text) > MAX_OCTETS:
+    if len(text) > MAX_TOPIC_OCTETS:
         return f"has {len(text)} characters"
     foreign = sorted(set(re.sub(f"[{allowed}]", "", text)))
     return f"contains invalid characters {foreign}" if foreign else "is malformed"
 
 
 def _shown(text: str) -> str:
-    return repr(text if len(text) <= MAX_OCTETS else text[:MAX_OCTETS] + "…")
+    return repr(text if len(text) <= MAX_TOPIC_OCTETS else text[:MAX_TOPIC_OCTETS] + "…")

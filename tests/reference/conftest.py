@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 import pubsub
-from pubsub.channel import _open_channels
+from pubsub.channel import _owners
 
 
 @pytest.fixture(autouse=True)
 def _closed(home: Path) -> Iterator[None]:
     """A test that leaves a channel open fails."""
     yield
-    leaked = list(_open_channels)
+    leaked = list(_owners)
     for channel in leaked:
         channel.close()
     assert not leaked, f"the test left channels open: {leaked}"

@@ -1,0 +1,38 @@
+"""Looking at files: what is there, and of which kind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from itertools import chain
+
+from .interruption import of_system
+
+
+def exists(path: str, at: int | None = None) -> bool:
+    """Whether there is something at `path`, or may be: the look itself can fail."""
+    return is_of_kind(path, lambda mode: True, at)
+
+
+def is_of_kind(path: str, kind: Callable[[int], bool], at: int | None = None) -> bool:
+    """Whether there is something of this kind (stat.S_ISFIFO and the like), or may be.
+
+    Systems differ in the errors with which they refuse to open a file of another kind; a look is
+    the same everywhere.
+    """
+    try:
+        return kind(os.stat(path, dir_fd=at, follow_symlinks=False).st_mode)
+    except of_system(FileNotFoundError, NotADirectoryError):
+        return False
+    except of_system(OSError):
+        return True
+
+
+def identity(status: os.stat_result) -> tuple[int, int]:
+    """What tells a file from every other one: device and inode."""
+    return status.st_dev, status.st_ino
+
+
+def entries(directory: str | int) -> list[os.DirEntry[str]]:
+    """The entries of a directory. One call of C lists them all, and leaves no descriptor open."""
+    return list(chain.from_iterable(map(os.scandir, (directory,))))

@@ -1,0 +1,100 @@
+"""Headers: JSON, but less of it than Python's json module takes (MSG-7 to MSG-12). No I/O."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import NoReturn, TypeAlias
+
+from .interruption import of_system
+
+HeaderValue: TypeAlias = "str | int | float | bool | None"
+
+MAX_INTEGER = 2**53 - 1  # either sign (MSG-10)
+_MAX_DIGITS = len(str(-MAX_INTEGER))
+
+
+class InvalidHeaders(ValueError):
+    """The caller's headers cannot be written down (MSG-15)."""
+
+
+class MalformedHeaders(ValueError):
+    """Octets that are not headers."""
+
+
+def encode_headers(headers: dict[str, HeaderValue]) -> bytes:
+    """The octets of these headers. Raises InvalidHeaders."""
+    if not headers:
+        return b"{}"
+    fault = _fault(headers)
+    if fault:
+        raise InvalidHeaders(fault)
+    return _encode(headers).encode()
+
+
+def decode_headers(raw: bytes) -> dict[str, HeaderValue]:
+    """The headers in these octets. Raises MalformedHeaders."""
+    if raw in (b"", b"{}"):
+        return {}
+    try:
+        headers = _decode(raw.decode())
+    except of_system(RecursionError):  # MSG-12
+        raise MalformedHeaders("headers are nested too deep") from None
+    except of_system(ValueError) as error:  # not UTF-8, not JSON, or refused by a hook below
+        raise MalformedHeaders(f"headers are invalid: {error}") from error
+    fault = _fault(headers)
+    if fault:
+        raise MalformedHeaders(fault)
+    return headers  # type: ignore[no-any-return]  # _fault has looked at all of it
+
+
+def _fault(headers: object) -> str | None:
+    """The first fault of these headers, in words; None if there is none."""
+    if not isinstance(headers, dict):  # MSG-7
+        return f"headers are not an object of names and values but {type(headers).__name__}"
+    for name, value in headers.items():
+        if not isinstance(name, str):
+            return f"header name {name!r} is not a string"
+        if not (value is None or isinstance(value, (str, int, float))):  # MSG-8
+            return f"header {name!r} is neither a string, number, boolean nor None"
+        if isinstance(value, int) and abs(value) > MAX_INTEGER:  # MSG-10
+            return f"header {name!r} is beyond the integers that every reader can hold, ±(2^53 - 1)"
+        if isinstance(value, float) and not math.isfinite(value):  # MSG-10
+            return f"header {name!r} is not a finite number"
+        for text in (name, value):
+            if isinstance(text, str) and _has_lone_surrogate(text):  # MSG-11
+                return f"header {name!r} holds a lone surrogate"
+    return None
+
+
+def _has_lone_surrogate(text: str) -> bool:
+    if text.isascii():
+        return False
+    try:
+        text.encode()
+    except of_system(UnicodeEncodeError):
+        return True
+    return False
+
+
+def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    members = dict(pairs)
+    if len(members) != len(pairs):  # MSG-9
+        raise ValueError("a key occurs twice")
+    return members
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > _MAX_DIGITS:  # before int(): its time grows with the square of the digits
+        raise ValueError("an integer is beyond ±(2^53 - 1)")
+    return int(digits)
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+_decode = json.JSONDecoder(
+    object_pairs_hook=_unique, parse_int=_integer, parse_constant=_no_constant
+).decode

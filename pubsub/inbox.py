@@ -1,0 +1,348 @@
+"""One opened channel on disk: its directory, its descriptors, what was read from its queue.
+
+An inbox is stored in its channel before it makes anything, and is dropped after everything of it
+is gone. In between, each step of taking it down can be repeated, and whether it is visible is asked
+of the disk: an exception from a signal handler may come at any point.
+
+The id that was read from the queue is *in hand* until the fetch has its message, or knows that
+there is none. Whatever interrupts a fetch, an error of the system or a signal handler, the next one
+begins with the id in hand (FETCH-8), and with the message if that was read already.
+
+All in the channel's directory is reached by name from a descriptor of it that was opened when it
+was made: a process that may write into the base may put another directory in its place, or a
+symbolic link that leads out of the base (BASE-15).
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import io
+import logging
+import os
+import re
+import select
+import stat
+import termios
+import time
+from array import array
+
+from . import queue, reaper
+from .base import Base, fresh_in_tmp, fresh_name
+from .files import entries, exists, identity, is_of_kind
+from .interruption import Descriptors, of_system
+from .message import Message
+from .message_file import LARGEST_FILE, SMALL, Encoded, InvalidMessage, content_offset
+
+_logger = logging.getLogger("pubsub")
+
+_LARGE_FILE = 2**26  # octets; a file of that size that does not fit into memory is given up
+_is_message_name = re.compile(r"[1-9][0-9]{0,19}").fullmatch
+
+
+class ChannelLost(OSError):
+    """The channel's directory was removed; nobody can write to its queue any more (FETCH-14)."""
+
+
+class DamagedQueue(ValueError):
+    """The queue held octets that are not a whole id. They were discarded (FETCH-9)."""
+
+
+class Hand:
+    """The id that is in hand, and its message if that was read already."""
+
+    __slots__ = ("_queue", "_word", "message")
+
+    def __init__(self, read_end: int) -> None:
+        """`read_end` is the queue's; the caller closes it."""
+        self._queue = io.FileIO(read_end, closefd=False)
+        self._word = bytearray(8)
+        self.message: Message | None = None
+
+    def __bool__(self) -> bool:
+        """Whether there is an id in hand."""
+        return any(self._word)
+
+    @property
+    def id(self) -> int:
+        """The id in hand; 0 if there is none."""
+        return int.from_bytes(self._word, "big")
+
+    def take(self) -> bool:
+        """Take the next id into an empty hand. False: the queue is empty. Raises DamagedQueue."""
+        if not any(self._word):
+            size = self._queue.readinto(self._word)
+            if size is None:
+                return False
+            if size < queue.WORD_OCTETS:  # the queue holds no more: PUB-9
+                self.drop()
+                raise DamagedQueue(f"{size} octets in the queue are no id")
+        return True
+
+    def drop(self) -> None:
+        """Empty the hand: its id is fetched, or given up."""
+        self.message = None
+        self._word[:] = queue.WAKE_UP
+
+
+class Inbox:
+    """One opened channel on disk, from its making to its removal."""
+
+    hand: Hand
+
+    def __init__(self, base: Base, pattern: str) -> None:
+        """An inbox for `pattern` in `base`, of which nothing is on disk yet."""
+        self.base = base
+        self.path = f"{base.path}/{pattern}_{fresh_name()}_{os.getpid()}"
+        self.is_open = False
+        self._claimed = [fresh_in_tmp()]  # names in `tmp` to be removed
+        self._tmp = Descriptors()  # open while something of this inbox may be in `tmp`
+        self._directory = Descriptors()
+        self._queue = Descriptors()  # its read end and its write end (CHAN-6, CHAN-7)
+        self._identity = (0, 0)  # of the queue
+        self._is_lost = False
+
+    def fileno(self) -> int:
+        """The descriptor from which ids are read."""
+        return self._queue[0]
+
+    # --- opening and taking down ---
+
+    def make(self) -> OSError | None:
+        """Make the directory, begin to receive, become visible: spec/channel.md, steps 2 to 6.
+
+        The system's error is returned. FileNotFoundError and FileExistsError: try another inbox.
+        """
+        try:
+            self._make(self._claimed[0])
+        except of_system(OSError) as error:
+            return error
+        return None
+
+    def _make(self, name: str) -> None:
+        tmp = self.base.open_tmp(self._tmp)
+        directory = self.base.make_directory(self._directory, tmp, name)
+        self.base.make_queue(directory, name)
+        read = self._queue.open("queue", queue.READ, dir_fd=directory)
+        self.base.share(read, 0o022)
+        self._queue.open("queue", queue.WRITE, dir_fd=directory)
+        self._identity = identity(os.fstat(read))
+        self.hand = Hand(read)
+        try:
+            os.rename(name, self.path, src_dir_fd=tmp)  # CHAN-10
+        except of_system(OSError) as error:
+            if error.errno in (errno.ENOTEMPTY, errno.ENOTDIR):  # the name is taken
+                raise FileExistsError(error.errno, error.strerror, self.path) from error
+            raise
+        if identity(os.lstat(f"{self.path}/queue")) != self._identity:  # CHAN-12
+            raise FileNotFoundError(errno.ENOENT, "a reaper had the directory", self.path)
+        self._tmp.close()
+
+    def hide(self) -> OSError | None:
+        """Rename the directory into `tmp`, if it is visible. The system's error is returned."""
+        try:
+            if self._directory and self._is_visible():
+                name = fresh_in_tmp()
+                self._claimed[:] = [name]
+                reaper.claim(self.base, self.path, name, self._tmp)
+        except of_system(FileNotFoundError):
+            pass  # the base, or this directory, was removed
+        except of_system(OSError) as error:
+            self._tmp.close()
+            return error
+        return None
+
+    def _is_visible(self) -> bool:
+        """Whether the directory under this path is the one that was made here (CHAN-20)."""
+        return identity(os.lstat(self.path)) == identity(os.fstat(self._directory[0]))
+
+    def close(self) -> None:
+        """Close the descriptors of the hidden directory and its queue.
+
+        The queue is removed before: its directory can then be removed without another descriptor,
+        of which there may be none left.
+        """
+        self.is_open = False
+        if self._tmp and self._directory:
+            try:
+                os.unlink("queue", dir_fd=self._directory[0])
+            except of_system(OSError):
+                pass  # if it is still there, removing the directory will meet the error again
+        self._queue.close()
+        self._directory.close()
+
+    def remove(self) -> OSError | None:
+        """Remove the hidden directory with everything in it (CHAN-14); the system's error."""
+        error = reaper.remove(self._tmp[0], self._claimed) if self._tmp else None
+        self._tmp.close()
+        return error
+
+    def abandon(self) -> None:
+        """Close the descriptors that a forked child has inherited."""
+        for held in (self._tmp, self._directory, self._queue):
+            held.close()
+
+    # --- looking after it ---
+
+    def wake(self) -> None:
+        """Make the queue readable, for the threads that wait."""
+        try:
+            os.write(self._queue[1], queue.WAKE_UP)
+        except of_system(BlockingIOError):
+            pass  # a full queue is readable
+
+    def look(self) -> None:
+        """Raise ChannelLost if the directory is gone (FETCH-14).
+
+        By path: a base that was renamed takes the queue along, unchanged but out of reach.
+        """
+        if not self._is_lost:
+            try:
+                self._is_lost = identity(os.lstat(f"{self.path}/queue")) != self._identity
+            except of_system(FileNotFoundError, NotADirectoryError):
+                self._is_lost = True
+            except of_system(OSError):
+                return  # not known; the next look may show it
+        if self._is_lost:
+            raise ChannelLost(errno.ENOENT, "the channel's directory is gone", self.path)
+
+    def sweep(self, stale_age: float) -> None:
+        """Remove files that are `stale_age` seconds old and of which no id tells (FETCH-17)."""
+        stale_before = time.time() - stale_age
+        stale = []
+        for entry in entries(self._directory[0]):
+            try:
+                if (
+                    _is_message_name(entry.name)
+                    and entry.stat(follow_symlinks=False).st_ctime < stale_before
+                ):
+                    stale.append(entry.name)
+            except of_system(FileNotFoundError):
+                pass
+        # Only now: an id that was written before the listing is still there, or was fetched.
+        if stale and not self.hand and not self._is_readable():
+            for name in stale:
+                self._unlink(name)
+
+    def _is_readable(self) -> bool:
+        poll = select.poll()
+        poll.register(self._queue[0], select.POLLIN)
+        return bool(poll.poll(0))
+
+    # --- fetching ---
+
+    def waiting(self) -> int:
+        """The number of words in the queue."""
+        octets = array("i", [0])
+        fcntl.ioctl(self._queue[0], termios.FIONREAD, octets)
+        return octets[0] // queue.WORD_OCTETS
+
+    def take_message(self) -> Message | None:
+        """The message whose id is in hand, where it stays; its file is removed.
+
+        None: there is no such file, and the hand is empty (FETCH-3). Raises InvalidMessage, after
+        which the hand is empty; OSError.
+        """
+        hand = self.hand
+        id = hand.id
+        name = str(id)
+        if hand.message is None:
+            try:
+                # FETCH-10: 0 is no message's id.
+                hand.message = self._read_message(name, id) if id else None
+            except of_system(InvalidMessage) as error:  # FETCH-5
+                self._discard(name)
+                hand.drop()
+                raise InvalidMessage(f"{self.path}/{name}: {error}") from error
+        if hand.message is None:
+            hand.drop()
+            return None
+        self._discard(name)  # FETCH-4
+        return hand.message
+
+    def _read_message(self, name: str, id: int) -> Message | None:
+        """The message in a file of the directory; None if there is no file of that name."""
+        file = Descriptors()
+        with file, file:
+            if not self._open_message(file, name):
+                return None
+            encoded = _read(file[0])
+        message = Message.from_encoded(encoded)
+        if message.id != id:  # FETCH-6
+            raise InvalidMessage(f"it holds the message {message.id}")
+        return message
+
+    def _open_message(self, file: Descriptors, name: str) -> bool:
+        """Open a file of the directory. False: there is none. Raises InvalidMessage, OSError."""
+        directory = self._directory[0]
+        try:
+            file.open(name, queue.READ, dir_fd=directory)
+        except of_system(FileNotFoundError, NotADirectoryError):
+            return False
+        except of_system(OSError) as error:
+            if not exists(name, directory):  # the error was not about this file
+                return False
+            if not is_of_kind(name, stat.S_ISREG, directory):  # FETCH-7
+                raise InvalidMessage("it is not a regular file") from error
+            if error.errno == errno.EACCES and _denies_reading(name, directory):  # FETCH-19
+                raise InvalidMessage("it may not be read") from error
+            raise  # FETCH-8
+        return True
+
+    def _discard(self, name: str) -> None:
+        """Remove a file that was fetched, or that is not a message."""
+        try:
+            self._unlink(name)
+        except of_system(OSError) as error:
+            # The file stays until the channel closes; that is no reason to withhold the message.
+            _logger.warning("%s/%s cannot be removed: %s", self.path, name, error.strerror)
+
+    def _unlink(self, name: str) -> None:
+        try:
+            os.unlink(name, dir_fd=self._directory[0])
+        except of_system(FileNotFoundError, IsADirectoryError):
+            pass  # a directory is removed with the channel
+
+
+def _read(file: int) -> Encoded:
+    """The octets of an open message file, a large content apart. Raises InvalidMessage."""
+    status = os.fstat(file)
+    if not stat.S_ISREG(status.st_mode):  # FETCH-7
+        raise InvalidMessage("it is not a regular file")
+    size = status.st_size
+    if size > LARGEST_FILE:
+        raise InvalidMessage(f"{size} octets are too many for a message")
+    if size <= SMALL:
+        return Encoded(_read_all(file, size))
+    try:
+        head = os.read(file, SMALL)
+        begin = content_offset(head)
+        if not begin:
+            return Encoded(head + _read_all(file, size - len(head)))
+        os.lseek(file, begin, os.SEEK_SET)
+        return Encoded(head[:begin], _read_all(file, size - begin))
+    except of_system(MemoryError) as error:
+        if size < _LARGE_FILE:
+            raise  # memory may be free later
+        raise InvalidMessage("it does not fit into memory") from error
+
+
+def _read_all(file: int, size: int) -> bytes:
+    """The rest of a file, `size` octets of it; of a file that grows, an octet more."""
+    data = os.read(file, size + 1)
+    if len(data) == size:
+        return data
+    parts = [data]
+    while data and sum(map(len, parts)) <= size:  # a system may read less than it is asked for
+        data = os.read(file, size + 1)
+        parts.append(data)
+    return b"".join(parts)
+
+
+def _denies_reading(name: str, at: int) -> bool:
+    """Whether the file itself may not be read, rather than its directory: FETCH-19."""
+    try:
+        os.stat(name, dir_fd=at, follow_symlinks=False)
+    except of_system(OSError):
+        return False
+    return not os.access(name, os.R_OK, dir_fd=at)

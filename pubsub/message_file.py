@@ -1,0 +1,158 @@
+"""The message file (spec/message.md): the fields of a message to octets and back. No I/O."""
+
+from __future__ import annotations
+
+import struct
+from functools import lru_cache
+from typing import NamedTuple
+
+from .headers import HeaderValue, MalformedHeaders, decode_headers, encode_headers
+from .interruption import of_system
+from .topics import MAX_TOPIC_OCTETS, InvalidTopic, check_topic
+
+_MAGIC = b"PMSG"
+_VERSION = 1
+_HEAD = struct.Struct(">4sBQQI")  # magic, version, id, timestamp, length of the topic
+_ID = slice(5, 13)
+_LENGTH = 4  # octets of each length field
+_SMALLEST = _HEAD.size + 2 * _LENGTH  # topic, headers and content are empty
+
+MAX_FIELD_OCTETS = 2**32 - 1  # of headers and of content (MSG-16)
+LARGEST_FILE = _SMALLEST + MAX_TOPIC_OCTETS + 2 * MAX_FIELD_OCTETS  # octets (MSG-13)
+SMALL = 2**16  # octets that are sooner copied than read or written apart
+
+
+class TooLarge(ValueError):
+    """The caller's headers or content do not fit into a length field (MSG-16)."""
+
+
+class InvalidMessage(ValueError):
+    """A file in a channel that is not a message (MSG-1 to MSG-14)."""
+
+
+class Encoded(NamedTuple):
+    """The octets of a message file: all of them are in `head`, or a large content is apart.
+
+    A content that is apart was never copied, which costs more than writing or reading it.
+    """
+
+    head: bytes
+    content: bytes = b""
+
+    @property
+    def size(self) -> int:
+        """The size of the file in octets."""
+        return len(self.head) + len(self.content)
+
+    def with_id(self, id: int) -> Encoded:
+        """The same message under another id (PUB-3)."""
+        head = self.head[: _ID.start] + id.to_bytes(8, "big") + self.head[_ID.stop :]
+        return Encoded(head, self.content)
+
+
+class Fields(NamedTuple):
+    """The fields of a message, as a message file holds them."""
+
+    id: int
+    timestamp: int
+    topic: str
+    headers: dict[str, HeaderValue]
+    content: bytes
+
+
+def as_octets(content: object) -> bytes:
+    """The octets of a content that is not `bytes`. Raises TypeError, TooLarge."""
+    # bytes(5) is five zeros and bytes([1, 2]) a guess: only objects that hold octets are taken.
+    if not isinstance(content, (bytes, bytearray, memoryview)):
+        raise TypeError(f"a message's content is bytes, not {type(content).__name__}")
+    size = content.nbytes if isinstance(content, memoryview) else len(content)
+    if size > MAX_FIELD_OCTETS:
+        raise TooLarge(f"content has {size} octets, more than {MAX_FIELD_OCTETS}")
+    return bytes(content)
+
+
+def encode(
+    id: int, timestamp: int, topic: str, headers: dict[str, HeaderValue], content: bytes
+) -> Encoded:
+    """The message file with these fields. Raises InvalidHeaders, TooLarge."""
+    raw_topic = topic.encode("ascii")
+    raw_headers = encode_headers(headers)
+    if len(raw_headers) > MAX_FIELD_OCTETS:
+        raise TooLarge(f"headers have {len(raw_headers)} octets, more than {MAX_FIELD_OCTETS}")
+    if len(content) > MAX_FIELD_OCTETS:
+        raise TooLarge(f"content has {len(content)} octets, more than {MAX_FIELD_OCTETS}")
+    small = len(content) <= SMALL
+    head = b"".join(
+        (
+            _HEAD.pack(_MAGIC, _VERSION, id, timestamp, len(raw_topic)),
+            raw_topic,
+            len(raw_headers).to_bytes(_LENGTH, "big"),
+            raw_headers,
+            len(content).to_bytes(_LENGTH, "big"),
+            content if small else b"",
+        )
+    )
+    return Encoded(head) if small else Encoded(head, content)
+
+
+def decode(encoded: Encoded) -> Fields:
+    """The fields in a message file. Raises InvalidMessage.
+
+    A content that is apart begins at the `content_offset` of the file.
+    """
+    data, apart = encoded
+    size = len(data) + len(apart)
+    if size < _SMALLEST:
+        raise InvalidMessage(f"{size} octets are too few for a message")
+    magic, version, id, timestamp, _ = _HEAD.unpack_from(data)
+    if magic != _MAGIC:  # MSG-2
+        raise InvalidMessage(f"the magic is {magic!r}, not {_MAGIC!r}")
+    if version != _VERSION:  # MSG-3
+        raise InvalidMessage(f"version {version} is not known, only {_VERSION}")
+    if id == 0:  # MSG-4
+        raise InvalidMessage("the id is 0")
+    # Each offset rests on the length before it. If the last is the end of the file, all are
+    # right; nothing of any length is made before that is known (MSG-13, MSG-14).
+    headers, begin = _offsets(data)
+    end = begin + int.from_bytes(data[begin - _LENGTH : begin], "big")
+    if end != size:
+        raise InvalidMessage(f"by its lengths it would have {end} octets, not {size}")
+    return Fields(
+        id,
+        timestamp,
+        _decode_topic(data[_HEAD.size : headers - _LENGTH]),
+        _decode_headers(data[headers : begin - _LENGTH]),
+        apart or data[begin:],
+    )
+
+
+def content_offset(head: bytes) -> int:
+    """Where the content begins in a message file that begins with `head`; 0 if that is too short.
+
+    Where the file is not a message, the offset is some number up to the length of `head`.
+    """
+    begin = _offsets(head)[1]
+    return begin if begin <= len(head) else 0
+
+
+def _offsets(head: bytes) -> tuple[int, int]:
+    """Where headers and content begin, by the lengths in `head`."""
+    headers = _HEAD.size + int.from_bytes(head[_HEAD.size - _LENGTH : _HEAD.size], "big") + _LENGTH
+    return headers, headers + int.from_bytes(head[headers - _LENGTH : headers], "big") + _LENGTH
+
+
+@lru_cache(maxsize=1024)  # the same few topics come again and again
+def _decode_topic(raw: bytes) -> str:
+    try:
+        topic = raw.decode("ascii")
+        check_topic(topic)
+    except of_system(UnicodeDecodeError, InvalidTopic) as error:  # MSG-6
+        raise InvalidMessage(f"the topic is invalid: {error}") from error
+    return topic
+
+
+def _decode_headers(raw: bytes) -> dict[str, HeaderValue]:
+    try:
+        return decode_headers(raw)
+    except of_system(MalformedHeaders) as error:
+        raise InvalidMessage(str(error)) from error

@@ -1,0 +1,118 @@
+"""Where the base directory is, and whether it can be trusted (BASE-1 to BASE-5)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from functools import lru_cache
+from typing import NamedTuple
+
+from .files import exists, is_of_kind
+from .interruption import of_system
+
+
+class BaseUnusable(OSError):
+    """The base directory cannot be made, or must not be trusted (BASE-4, BASE-5, BASE-12)."""
+
+
+class Place(NamedTuple):
+    """The place of a base: its path, and whether PUBSUB_HOME names it."""
+
+    path: str
+    explicit: bool
+
+    @classmethod
+    def here(cls) -> Place:
+        """The place that the environment names now (BASE-1, BASE-2)."""
+        explicit = os.environ.get("PUBSUB_HOME")
+        path = explicit or _default(os.environ.get("TMPDIR"))
+        return cls(path if path[0] == "/" else os.path.abspath(path), bool(explicit))
+
+    def status(self) -> os.stat_result:
+        """The status of the base; a default base is not reached through a link (BASE-4)."""
+        return os.stat(self.path) if self.explicit else os.lstat(self.path)
+
+    def key(self) -> tuple[int, int, int, int] | None:
+        """A value that changes whenever an entry of the base does; None if there is no base."""
+        try:
+            found = self.status()
+        except of_system(OSError):
+            return None
+        return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns
+
+    def look(self) -> int | None:
+        """The mode of a base that can be trusted; None if there is none. Raises BaseUnusable."""
+        try:
+            found = self.status()
+        except of_system(FileNotFoundError) as error:
+            if is_of_kind(self.path, stat.S_ISLNK):  # a link to nowhere
+                raise self.unusable(error) from error
+            return None
+        except of_system(OSError) as error:
+            raise self.unusable(error) from error
+        return self._trusted(found)
+
+    def make(self) -> int:
+        """Make the base if there is none (BASE-3); its mode. Raises BaseUnusable."""
+        try:
+            try:
+                found = self.status()
+            except of_system(FileNotFoundError):
+                self._make_directories()
+                found = self.status()
+        except of_system(OSError) as error:
+            raise self.unusable(error) from error
+        return self._trusted(found)
+
+    def _make_directories(self) -> None:
+        missing = []
+        parent = os.path.dirname(self.path)
+        while not exists(parent):
+            missing.append(parent)
+            parent = os.path.dirname(parent)
+        for parent in reversed(missing):
+            _make_directory(parent, 0o777)
+        _make_directory(self.path, 0o700)
+
+    def _trusted(self, found: os.stat_result) -> int:
+        """The mode of the base, if it can be trusted (BASE-4, BASE-5)."""
+        mode = found.st_mode
+        writers = 0o002 if self.explicit else 0o022
+        if not stat.S_ISDIR(mode):
+            fault = "it is a symbolic link" if stat.S_ISLNK(mode) else "it is not a directory"
+        elif not self.explicit and found.st_uid not in (os.geteuid(), 0):
+            fault = f"it belongs to user {found.st_uid}, not to you"
+        elif mode & writers and not mode & stat.S_ISVTX:
+            fault = f"its mode {stat.S_IMODE(mode):o} lets others write to it"
+        else:
+            return stat.S_IMODE(mode)
+        raise BaseUnusable(
+            errno.EPERM, f"{fault}; set PUBSUB_HOME to a directory that you can trust", self.path
+        )
+
+    def unusable(self, error: OSError) -> BaseUnusable:
+        """The system's error, with the place and the remedy (BASE-6)."""
+        return BaseUnusable(
+            error.errno,
+            f"{error.strerror}; set PUBSUB_HOME to a directory that you can use",
+            self.path,
+        )
+
+
+def _make_directory(path: str, mode: int) -> None:
+    try:
+        os.mkdir(path, mode)
+    except of_system(FileExistsError):
+        pass  # another process was faster, or it is a link to nowhere
+
+
+@lru_cache(maxsize=1)
+def _default(tmpdir: str | None) -> str:
+    try:
+        shared_memory = stat.S_ISDIR(os.stat("/dev/shm").st_mode)
+    except of_system(OSError):
+        shared_memory = False
+    if shared_memory:
+        return "/dev/shm/pubsub"
+    return os.path.join(tmpdir or "/tmp", "pubsub")

@@ -1,0 +1,115 @@
+"""Staged copies: message files in `tmp`, on their way to channels (spec/publish.md, step 3)."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import NamedTuple
+
+from . import queue
+from .base import ATTEMPTS, Base, make
+from .ids import next_id
+from .interruption import Descriptors, of_system
+from .message_file import Encoded
+
+
+class Staged(NamedTuple):
+    """A copy of a message in `tmp`: its name, the word that announces it, its path, its octets."""
+
+    name: str
+    word: bytes
+    path: str
+    encoded: Encoded
+
+    @classmethod
+    def of(cls, base: Base, id: int, encoded: Encoded) -> Staged:
+        """The copy of `encoded`, a message file with this id, in `base`. Touches no disk."""
+        name = str(id)
+        return cls(name, queue.word(id), f"{base.path}/tmp/{name}", encoded)
+
+
+class Copies:
+    """The staged copies of one message: one at a time, and another where its id is taken."""
+
+    def __init__(self, id: int, encoded: Encoded) -> None:
+        """`encoded` is a message file with this id, of which nothing is staged yet."""
+        self._id = id
+        self._encoded = encoded
+        self._attempts = ATTEMPTS
+        self._file = Descriptors()
+        self._making = ""  # a path that is ours once the file is open: nothing else tells
+        self._made: list[str] = []  # the paths that are ours
+
+    def stage(self, base: Base) -> Staged:
+        """Write a new file, never over one that is there (PUB-6); under a fresh id if need be."""
+        while True:
+            staged = Staged.of(base, self._id, self._encoded)
+            try:
+                self._write(staged, base.mode & 0o044)
+            except of_system(FileExistsError):
+                self._count_attempt(staged.path)
+                self._take_fresh_id()
+            else:
+                return staged
+
+    def _write(self, staged: Staged, bits: int) -> None:
+        """Write a new file; `bits` are the permissions of others that BASE-9 demands."""
+        self._making = staged.path
+        file = self._file.open(staged.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 | bits)
+        try:
+            self._made.append(staged.path)
+            if bits:
+                os.fchmod(file, 0o600 | bits)
+            for octets in filter(None, staged.encoded):
+                written = os.write(file, octets)
+                while written < len(octets):
+                    written += os.write(file, memoryview(octets)[written:])
+        finally:
+            self._file.close()
+
+    def _take_fresh_id(self) -> None:
+        self._id = next_id()
+        self._encoded = self._encoded.with_id(self._id)
+
+    def _count_attempt(self, path: str) -> None:
+        if not self._attempts:
+            # Not EAGAIN, the error of a full queue.
+            raise OSError(errno.EBUSY, f"gave up after {ATTEMPTS} attempts", path)
+        self._attempts -= 1
+
+    def renew(self, staged: Staged) -> Staged:
+        """Stage another copy under a fresh id, and remove this one (PUB-3).
+
+        Raises OSError; this copy is still there then, for the next channel may take it.
+        """
+        base = make()  # it may have been removed since
+        self._count_attempt(staged.path)
+        self._take_fresh_id()
+        fresh = self.stage(base)
+        self.remove(staged)
+        return fresh
+
+    def restage(self, staged: Staged) -> Staged:
+        """Stage again what another process removed; the base may have to be made again (PUB-12)."""
+        self._count_attempt(staged.path)
+        return self.stage(make())
+
+    def remove(self, staged: Staged) -> None:
+        """Remove a copy (PUB-14). Raises OSError."""
+        try:
+            os.unlink(staged.path)
+        except of_system(FileNotFoundError):
+            pass
+        self._made.remove(staged.path)
+
+    def give_back(self) -> None:
+        """Remove the copies that are left. May be repeated."""
+        if self._file:
+            self._made.append(self._making)
+            self._file.close()
+        while self._made:
+            try:
+                os.unlink(self._made[-1])
+            except of_system(OSError):
+                pass  # it is for a reaper
+            self._made.pop()
