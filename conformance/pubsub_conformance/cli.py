@@ -26,15 +26,16 @@ from pubsub_conformance import (
     bench,
     faults,
     fuzz,
-    history,
     matrix,
     requirements,
     soak,
-    stress,
 )
 from pubsub_conformance.driver import DriverError, Rejected
 from pubsub_conformance.driver.protocol import ROLES
+from pubsub_conformance.judge.check import check
+from pubsub_conformance.judge.events import BadHistory, load
 from pubsub_conformance.linux import disk
+from pubsub_conformance.stress import run as stress
 
 SUITE = ["--pyargs", "pubsub_conformance.suite"]
 
@@ -65,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         if options.action == "check":
-            return _check(options.file)
+            return _check(options)
         if options.action == "matrix":
             return _matrix(options)
         if options.action == "bench":
@@ -209,6 +210,7 @@ def _add_stress(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") 
         epilog="Exit codes: 0 nothing is wrong, 1 violations, 2 the file is no history.",
     )
     judge.add_argument("file", metavar="FILE")
+    judge.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON too")
 
 
 def _positive(text: str) -> int:
@@ -319,26 +321,19 @@ def _soak(options: argparse.Namespace, command: Sequence[str]) -> int:
     return result.exit_code
 
 
-def _check(file: str) -> int:
+def _check(options: argparse.Namespace) -> int:
     try:
-        events = history.load(file)
-        verdict = history.check(events)
-    except (OSError, history.BadHistory) as error:
+        events = load(options.file)
+        judgement = check(events)
+        _write_json(options.json, judgement.as_dict())
+    except (OSError, BadHistory) as error:
         print(error, file=sys.stderr)
         return 2
     if not events:
-        print(f"{file} is empty", file=sys.stderr)
+        print(f"{options.file} is empty", file=sys.stderr)
         return 2
-    if verdict.violations:
-        print(history.explain(verdict.violations))
-    failed = [event for event in events if isinstance(event, history.Publish) and event.code]
-    if failed:  # the world's fault, or not: a history does not tell
-        print(f"{len(failed)} publishes failed, the first with {failed[0].code}")
-    print(
-        f"{verdict.publishes} publishes, {verdict.receives} deliveries, {verdict.due} of them due:"
-        f" {len(verdict.violations)} violations"
-    )
-    return 1 if verdict.violations else 0
+    judgement.show(Console())
+    return judgement.verdict.value
 
 
 def _add_faults(actions: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -45,8 +45,10 @@ from pubsub_conformance.oracle.message import Message, a_message
 from pubsub_conformance.oracle.topics import matches
 from pubsub_conformance.waiting import now, until
 
-from . import __version__, history
-from .history import BadHistory, Broken, Close, Drained, Event, Open, Publish, Receive
+from . import __version__
+from .judge.check import check as check_history
+from .judge.events import Broken, Close, Drained, Event, Open, Publish, Receive
+from .judge.violations import render
 from .report import JUDGED, PIPED_COLUMNS, RANK, STYLE, Outcome, file_system_of, platform_on
 from .requirements import SPEC_VERSION
 
@@ -576,14 +578,13 @@ class _Log:
             self.events.append(Receive(name, publisher, n, message.topic, size, crc, start, now()))
 
     def judge(self) -> None:
-        try:
-            verdict = history.check(self.events)
-        except BadHistory as error:
-            raise DriverError(f"what the drivers reported contradicts itself: {error}") from error
+        verdict = check_history(self.events)
+        for text in verdict.contradictions[:1]:
+            raise DriverError(f"what the drivers reported contradicts itself: {text}")
         found = Counter(violation.kind for violation in verdict.violations)
         told = ", ".join(f"{number} {kind}" for kind, number in found.items())
         summary = f"of {verdict.due} deliveries that were due: {told}"
-        expect(not found, f"{summary}\n{history.explain(verdict.violations, most=1)}")
+        expect(not found, f"{summary}\n{render(verdict.violations, most=1)}")
         expect(verdict.due > 0, "no message was due anywhere")
 
 

@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple
 from pubsub_conformance.driver import Driver, DriverError, OpenChannel, Rejected
 from pubsub_conformance.oracle.base import CHANNEL_NAME
 
-from .stress import Worker, room
+from .stress.run import Worker, room
 
 PUBLISHERS: Final = 4
 SUBSCRIBERS: Final = 6

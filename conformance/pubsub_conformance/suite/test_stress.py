@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from pubsub_conformance.driver import Driver, DriverError
-from pubsub_conformance.history import Kind, explain
+from pubsub_conformance.judge.violations import Kind, render
 from pubsub_conformance.plugin import not_run
-from pubsub_conformance.stress import Load, Result, run
+from pubsub_conformance.stress.run import Load, Result, run
 
 RUNS = {
     # Readers keep up, others come and go: nothing that is due may be missing.
@@ -71,7 +71,7 @@ def result(
 def _holds(result: Result, *kinds: Kind) -> None:
     found = [violation for violation in result.violations if violation.kind in kinds]
     if found:
-        pytest.fail(f"{explain(found, most=3)}\n{result.summary}", pytrace=False)
+        pytest.fail(f"{render(found, most=3)}\n{result.summary}", pytrace=False)
 
 
 @pytest.mark.requirement("GUAR-1")

@@ -26,13 +26,10 @@ import resource
 import shutil
 import signal
 import stat
-import struct
 import tempfile
-import termios
 import threading
 import time
 import zlib
-from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -42,32 +39,29 @@ from pathlib import Path
 from sys import intern
 from typing import Any, Final, Generic, Literal, NamedTuple, Protocol, TypeVar
 
+from pubsub_conformance import __version__
 from pubsub_conformance.driver import STREAM_SECONDS, Driver, DriverError, OpenChannel, Rejected
 from pubsub_conformance.driver.produced import content_of, identity_of
-from pubsub_conformance.linux.disk import Disk
-from pubsub_conformance.oracle.base import CHANNEL_NAME
-from pubsub_conformance.oracle.topics import matches
-from pubsub_conformance.waiting import now
-
-from . import __version__
-from .history import (
-    BadHistory,
+from pubsub_conformance.judge.check import check
+from pubsub_conformance.judge.events import (
     Broken,
     Close,
     Drained,
     Event,
-    Full,
     Lost,
     Open,
     Publish,
     Receive,
     Removed,
-    Violation,
     Waited,
-    check,
-    explain,
     save,
 )
+from pubsub_conformance.judge.fullness import SMALLEST_QUEUE, full_spans
+from pubsub_conformance.judge.leftovers import leftovers, not_reaped
+from pubsub_conformance.judge.violations import Violation, render
+from pubsub_conformance.linux.disk import Disk
+from pubsub_conformance.oracle.queue import waiting
+from pubsub_conformance.waiting import now
 
 TOPICS: Final = ("a", "a.b", "a.c", "a.b.c", "b.c")
 PATTERNS: Final = (("+",), ("a.=", "=.c"), ("a.b", "a.c"), ("a.+", "+.c"))
@@ -86,9 +80,6 @@ ROUND: Final = 5.0
 EPOCHS: Final = (5.0, 10.0, 20.0)
 """Seconds that the first, the second and every later epoch publishes for. Early ones are short, for
 what is broken shows soon; late ones are a few hundred thousand events in memory."""
-
-SMALLEST_QUEUE: Final = 64
-"""Ids that any FIFO holds: POSIX's least PIPE_BUF is 512 octets."""
 
 SMALL_QUEUE: Final = 2
 """Pages: what the queues of slow readers are cut down to where the system can do it, so that they
@@ -247,7 +238,7 @@ class Result:
 
     def __str__(self) -> str:
         """The summary and what there is to say against it, the first few of each kind."""
-        told = [self.summary, *map(str, self.errors[:MOST_TOLD]), explain(self.violations)]
+        told = [self.summary, *map(str, self.errors[:MOST_TOLD]), render(self.violations)]
         told += map("left over: {}".format, self.leftovers[:MOST_TOLD])
         return "\n".join(filter(None, told))
 
@@ -556,7 +547,7 @@ class _Run:
                 doing,
                 published,
                 received,
-                sum(map(_waiting, queues)),
+                sum(map(waiting, queues)),
                 self.done_so_far,
                 violations + len(self.errors) + len(self.leftovers),
             )
@@ -597,16 +588,15 @@ class _Run:
 
     def history(self) -> list[Event]:
         events = [*self.carried, *self.events]
-        return [*events, *_full(events, self.rooms)]
+        return [*events, *full_spans(events, self.rooms)]
 
     def judge(self) -> None:
         self.report("judging")
         began = time.monotonic()
         self.unknown += sum(isinstance(e, Publish) and e.outcome == "unknown" for e in self.events)
-        try:
-            verdict = check(self.history())
-        except BadHistory as error:
-            self.blame(DriverError(f"what drivers reported contradicts itself: {error}"))
+        verdict = check(self.history())
+        for text in verdict.contradictions[:1]:
+            self.blame(DriverError(f"what drivers reported contradicts itself: {text}"))
             return
         self.checking = max(self.checking, time.monotonic() - began)
         self.violations = verdict.violations
@@ -620,12 +610,12 @@ class _Run:
         have gone and is still there, is left over."""
         channels = {s.open.channel.directory.name for s in self.subscribers if s.open}
         left = self.done_so_far["kill"] + self.unclosed
-        self.leftovers = tuple(_leftovers(self.home, channels, self.unknown, left))
+        self.leftovers = tuple(leftovers(self.home, channels, self.unknown, left))
         stale = time.time() - STALE - GRACE
         if not left or self.leftovers:
             return
         if all(subscriber.reap() for subscriber in self.subscribers):
-            self.leftovers = tuple(_stale(self.home, channels, stale))
+            self.leftovers = tuple(not_reaped(self.home, channels, stale))
 
     def save(self) -> None:
         self.report("saving")
@@ -1119,146 +1109,8 @@ def _identity(headers: Mapping[str, Any]) -> tuple[str, int]:
     return (intern(publisher), int(first) + n) if first.isdecimal() else (prefix, -1)
 
 
-def _full(events: Sequence[Event], rooms: Mapping[str, int]) -> Iterator[Full]:
-    """When queues may have been full: only while they can have held as many ids as there certainly
-    is room for, and for a publish that waits only if it waited (half its time-out: clocks are
-    rounded).
-
-    At no time during a publish can a queue have held more than what began to be published before
-    its end and had not been yielded by its start.
-    """
-    by_topic: dict[str, list[Publish]] = {}
-    yielded: dict[str, list[int]] = {}
-    closed: dict[str, float] = {}
-    longest = 0
-    for event in events:
-        if isinstance(event, Publish):
-            by_topic.setdefault(event.topic, []).append(event)
-            longest = max(longest, _end(event) - event.start)
-        elif isinstance(event, Receive):
-            yielded.setdefault(event.channel, []).append(event.end)
-        elif isinstance(event, Close) and event.end is not None:
-            closed[event.channel] = event.end
-    starts: dict[str, list[int]] = {}
-    for topic, publishes in by_topic.items():
-        publishes.sort(key=_start)
-        starts[topic] = [publish.start for publish in publishes]
-    for opened in events:
-        if not isinstance(opened, Open):
-            continue
-        fitting: list[Publish] = []
-        for topic, publishes in by_topic.items():
-            if matches(opened.pattern, topic):
-                first = bisect_left(starts[topic], opened.start - longest)
-                last = bisect_right(starts[topic], closed.get(opened.channel, math.inf))
-                fitting += publishes[first:last]
-        room = rooms.get(opened.channel, SMALLEST_QUEUE)
-        if len(fitting) <= room:
-            continue
-        fitting.sort(key=_start)
-        began = [publish.start for publish in fitting]
-        ends = sorted(yielded.get(opened.channel, []))
-        span: Full | None = None
-        for publish in fitting:
-            start, end = publish.start, _end(publish)
-            if publish.timeout and end - start < publish.timeout * 1e9 / 2:
-                continue
-            if bisect_right(began, end) - bisect_left(ends, start) <= room:
-                continue
-            if span and start <= span.end:
-                span = span._replace(end=max(span.end, end))
-            else:
-                if span:
-                    yield span
-                span = Full(opened.channel, start, end)
-        if span:
-            yield span
-
-
-def _start(publish: Publish) -> int:
-    return publish.start
-
-
-def _end(publish: Publish) -> int:
-    return publish.start if publish.end is None else publish.end
-
-
-def _leftovers(home: Path, channels: set[str], unknown: int, kills: int) -> Iterator[str]:
-    """What lies in a base that is at rest, all queues empty, and cannot be the work of the dead:
-    so many publishes ended in nobody knows what, and so many processes were killed.
-
-    `channels` are those open. Other names than those of messages and channels may be there for
-    reasons of their own.
-    """
-    in_tmp = sorted(_names(home / "tmp"))
-    staged = [f"tmp/{name}" for name in in_tmp if name.isdecimal()]
-    orphans = [
-        f"{name}/{message}"
-        for name in sorted(channels)
-        for message in sorted(_names(home / name))
-        if message.isdecimal()
-    ]
-    claimed = [f"tmp/{name}" for name in in_tmp if not name.isdecimal()]
-    dead = [name for name in sorted(_names(home)) if _is_dead(name, channels)]
-    # A publish has one message staged and is in one channel at a time.
-    for names, most in (staged, unknown), (orphans, unknown), (claimed + dead, kills):
-        if len(names) > most:
-            yield from names
-
-
-def _stale(home: Path, channels: set[str], before: float) -> Iterator[str]:
-    """What should have been reaped: it last changed before this time (seconds since 1970).
-
-    That orphans in channels of the living are removed is no more than recommended (FETCH-16).
-    """
-    for name in sorted(_names(home / "tmp")):
-        if _changed(home / "tmp" / name) < before:
-            yield f"tmp/{name}"
-    for name in sorted(_names(home)):
-        if _is_dead(name, channels) and _changed(home / name) < before:
-            yield name
-
-
-def _is_dead(name: str, channels: set[str]) -> bool:
-    return name not in channels and CHANNEL_NAME.fullmatch(name) is not None
-
-
-def _names(directory: Path) -> list[str]:
-    return os.listdir(directory) if directory.is_dir() else []
-
-
-def _changed(path: Path) -> float:
-    """When a file, or the queue in a directory, was last changed; what is gone now is young."""
-    try:
-        status = os.lstat(path)
-        if not stat.S_ISDIR(status.st_mode):
-            return status.st_ctime
-        try:
-            queue = os.lstat(path / "queue")
-        except FileNotFoundError:
-            return status.st_ctime
-        return max(status.st_ctime, queue.st_mtime, queue.st_ctime)
-    except FileNotFoundError:
-        return math.inf
-
-
 def _open_queue(directory: Path) -> int:
     return os.open(directory / "queue", os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
-
-
-def _waiting(directory: Path) -> int:
-    """How many ids lie in a queue; 0 if that cannot be told."""
-    try:
-        queue = _open_queue(directory)
-    except OSError:
-        return 0
-    try:
-        octets = fcntl.ioctl(queue, termios.FIONREAD, bytes(4))
-    except OSError:
-        return 0
-    finally:
-        os.close(queue)
-    return int(struct.unpack("i", octets)[0]) // 8
 
 
 def room(directory: Path, small: bool) -> int:

@@ -1,0 +1,115 @@
+"""The check of a history: could a correct system have done this?"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+
+from .assumptions import contradictions
+from .events import Event, Publish
+from .history import History
+from .rules import CHANNEL_RULES, PUBLISH_RULES
+from .rules.publishes import reaches
+from .verdict import Verdict, conclude
+from .violations import Violation, render
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What `check` found."""
+
+    contradictions: tuple[str, ...] = ()
+    """Where the history contradicts itself. Nothing else was looked at then."""
+    violations: tuple[Violation, ...] = ()
+    publishes: int = 0
+    receives: int = 0
+    due: int = 0
+    """The number of deliveries that had to happen, and did or are violations. Where none was due,
+    nothing is proved."""
+    failed: dict[str, int] = field(default_factory=dict)
+    """The number of publishes that failed, by error code. A history does not say whose fault it
+    is."""
+
+    @property
+    def verdict(self) -> Verdict:
+        return conclude(
+            interrupted=False, broken=bool(self.violations), judged=not self.contradictions
+        )
+
+    @property
+    def summary(self) -> str:
+        return (
+            f"{self.publishes} publishes, {self.receives} deliveries, {self.due} of them due:"
+            f" {len(self.violations)} violations"
+        )
+
+    def show(self, console: Console) -> None:
+        lines = [f"the history contradicts itself: {text}" for text in self.contradictions[:10]]
+        if not lines:
+            failed = ", ".join(f"{n} with {code}" for code, n in sorted(self.failed.items()))
+            lines += [render(self.violations)] if self.violations else []
+            lines += [f"publishes that failed: {failed}"] if failed else []
+            lines.append(self.summary)
+        for line in lines:
+            console.print(line, soft_wrap=True, markup=False, highlight=False)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "exit": self.verdict.value,
+            "contradictions": list(self.contradictions),
+            "publishes": self.publishes,
+            "receives": self.receives,
+            "due": self.due,
+            "failed": self.failed,
+            "violations": [violation.as_dict() for violation in self.violations],
+        }
+
+
+def check(events: Iterable[Event]) -> Judgement:
+    """Judge a history. The rules are in `rules`; a violation is of one of these kinds:
+
+    - *lost*: a channel that was open before the publish began, not closed before it ended, and
+      with room in its queue, was found empty and had not yielded the message, or yielded one that
+      its publisher published afterwards and never this one.
+    - *unexpected*: a message that nobody published, whose topic does not match, or that came to a
+      channel before it was published, after the channel was closed, or to a channel opened after
+      the publish ended.
+    - *duplicated*: a message came twice in one channel.
+    - *torn*: topic, size or CRC-32 are not as they were sent, or not even readable.
+    - *order*: a channel yielded two messages of one publisher in the reverse order of their
+      publishes, which did not overlap.
+    - *count*: a publish counted more queues, or fewer, than can have taken the message.
+    - *channel*: a channel was reported lost without a cause, or a wait that began after the base
+      had been removed did not report it lost.
+
+    A publish whose outcome is unknown may have reached each channel once or not at all. A message
+    that a channel had not yielded when it was closed, or when the base was removed, may be missing.
+    """
+    known = list(events)
+    if faults := tuple(contradictions(known)):
+        return Judgement(faults)
+    history = History(known)
+    violations = [
+        violation
+        for channel in history.channels
+        for rule in CHANNEL_RULES
+        for violation in rule(history, channel)
+    ]
+    due = 0
+    for reach in reaches(history):
+        due += reach.due
+        for rule in PUBLISH_RULES:
+            violations += rule(history, reach)
+    publishes = [event for event in known if isinstance(event, Publish)]
+    return Judgement(
+        (),
+        tuple(sorted(violations, key=lambda violation: violation.events[0].start)),
+        len(publishes),
+        sum(len(channel.deliveries) for channel in history.channels),
+        due,
+        dict(Counter(publish.code for publish in publishes if publish.code)),
+    )

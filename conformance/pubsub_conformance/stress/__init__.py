@@ -1,0 +1,1 @@
+"""Stress and soak: many processes publish and subscribe at once, and die."""
