@@ -36,7 +36,7 @@ from pubsub_conformance.driver import (
 from pubsub_conformance.oracle.base import Base
 
 from . import __version__, alternatives
-from .matrix import Implementation, MatrixError
+from .implementations import Implementation, Unusable
 from .report import PIPED_COLUMNS, file_system_of, platform_on
 
 REPORT_VERSION: Final = 1
@@ -363,7 +363,7 @@ class Run:
 
 
 def contenders(commands: Mapping[str, Sequence[str]]) -> tuple[list[Contender], dict[str, str]]:
-    """Those that can run here, and why others cannot. Raises MatrixError."""
+    """Those that can run here, and why others cannot. Raises Unusable."""
     found, left_out = [], {}
     for name, command in commands.items():
         if not command[0].startswith(ALTERNATIVE):
@@ -371,7 +371,7 @@ def contenders(commands: Mapping[str, Sequence[str]]) -> tuple[list[Contender], 
             continue
         which = command[0].removeprefix(ALTERNATIVE)
         if which not in alternatives.NAMES or len(command) > 1:
-            raise MatrixError(f"there is no {' '.join(command)}: {', '.join(alternatives.NAMES)}")
+            raise Unusable(f"there is no {' '.join(command)}: {', '.join(alternatives.NAMES)}")
         module = alternatives.module(which)
         if reason := module.missing():
             left_out[name] = reason
@@ -392,20 +392,20 @@ def run(
 ) -> Run:
     """Measures all in `rounds` rounds; what is repeated for a time is for `seconds` each time.
 
-    Raises MatrixError, OSError (`home`).
+    Raises Unusable, OSError (`home`).
     """
     present, left_out = contenders(commands)
     names = [who.name for who in present]
     if not present:
-        raise MatrixError("; ".join(f"{name}: {why}" for name, why in left_out.items()))
+        raise Unusable("; ".join(f"{name}: {why}" for name, why in left_out.items()))
     if baseline is None:
         baseline = names[0]
     if baseline not in names:
         why = left_out.get(baseline, "there is none of this name")
-        raise MatrixError(f"the baseline {baseline!r} is not measured: {why}")
+        raise Unusable(f"the baseline {baseline!r} is not measured: {why}")
     for name in only:
         if name not in GROUPS:
-            raise MatrixError(f"there is no group {name!r}: {', '.join(GROUPS)}")
+            raise Unusable(f"there is no group {name!r}: {', '.join(GROUPS)}")
     groups = [name for name in GROUPS if not only or name in only]
     if home is None and os.path.isdir("/dev/shm"):
         home = "/dev/shm"  # where a base is by default

@@ -32,8 +32,10 @@ from pubsub_conformance import (
 )
 from pubsub_conformance.driver import DriverError, Rejected
 from pubsub_conformance.driver.protocol import ROLES
+from pubsub_conformance.implementations import Unusable, named
 from pubsub_conformance.judge.check import check
 from pubsub_conformance.judge.events import BadHistory, load
+from pubsub_conformance.judge.expected import ExpectedError
 from pubsub_conformance.linux import disk
 from pubsub_conformance.stress import run as stress
 
@@ -532,7 +534,7 @@ def _matrix(options: argparse.Namespace) -> int:
     try:
         with Console(stderr=True).status("") as status:
             run = matrix.run(
-                matrix.named(options.implementations),
+                named(options.implementations),
                 expected=options.expected,
                 home=options.home,
                 seed=options.seed,
@@ -540,7 +542,7 @@ def _matrix(options: argparse.Namespace) -> int:
             )
         matrix.show(run)
         _write_json(options.json, matrix.as_dict(run))
-    except (matrix.MatrixError, OSError) as error:
+    except (Unusable, ExpectedError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     return run.exit_code
@@ -550,7 +552,7 @@ def _bench(options: argparse.Namespace) -> int:
     try:
         with Console(stderr=True).status("") as status:
             run = bench.run(
-                matrix.named(options.implementations),
+                named(options.implementations),
                 baseline=options.baseline,
                 rounds=options.rounds,
                 seconds=options.seconds,
@@ -560,7 +562,7 @@ def _bench(options: argparse.Namespace) -> int:
             )
         bench.show(run)
         _write_json(options.json, bench.as_dict(run))
-    except (matrix.MatrixError, OSError) as error:
+    except (Unusable, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     return run.exit_code

@@ -11,18 +11,15 @@ import errno
 import fcntl
 import os
 import random
-import re
-import shlex
 import shutil
-import sys
 import tempfile
 import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from rich import box
 from rich.console import Console
@@ -33,29 +30,24 @@ from pubsub_conformance.driver import (
     Driver,
     DriverError,
     Fetched,
-    Hello,
     OpenChannel,
     Published,
     Rejected,
 )
 from pubsub_conformance.driver.produced import content_of, identity_of
-from pubsub_conformance.driver.protocol import ROLES
 from pubsub_conformance.oracle.base import Base
 from pubsub_conformance.oracle.message import Message, a_message
 from pubsub_conformance.oracle.topics import matches
 from pubsub_conformance.waiting import now, until
 
 from . import __version__
+from .implementations import Implementation, Unusable
 from .judge.check import check as check_history
 from .judge.events import Broken, Close, Drained, Event, Open, Publish, Receive
+from .judge.expected import Expected, load
 from .judge.violations import render
 from .report import JUDGED, PIPED_COLUMNS, RANK, STYLE, Outcome, file_system_of, platform_on
 from .requirements import SPEC_VERSION
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib  # type: ignore[import-not-found, unused-ignore]
 
 REPORT_VERSION: Final = 1
 
@@ -95,12 +87,6 @@ MOST_SMALL: Final = 2000
 
 FAULTS_TOLD: Final = 3  # of one check
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-
-
-class MatrixError(Exception):
-    """Nothing can be judged: a wrong argument, no handshake, a faulty file."""
-
 
 class Finding(Exception):
     """What one implementation did to the other, in words."""
@@ -109,47 +95,6 @@ class Finding(Exception):
 def expect(holds: bool, otherwise: str) -> None:
     if not holds:
         raise Finding(otherwise)
-
-
-def named(arguments: Iterable[str]) -> dict[str, list[str]]:
-    """The commands by name of arguments NAME=COMMAND. Raises MatrixError."""
-    commands: dict[str, list[str]] = {}
-    for argument in arguments:
-        name, equals, command = argument.partition("=")
-        try:
-            words = shlex.split(command)
-        except ValueError as error:
-            raise MatrixError(f"{argument!r}: {error}") from None
-        if not equals or not _NAME.fullmatch(name) or not words:
-            raise MatrixError(f"{argument!r} is not NAME=COMMAND")
-        if name in commands:
-            raise MatrixError(f"the name {name!r} is given twice")
-        commands[name] = words
-    return commands
-
-
-@dataclass(frozen=True)
-class Implementation:
-    name: str
-    command: Sequence[str]
-    hello: Hello
-
-    @classmethod
-    def greet(cls, name: str, command: Sequence[str], home: Path) -> Implementation:
-        """Asks its driver who it is. Raises MatrixError."""
-        try:
-            driver = Driver(command, home)
-            driver.close()
-        except DriverError as error:
-            raise MatrixError(f"the handshake with {name} failed\n{error}") from error
-        return cls(name, command, driver.hello)
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.hello.implementation} {self.hello.version}"
-
-    def as_dict(self) -> dict[str, Any]:
-        roles = sorted(self.hello.roles, key=ROLES.index)
-        return {"command": list(self.command), "hello": {**asdict(self.hello), "roles": roles}}
 
 
 class Party(Driver):
@@ -606,66 +551,6 @@ def _publish(
     return Publish(prefix, n, topic, len(data), crc, start, end, count, timeout=TIMEOUT)
 
 
-# Expected failures.
-
-
-Place = tuple[str, str, str]  # publisher, reader, check
-
-
-class Expected(NamedTuple):
-    reason: str
-    sometimes: bool
-    """A matter of luck, so that a pass is no news."""
-
-
-def load_expected(path: Path, names: Iterable[str]) -> dict[Place, Expected]:
-    """Expected failures by place. Raises MatrixError.
-
-    ```toml
-    [[expected]]
-    publisher = "mine"              # each of the three is one name, or a list of them
-    reader = ["mine", "reference"]
-    check = "full"
-    reason = "counts what a full queue did not take, see issue 12"
-    sometimes = true                # may be left out: such a check may pass as well
-    ```
-    """
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise MatrixError(f"{path}: {error}") from None
-    entries = document.pop("expected", [])
-    if document or not isinstance(entries, list):
-        raise MatrixError(f"{path}: only [[expected]] entries may stand here")
-    known = {"publisher": set(names), "reader": set(names), "check": set(CHECKS)}
-    reasons: dict[Place, Expected] = {}
-    for number, entry in enumerate(entries, start=1):
-        where = f"{path}: entry {number}"
-        if not isinstance(entry, dict) or entry.keys() - {"sometimes"} != known.keys() | {"reason"}:
-            raise MatrixError(f"{where}: an entry has publisher, reader, check and reason")
-        chosen: dict[str, list[str]] = {}
-        for field, there in known.items():
-            value = entry[field]
-            chosen[field] = value if isinstance(value, list) else [value]
-            for name in chosen[field]:
-                if name not in there:
-                    raise MatrixError(f"{where}: there is no {field} {name!r}")
-        reason = entry["reason"]
-        if not isinstance(reason, str) or not reason.strip():
-            raise MatrixError(f"{where}: no reason is given")
-        sometimes = entry.get("sometimes", False)
-        if not isinstance(sometimes, bool):
-            raise MatrixError(f"{where}: sometimes is true or false")
-        for publisher in chosen["publisher"]:
-            for reader in chosen["reader"]:
-                for name in chosen["check"]:
-                    place = publisher, reader, name
-                    if place in reasons:
-                        raise MatrixError(f"{where}: {' '.join(place)} is listed twice")
-                    reasons[place] = Expected(reason.strip(), sometimes)
-    return reasons
-
-
 # The run.
 
 
@@ -729,8 +614,12 @@ def run(
     seed: int | None = None,
     tell: Callable[[str], object] = lambda _: None,
 ) -> Run:
-    """Has every implementation publish to every other. Raises MatrixError, OSError (`home`)."""
-    reasons = load_expected(expected, commands) if expected else {}
+    """Has every implementation publish to every other.
+
+    Raises Unusable, ExpectedError, OSError (`home`).
+    """
+    known = {"publisher": commands, "reader": commands, "check": CHECKS}
+    reasons = load(expected, known) if expected else {}
     if seed is None:
         seed = random.SystemRandom().getrandbits(32)
     began = time.monotonic()
@@ -742,7 +631,7 @@ def run(
         ]
         for who in met:
             if who.hello.spec != SPEC_VERSION:
-                raise MatrixError(
+                raise Unusable(
                     f"{who.name} implements specification {who.hello.spec},"
                     f" this kit judges by {SPEC_VERSION}"
                 )
@@ -823,7 +712,7 @@ def show(run: Run, file: Any = None) -> None:
     if not console.is_terminal:
         console.width = max(PIPED_COLUMNS, 16 + 22 * len(run.implementations))
     for who in run.implementations:
-        console.print(f"{who} ({who.hello.language})", soft_wrap=True)
+        console.print(str(who), soft_wrap=True)
     table = Table("publishes \\ reads", box=box.SIMPLE_HEAD, show_lines=True)
     for who in run.implementations:
         table.add_column(who.name, overflow="fold")

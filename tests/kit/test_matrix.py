@@ -13,7 +13,8 @@ import pytest
 from mutants import MUTANTS, Edit, Mutant
 from pubsub_conformance import cli, matrix
 from pubsub_conformance.driver import DriverError
-from pubsub_conformance.matrix import CHECKS, Check, Finding, Implementation, Pair
+from pubsub_conformance.implementations import Implementation
+from pubsub_conformance.matrix import CHECKS, Check, Finding, Pair
 from pubsub_conformance.report import Outcome
 
 REFERENCE = Mutant("none", "the reference itself", ())
@@ -231,25 +232,24 @@ def test_expected_failures_are_strict_both_ways(
 @pytest.mark.parametrize(
     ("old", "new", "complaint"),
     [
-        ('"talks to itself since 1998"', '" "', "no reason"),
-        ("reason =", "why =", "an entry has"),
-        ("reason =", "sometimes = 1\nreason =", "sometimes is true or false"),
         ('"fails"', '"nothing"', "no check 'nothing'"),
         ('reader = "one"', 'reader = "three"', "no reader 'three'"),
-        ('["one", "two"]', '["one", "one"]', "listed twice"),
-        ("[[expected]]", "[[unexpected]]", "only [[expected]]"),
-        ("reader = ", "reader ", "expected.toml"),
+        ('"two"]', '"three"]', "no publisher 'three'"),
     ],
 )
 def test_faulty_list_of_expected_failures_is_refused(
-    old: str, new: str, complaint: str, checks: Callable[..., None], tmp_path: Path
+    old: str,
+    new: str,
+    complaint: str,
+    checks: Callable[..., None],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     checks(passes, fails)
     expected = tmp_path / "expected.toml"
     expected.write_text(EXPECTED.replace(old, new))
-    with pytest.raises(matrix.MatrixError) as caught:
-        matrix.load_expected(expected, ["one", "two"])
-    assert complaint in str(caught.value)
+    assert cli.main(["matrix", "one=true", "two=true", "--expected", str(expected)]) == 2
+    assert complaint in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

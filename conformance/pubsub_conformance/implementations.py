@@ -1,0 +1,63 @@
+"""The implementations that a command compares, each given as NAME=COMMAND."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from .driver import Driver, DriverError, Hello
+from .driver.protocol import ROLES
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class Unusable(Exception):
+    """An implementation or an option cannot be used: nothing can be compared."""
+
+
+def named(arguments: Iterable[str]) -> dict[str, list[str]]:
+    """The commands by name, of arguments NAME=COMMAND. Raises Unusable."""
+    commands: dict[str, list[str]] = {}
+    for argument in arguments:
+        name, equals, command = argument.partition("=")
+        try:
+            words = shlex.split(command)
+        except ValueError as error:
+            raise Unusable(f"{argument!r}: {error}") from None
+        if not equals or not _NAME.fullmatch(name) or not words:
+            raise Unusable(f"{argument!r} is not NAME=COMMAND")
+        if name in commands:
+            raise Unusable(f"the name {name!r} is given twice")
+        commands[name] = words
+    return commands
+
+
+@dataclass(frozen=True)
+class Implementation:
+    """A command, and what the driver that it starts says of itself."""
+
+    name: str
+    command: Sequence[str]
+    hello: Hello
+
+    @classmethod
+    def greet(cls, name: str, command: Sequence[str], home: Path) -> Implementation:
+        """Start the driver for its hello. Raises Unusable."""
+        try:
+            driver = Driver(command, home)
+            driver.close()
+        except DriverError as error:
+            raise Unusable(f"the handshake with {name} failed\n{error}") from error
+        return cls(name, command, driver.hello)
+
+    def __str__(self) -> str:
+        hello = self.hello
+        return f"{self.name}: {hello.implementation} {hello.version}, {hello.language}"
+
+    def as_dict(self) -> dict[str, Any]:
+        roles = sorted(self.hello.roles, key=ROLES.index)
+        return {"command": list(self.command), "hello": {**asdict(self.hello), "roles": roles}}
