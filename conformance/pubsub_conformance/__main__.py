@@ -1,5 +1,7 @@
+"""`python -m pubsub_conformance` is the command `pubsub-conformance`."""
+
 import sys
 
-from pubsub_conformance.cli import main
+from .commands import main
 
 sys.exit(main())

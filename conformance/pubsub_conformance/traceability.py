@@ -4,8 +4,7 @@ import importlib
 import pkgutil
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-import pytest
+from typing import Any
 
 from pubsub_conformance import suite
 
@@ -44,7 +43,7 @@ def traces() -> list[Trace]:
     return list(found.values())
 
 
-def _marks(test: object) -> Iterator[pytest.Mark]:
+def _marks(test: object) -> Iterator[Any]:
     """The marks `requirement` of a test and of its parameters."""
     for mark in getattr(test, "pytestmark", ()):
         if mark.name == "requirement":
@@ -52,10 +51,5 @@ def _marks(test: object) -> Iterator[pytest.Mark]:
         elif mark.name == "parametrize":
             for parameters in mark.args[1]:
                 for inner in getattr(parameters, "marks", ()):
-                    yield from _marks_of(inner)
-
-
-def _marks_of(mark: pytest.Mark | pytest.MarkDecorator) -> Iterator[pytest.Mark]:
-    inner = mark.mark if isinstance(mark, pytest.MarkDecorator) else mark
-    if inner.name == "requirement":
-        yield inner
+                    if inner.name == "requirement":
+                        yield getattr(inner, "mark", inner)  # a decorator holds its mark

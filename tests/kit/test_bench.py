@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from mutants import Mutant
-from pubsub_conformance import alternatives, bench, cli
+from pubsub_conformance import alternatives, bench
+from pubsub_conformance.commands import main
 from pubsub_conformance.driver import Driver
 
 QUICK = ["--rounds", "2", "--seconds", "0.01"]
@@ -46,7 +47,7 @@ def test_short_bench_of_the_reference_is_complete(
     file = tmp_path / "bench.json"
     twin = reference.replace("ref=", "twin=")
     arguments = ["bench", reference, twin, "--baseline", "twin", *QUICK, "--json", str(file)]
-    code = cli.main([*arguments, "--home", str(tmp_path)])
+    code = main([*arguments, "--home", str(tmp_path)])
     told = capsys.readouterr().out
     assert code == 0, told
     report = json.loads(file.read_text())
@@ -74,7 +75,7 @@ def test_alternative_is_measured_or_said_to_be_missing(
     file = tmp_path / "bench.json"
     arguments = ["bench", reference, f"other=alternative:{name}", "--json", str(file), *QUICK]
     groups = [group for group in bench.GROUPS if group != "foreign"]
-    code = cli.main([*arguments, *(f"--only={group}" for group in groups)])
+    code = main([*arguments, *(f"--only={group}" for group in groups)])
     told = capsys.readouterr().out
     assert code == 0, told
     report = json.loads(file.read_text())
@@ -113,7 +114,7 @@ def test_contender_that_fails_is_told_and_the_others_go_on(
 ) -> None:
     file = tmp_path / "bench.json"
     arguments = ["bench", reference, "dead=false", "--only", "single", "--json", str(file)]
-    assert cli.main([*arguments, *QUICK]) == 2
+    assert main([*arguments, *QUICK]) == 2
     assert "dead was measured no further" in capsys.readouterr().out
     report = json.loads(file.read_text())
     assert report["failures"].keys() == {"dead"}
@@ -136,7 +137,7 @@ def test_what_cannot_be_measured(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["bench", *arguments]) == 2
+    assert main(["bench", *arguments]) == 2
     told = capsys.readouterr()
     assert told.out == ""
     assert told.err

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 from mutants import MUTANTS, Edit, Mutant
-from pubsub_conformance import cli, faults
+from pubsub_conformance import faults
+from pubsub_conformance.commands import main
 from pubsub_conformance.faults import points as listing
 from pubsub_conformance.faults.points import Hit, Point
 from pubsub_conformance.linux import strace
@@ -272,5 +273,5 @@ def test_without_strace_nothing_is_proved(
     (tmp_path / "true").symlink_to(true)
     monkeypatch.setenv("PATH", str(tmp_path))
     driver = Path(__file__).parents[2] / "conformance/implementations/reference/driver.py"
-    assert cli.main(["faults", "--operation", "fetch", "--", sys.executable, str(driver)]) == 2
+    assert main(["faults", "--operation", "fetch", "--", sys.executable, str(driver)]) == 2
     assert "NOT RUN: strace is not there" in capsys.readouterr().out

@@ -15,7 +15,8 @@ from random import Random
 import pytest
 from agreement import differs
 from mutants import MUTANTS, ROOT, Mutant, one
-from pubsub_conformance import cli, fuzz
+from pubsub_conformance import fuzz
+from pubsub_conformance.commands import main
 from pubsub_conformance.driver import Driver
 from pubsub_conformance.fuzz import TARGETS, Finding, requests
 from pubsub_conformance.fuzz.messages import Drawing
@@ -190,7 +191,7 @@ def test_the_reference_withstands(tmp_path: Path) -> None:
     arguments = ["fuzz", "--inputs", "12", "--seed", "1", "--against", against]
     report = tmp_path / "report.json"
     home = ["--home", str(tmp_path)]
-    assert cli.main([*arguments, *home, "--json", str(report), "--", *DRIVER]) == 0
+    assert main([*arguments, *home, "--json", str(report), "--", *DRIVER]) == 0
     told = json.loads(report.read_text())
     assert [(target["target"], target["inputs"]) for target in told["targets"]] == [
         (name, 12) for name in TARGETS
@@ -203,14 +204,14 @@ def test_a_saved_input_is_judged_again(tmp_path: Path) -> None:
     command = [sys.executable, str(tmp_path / "mutant" / "driver.py")]
     replay = ["fuzz", "--target", "decode", "--replay", str(finding.file), "--"]
     assert shlex.join([*replay[:-1], "--", *command]).endswith(finding.repeat)
-    assert cli.main([*replay, *command]) == 1
-    assert cli.main([*replay, *DRIVER]) == 0
+    assert main([*replay, *command]) == 1
+    assert main([*replay, *DRIVER]) == 0
 
 
 def test_what_cannot_be_judged(tmp_path: Path) -> None:
-    assert cli.main(["fuzz", "--inputs", "1", "--", "false"]) == 2
+    assert main(["fuzz", "--inputs", "1", "--", "false"]) == 2
     with pytest.raises(SystemExit):
-        cli.main(["fuzz", "--replay", str(tmp_path), "--", *DRIVER])
+        main(["fuzz", "--replay", str(tmp_path), "--", *DRIVER])
 
 
 def test_the_same_seed_draws_the_same() -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from mutants import MUTANTS, Edit, Mutant
-from pubsub_conformance import cli, matrix
+from pubsub_conformance import matrix
+from pubsub_conformance.commands import main
 from pubsub_conformance.driver import DriverError
 from pubsub_conformance.implementations import Implementation
 from pubsub_conformance.matrix import CHECKS, Check, Finding, Pair
@@ -55,7 +56,7 @@ def judge(
 @pytest.mark.timeout(180)  # seconds: all checks, with many processes
 def test_reference_passes_with_itself(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
     command = shlex.join(make())
-    code = cli.main(["matrix", f"one={command}", "--seed", "1"])
+    code = main(["matrix", f"one={command}", "--seed", "1"])
     told = capsys.readouterr().out
     assert code == 0, told
     assert f"{len(CHECKS)} pass" in told
@@ -144,7 +145,7 @@ def test_table_names_what_failed_and_tells_it_in_words(
     command = shlex.join(make())
     file = tmp_path / "report.json"
     arguments = ["matrix", f"one={command}", f"two={command}", "--json", str(file), "--seed", "7"]
-    assert cli.main(arguments) == 1
+    assert main(arguments) == 1
     told = capsys.readouterr().out
     assert told.count("FAIL: fails, refuses") == 2
     assert told.count("FAIL: refuses") == 2
@@ -170,7 +171,7 @@ def test_driver_error_is_no_verdict(
     make: Make, checks: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     checks(passes, breaks)
-    assert cli.main(["matrix", f"one={shlex.join(make())}"]) == 2
+    assert main(["matrix", f"one={shlex.join(make())}"]) == 2
     assert "it has died" in capsys.readouterr().out
 
 
@@ -182,11 +183,11 @@ def test_role_that_is_not_claimed_is_not_applicable(
     edit = Edit("driver.py", roles, '"roles": ["publisher"]')
     mute = Mutant("none", "only publishes", (edit,))
     both = [f"mute={shlex.join(make(mute))}", f"whole={shlex.join(make())}"]
-    assert cli.main(["matrix", *both]) == 0
+    assert main(["matrix", *both]) == 0
     told = capsys.readouterr().out
     assert "mute to mute, passes" not in told
     assert told.count("not applicable") == 3  # two cells and the sum
-    assert cli.main(["matrix", both[0]]) == 2  # nothing was judged
+    assert main(["matrix", both[0]]) == 2  # nothing was judged
 
 
 EXPECTED = """\
@@ -211,7 +212,7 @@ def test_expected_failures_are_strict_both_ways(
 
     def run(*names: str) -> tuple[int, str]:
         commands = [f"{name}={command}" for name in names]
-        code = cli.main(["matrix", *commands, "--expected", str(expected)])
+        code = main(["matrix", *commands, "--expected", str(expected)])
         return code, capsys.readouterr().out
 
     code, told = run("one", "two")
@@ -248,7 +249,7 @@ def test_faulty_list_of_expected_failures_is_refused(
     checks(passes, fails)
     expected = tmp_path / "expected.toml"
     expected.write_text(EXPECTED.replace(old, new))
-    assert cli.main(["matrix", "one=true", "two=true", "--expected", str(expected)]) == 2
+    assert main(["matrix", "one=true", "two=true", "--expected", str(expected)]) == 2
     assert complaint in capsys.readouterr().err
 
 
@@ -258,7 +259,7 @@ def test_faulty_list_of_expected_failures_is_refused(
 def test_what_cannot_be_judged(
     arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    assert cli.main(["matrix", *arguments, "--home", str(tmp_path)]) == 2
+    assert main(["matrix", *arguments, "--home", str(tmp_path)]) == 2
     told = capsys.readouterr()
     assert told.out == ""
     assert told.err

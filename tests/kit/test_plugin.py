@@ -146,10 +146,10 @@ OUTCOMES = {
 CLI = """\
 import sys
 import toy
-from pubsub_conformance import cli
+from pubsub_conformance.commands import main, run
 
-cli.SUITE = ["."]
-sys.exit(cli.main())
+run.SUITE = ["."]
+sys.exit(main())
 """
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from mutants import Edit, Mutant
-from pubsub_conformance import cli, soak
+from pubsub_conformance import soak
+from pubsub_conformance.commands import main
 
 REFERENCE = Mutant("none", "the reference itself", ())
 LEAKS = {
@@ -100,7 +101,7 @@ def test_driver_that_dies_by_itself_is_no_verdict(
         '        sys.exit(3)\n        channel = pubsub.Channel(request["pattern"])\n',
     )
     dying = driver(Mutant("none", "dies", (edit,)), tmp_path)
-    assert cli.main(["soak", "--home", str(tmp_path), "--", *dying]) == 2
+    assert main(["soak", "--home", str(tmp_path), "--", *dying]) == 2
     assert "exit status 3" in capsys.readouterr().out
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from mutants import MUTANTS, Edit, Mutant, one
-from pubsub_conformance import cli
+from pubsub_conformance.commands import main
 from pubsub_conformance.driver import Rejected
 from pubsub_conformance.judge.events import Close, Open, Publish, Receive
 from pubsub_conformance.judge.fullness import full_spans
@@ -56,7 +56,7 @@ def test_racy_mutant_is_caught_and_explained(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     options = ["--no-kills", "--messages", "1500", "--seed", "1"]
-    assert cli.main(["stress", *options, "--", *command(mutant, tmp_path)]) == 1
+    assert main(["stress", *options, "--", *command(mutant, tmp_path)]) == 1
     told = capsys.readouterr().out
     (evidence,) = tmp_path.glob("pubsub-stress-*")
     assert f"pubsub-conformance check {evidence}/history.jsonl" in told
@@ -66,7 +66,7 @@ def test_racy_mutant_is_caught_and_explained(
         "result.txt",
         "run.json",
     }
-    assert cli.main(["check", f"{evidence}/history.jsonl"]) == 1
+    assert main(["check", f"{evidence}/history.jsonl"]) == 1
     explained = capsys.readouterr().out
     assert re.search(rf"^{kind}: .*\n( +[0-9.]+ to [0-9.]+ ms  .*\n)+", explained, re.MULTILINE)
 
@@ -240,7 +240,7 @@ def test_driver_that_dies_by_itself_is_no_verdict(
         '            if request["report"] == "all":\n                yield {"event": {"n"',
     )
     driver = command(Mutant("none", "dies in its 31st message", (edit,)), tmp_path)
-    assert cli.main(["stress", "--messages", "1000", "--no-kills", "--", *driver]) == 2
+    assert main(["stress", "--messages", "1000", "--no-kills", "--", *driver]) == 2
     assert "exit status 3" in capsys.readouterr().out
 
 
@@ -248,8 +248,8 @@ def test_what_cannot_be_judged(tmp_path: Path, capsys: pytest.CaptureFixture[str
     (tmp_path / "empty").touch()
     (tmp_path / "picture").write_bytes(b"\x89PNG\xff")
     for name in ("empty", "picture", "missing"):
-        assert cli.main(["check", str(tmp_path / name)]) == 2
-    assert cli.main(["stress", "--home", str(tmp_path / "missing"), "--", "true"]) == 2
+        assert main(["check", str(tmp_path / name)]) == 2
+    assert main(["stress", "--home", str(tmp_path / "missing"), "--", "true"]) == 2
     assert capsys.readouterr().out == ""
 
 

@@ -1,0 +1,100 @@
+"""`fuzz`: hostile input."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import os
+import shlex
+import sys
+import tempfile
+from pathlib import Path
+
+from .. import fuzz
+from .options import (
+    EXIT_CODES,
+    Subparsers,
+    add_driver,
+    add_home,
+    add_json,
+    add_seed,
+    positive,
+    write_json,
+)
+from .progress import Line
+
+MEMORY = "/dev/shm"
+
+
+def add(subparsers: Subparsers) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "fuzz",
+        help="hostile input: message files, directory entries, queues, requests",
+        description="Gives the driver started by COMMAND input that an accident or an adversary"
+        " could produce, and judges how it reacts. An input that fails is made small and saved.",
+        epilog=EXIT_CODES,
+    )
+    add = parser.add_argument
+    add(
+        "--target",
+        action="append",
+        default=[],
+        choices=[*fuzz.TARGETS],
+        metavar="NAME",
+        help=f"fuzz only this target, one of {', '.join(fuzz.TARGETS)}",
+    )
+    add("--seconds", type=positive, metavar="N", help="for all targets (default 60, or --inputs)")
+    add("--inputs", type=positive, metavar="N", help="for each target")
+    add_seed(parser)
+    add(
+        "--against",
+        type=shlex.split,
+        metavar="COMMAND",
+        help="have a second driver decode the same message files (one word: put quotes around it)",
+    )
+    add(
+        "--replay",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="judge only this saved input, or all inputs in this directory (needs one --target)",
+    )
+    add_json(parser)
+    add_home(parser, default=f"{MEMORY}, if it exists")
+
+    def run_checked(options: argparse.Namespace) -> int:
+        if options.replay and len(options.target) != 1:
+            parser.error("--replay needs one --target: the one that the files are for")
+        return run(options)
+
+    add_driver(parser, run_checked)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command. Returns the exit code. Raises OSError and DriverError."""
+    print(f"seed {options.seed}", file=sys.stderr)
+    memory = MEMORY if os.access(MEMORY, os.W_OK) else None
+    with (
+        tempfile.TemporaryDirectory(prefix="pubsub-", dir=options.home or memory) as home,
+        Line() as line,
+    ):
+        try:
+            report = fuzz.run(
+                options.driver,
+                Path(home),
+                names=options.target or [*fuzz.TARGETS],
+                against=options.against,
+                seed=options.seed,
+                seconds=options.seconds or (math.inf if options.inputs else 60),
+                inputs=options.inputs or math.inf,
+                saved=options.replay,
+                tell=line.show,
+            )
+        except ValueError as error:  # a saved input is not what the target takes
+            print(error, file=sys.stderr)
+            return 2
+    print(report)
+    write_json(options.json, report.as_dict())
+    return report.exit_code

@@ -1,0 +1,45 @@
+"""`matrix`: every implementation publishes to every other one."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+
+from .. import matrix
+from ..implementations import named
+from .options import Subparsers, add_home, add_json, add_seed, write_json
+
+
+def add(subparsers: Subparsers) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "matrix",
+        help="every implementation publishes to every other one",
+        description="Has each implementation publish to each one, itself included, in several"
+        " processes on one base directory. COMMAND starts the driver of an implementation.",
+        epilog="Exit codes: 0 all cells pass, or fail as expected; 1 not; 2 could not be judged.",
+    )
+    add = parser.add_argument
+    add("implementations", nargs="+", metavar="NAME=COMMAND")
+    add("--expected", type=Path, metavar="FILE", help="failures that are expected, with reasons")
+    add_json(parser)
+    add_home(parser)
+    add_seed(parser)
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command. Returns the exit code. Raises OSError (`--home`, `--json`)."""
+    with Console(stderr=True).status("") as status:
+        found = matrix.run(
+            named(options.implementations),
+            expected=options.expected,
+            home=options.home,
+            seed=options.seed,
+            tell=status.update,
+        )
+    matrix.show(found)
+    write_json(options.json, matrix.as_dict(found))
+    return found.exit_code

@@ -1,0 +1,94 @@
+"""What several commands have in common: options, and the end of a command."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from rich.console import Console
+
+from .. import seeds
+from ..judge.verdict import Report
+
+Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+EXIT_CODES = "Exit codes: 0 conforms, 1 does not conform, 2 could not be judged, or interrupted."
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 on. Raises argparse.ArgumentTypeError."""
+    try:
+        number = int(text)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return number
+
+
+def duration(text: str) -> float:
+    """Seconds: a finite number above 0. Raises argparse.ArgumentTypeError."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return seconds
+
+
+def add_driver(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int]) -> None:
+    """Have the command need the driver's command line, as `options.driver`, and then `run`."""
+    parser.usage = "%(prog)s [options] -- COMMAND…"
+
+    def run_with_driver(options: argparse.Namespace) -> int:
+        if not options.driver:
+            parser.error("the driver's command is missing: end the line with -- COMMAND…")
+        return run(options)
+
+    parser.set_defaults(run=run_with_driver)
+
+
+def add_home(parser: argparse.ArgumentParser, default: str = "TMPDIR or /tmp") -> None:
+    """Add `--home`: the directory in which the command makes base directories."""
+    text = f"test on the file system of DIR (default: {default})"
+    parser.add_argument("--home", metavar="DIR", help=text)
+
+
+def add_seed(parser: argparse.ArgumentParser) -> None:
+    """Add `--seed`. Without it, `options.seed` is drawn."""
+    text = "repeat the random choices of an earlier run (default: drawn, and shown)"
+    parser.add_argument("--seed", type=int, default=seeds.draw(), metavar="N", help=text)
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add `--json`: the file for the report as JSON."""
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON too")
+
+
+def add_workers(
+    parser: argparse.ArgumentParser, help: str, convert: Callable[[str], object] = positive
+) -> None:
+    """Add `-n`: how much runs at the same time, 2 by default."""
+    parser.add_argument("-n", type=convert, default=2, dest="workers", metavar="N", help=help)
+
+
+def finish(report: Report, options: argparse.Namespace) -> int:
+    """Show the report, and write it as JSON if `--json` says so. Returns the exit code.
+
+    Raises OSError.
+    """
+    report.show(Console())
+    write_json(options.json, report.as_dict())
+    return report.verdict.value
+
+
+def write_json(path: Path | None, report: dict[str, Any]) -> None:
+    """Write a report as JSON, if there is a path. Raises OSError."""
+    if path:
+        text = json.dumps(report, indent=2, ensure_ascii=False)
+        path.write_text(f"{text}\n", encoding="utf-8")

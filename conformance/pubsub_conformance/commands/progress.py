@@ -1,0 +1,45 @@
+"""The live line on stderr that shows how far a command is."""
+
+from __future__ import annotations
+
+import math
+import sys
+from types import TracebackType
+
+from rich.console import Console
+from rich.live import Live
+
+EVERY_SECONDS = 10.0
+"""Between two lines where stderr is no terminal."""
+
+
+class Line:
+    """A line that changes on a terminal; elsewhere a new line every ten seconds."""
+
+    def __init__(self) -> None:
+        console = Console(stderr=True)
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+        self._on_terminal = console.is_terminal
+        self._shown = -math.inf
+
+    def __enter__(self) -> Line:
+        if self._on_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._live.stop()
+
+    def show(self, seconds: float, text: str) -> None:
+        """Show what goes on, so many seconds after the beginning."""
+        text = f"{seconds:4.0f} s  {text}"
+        if self._on_terminal:
+            self._live.update(text, refresh=True)
+        elif seconds >= self._shown + EVERY_SECONDS:
+            self._shown = seconds
+            print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,60 @@
+"""`soak`: files, descriptors and memory over time."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from pathlib import Path
+
+from .. import soak
+from .options import (
+    EXIT_CODES,
+    Subparsers,
+    add_driver,
+    add_home,
+    add_json,
+    add_seed,
+    positive,
+    write_json,
+)
+from .progress import Line
+
+
+def add(subparsers: Subparsers) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        "soak",
+        help="files, descriptors and memory over time",
+        description="Has drivers, each started by COMMAND, open and close channels, publish and"
+        " fetch for a long time, and kills some. It counts the descriptors and the memory of the"
+        " processes, and the entries of the base directory: none of these may grow.",
+        epilog=EXIT_CODES,
+    )
+    add = parser.add_argument
+    add("--seconds", type=positive, default=60, metavar="N", help="how long (default 60)")
+    add("--channels", type=positive, default=100, metavar="N", help="at a time (default 100)")
+    add_json(parser)
+    add_home(parser)
+    add_seed(parser)
+    add_driver(parser, run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the command. Returns the exit code. Raises OSError (`--home`, `--json`)."""
+    print(f"seed {options.seed}", file=sys.stderr)
+    with (
+        tempfile.TemporaryDirectory(prefix="pubsub-", dir=options.home) as home,
+        Line() as line,
+    ):
+        result = soak.run(
+            options.driver,
+            Path(home, "base"),
+            seconds=options.seconds,
+            channels=options.channels,
+            seed=options.seed,
+            tell=line.show,
+        )
+    print(soak.told(result))
+    write_json(options.json, result.as_dict())
+    return result.exit_code
