@@ -11,7 +11,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { PREFIX_MAX = 200 };
+enum { PREFIX_MAX = 200, MARK_MAX = PREFIX_MAX + 24 };      /* of a message: "<prefix>:<n>:" */
 
 static int64_t clock_ns(void)
 {
@@ -46,7 +46,7 @@ static bool read_sizes(struct slice list, struct production *p)
         p->sizes[p->n_sizes++] = size;
         biggest = size > biggest ? size : biggest;
     }
-    p->content = request_memory((size_t)biggest + PREFIX_MAX + 32);
+    p->content = request_memory((size_t)biggest + MARK_MAX);
     return p->n_sizes;
 }
 
@@ -66,7 +66,7 @@ static bool read_production(struct production *p)
 /* Writes the content of message n, and returns its length. */
 static size_t write_content(const struct production *p, uint64_t n)
 {
-    size_t once = (size_t)sprintf(p->content, "%s:%" PRIu64 ":", p->prefix, n);
+    size_t once = (size_t)snprintf(p->content, MARK_MAX, "%s:%" PRIu64 ":", p->prefix, n);
     size_t length = (size_t)p->sizes[n % p->n_sizes];
     for (size_t i = once; i < length; i++)
         p->content[i] = p->content[i - once];
@@ -97,7 +97,7 @@ void op_produce(void)
         char headers[PREFIX_MAX + 100];
         struct pubsub_error e;
         size_t length = write_content(&p, n), took;
-        sprintf(headers, "{\"publisher\": \"%s\", \"n\": %" PRIu64 "}", p.prefix, n);
+        snprintf(headers, sizeof headers, "{\"publisher\": \"%s\", \"n\": %" PRIu64 "}", p.prefix, n);
         keep_rate(&p, n, first);
         int64_t start = clock_ns();
         enum pubsub_code code =

@@ -199,6 +199,8 @@ class Driver:
     def produce(self, request: Fields) -> Iterator[Fields]:
         topic, prefix, sizes = request["topic"], request["prefix"], request["sizes"]
         rate = request.get("rate")
+        if not sizes or not all(type(size) is int for size in sizes):
+            raise BadRequest(f"sizes are {sizes!r}")
         published = total = 0
         first = start = end = now()
         for n in range(request["count"]):

@@ -249,6 +249,33 @@ def test_field_missing_or_of_the_wrong_type(start: Start) -> None:
             driver.request("hello", protocol=PROTOCOL)
 
 
+def wrong_inside_a_field() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Operations and their fields, of which one holds a value of the wrong type, or lacks one."""
+    wrong_sizes: list[list[Any]] = [["10"], [10, "10"], [None], [10, [10]], [{}], [True], [1.5]]
+    for sizes in wrong_sizes:
+        yield "produce", {**probes()["produce"], "count": 2, "sizes": sizes}
+    message = probes()["encode"]["message"]
+    for name in message:
+        without = {other: value for other, value in message.items() if other != name}
+        for wrong in (without, {**message, name: None}, {**message, name: 7}):
+            yield "encode", {"message": wrong}
+
+
+@pytest.mark.requirement("DRIVER-5")
+def test_wrong_type_inside_a_field(start: Start) -> None:
+    """Each element of `sizes` is an integer; each field of a message is there, of its type."""
+    driver = start()
+    for op, fields in wrong_inside_a_field():
+        role = OPS[op].role
+        if role is None or not claims(driver, role):
+            continue
+        request = {"seq": 7, "op": op, **fields}
+        with finds("look at the type of each element of a list, and of each field of an object"):
+            reply = ask(driver, request)
+            driver.request("hello", protocol=PROTOCOL)
+        expect_bad_request(json.dumps(request), reply, 7)
+
+
 @pytest.mark.requirement("DRIVER-9")
 def test_long_lines(start: Start) -> None:
     """A line of 12 MiB is read, and one of 16 MiB is written where that can be asked for."""

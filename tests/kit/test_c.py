@@ -1,0 +1,185 @@
+"""The implementation in C, in builds and on systems that show what a usual run does not."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from pubsub_conformance.driver import Driver, Rejected
+from pubsub_conformance.oracle.arrange import let_age
+from pubsub_conformance.oracle.base import channel_name
+from pubsub_conformance.oracle.message import pack
+
+C = Path(__file__).parents[2] / "conformance/implementations/c"
+NO_PROCESS = 2**31 - 1  # larger than any process id, and still a pid_t
+
+# Position n of a listing is the n-th of the entries that are there now: where one is removed after
+# it was listed, those behind it move up, and the next is skipped.
+SKIPPING_READDIR = r"""
+#include <dirent.h>
+#include <dlfcn.h>
+#define RTLD_NEXT ((void *)-1L)     /* _GNU_SOURCE would give readdir64() another type */
+static struct { DIR *dir; long position; } open_now[64];
+static struct dirent *next(DIR *dir)
+{
+    struct dirent *(*real)(DIR *) = (struct dirent *(*)(DIR *))dlsym(RTLD_NEXT, "readdir");
+    struct dirent *entry = 0;
+    int i = 0;
+    while (open_now[i].dir && open_now[i].dir != dir)
+        i++;
+    open_now[i].dir = dir;
+    rewinddir(dir);
+    for (long n = open_now[i].position++; n >= 0; n--)
+        entry = real(dir);
+    return entry;
+}
+struct dirent *readdir(DIR *dir) { return next(dir); }
+struct dirent *readdir64(DIR *dir) { return next(dir); }
+int closedir(DIR *dir)
+{
+    for (int i = 0; i < 64; i++)
+        if (open_now[i].dir == dir)
+            open_now[i].position = 0;
+    return ((int (*)(DIR *))dlsym(RTLD_NEXT, "closedir"))(dir);
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy to build in."""
+    copy = tmp_path_factory.mktemp("c") / "c"
+    shutil.copytree(C, copy, ignore=shutil.ignore_patterns("*.o", "*.a", "driver", "*-*"))
+    return copy
+
+
+def build(sources: Path, target: str, *settings: str) -> Path:
+    if not shutil.which("make") or not shutil.which("cc"):
+        pytest.skip("needs make and cc")
+    command = ["make", "-s", "-C", str(sources), target, *settings]
+    made = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (made.returncode, made.stdout, made.stderr) == (0, "", ""), "a warning, or worse"
+    return sources / target
+
+
+def need_sanitizer(compiler: str, names: str) -> None:
+    """Skips where a program that is built with it does not even begin."""
+    if not shutil.which(compiler):
+        pytest.skip(f"needs {compiler}")
+    with tempfile.TemporaryDirectory() as directory:
+        program = f"{directory}/program"
+        command = [compiler, f"-fsanitize={names}", "-o", program, "-xc", "-"]
+        code = b"int main(void) { return 0; }"
+        if subprocess.run(command, input=code, capture_output=True).returncode or (
+            subprocess.run([program], capture_output=True).returncode
+        ):
+            pytest.skip(f"this {compiler} has no -fsanitize={names}")
+
+
+@pytest.fixture(scope="module")
+def sanitized(sources: Path) -> Path:
+    need_sanitizer("cc", "address,undefined")
+    return build(sources, "driver-sanitize")
+
+
+@pytest.fixture(scope="module")
+def without_uninitialised_values(sources: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The driver in a build that ends when it uses a value that it never set."""
+    need_sanitizer("clang", "memory")
+    driver = tmp_path_factory.mktemp("memory") / "driver"
+    code = [*sources.glob("driver*.c"), *(sources / name for name in library())]
+    # Not optimised: a compiler may drop the use of a value whose effect nobody sees.
+    command = ["clang", "-std=c11", "-O0", "-g", "-fsanitize=memory", "-o", str(driver)]
+    subprocess.run([*command, *map(str, code), "-lm", "-lpthread"], check=True)
+    return driver
+
+
+def library() -> list[str]:
+    (line,) = (
+        line for line in (C / "Makefile").read_text().splitlines() if line.startswith("LIBRARY = ")
+    )
+    return line.split()[2:]
+
+
+def conforms(driver: Path, *options: str) -> None:
+    command = [sys.executable, "-m", "pubsub_conformance", "run", "-n", "0", "--seed", "1"]
+    done = subprocess.run(
+        [*command, *options, "--", str(driver)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_requests_under_the_sanitizers(sanitized: Path) -> None:
+    """The kit's requests meet no undefined behaviour, and no octet beyond the end of a block."""
+    conforms(sanitized, "--requirement", "DRIVER-5", "--requirement", "DRIVER-4")
+
+
+@pytest.mark.parametrize("sizes", [["10"], [10, None], [[10]], [True, 10]])
+def test_no_uninitialised_size_is_used(
+    without_uninitialised_values: Path, home: Path, sizes: list[object]
+) -> None:
+    """An element of `sizes` that is no number is not looked at as if it were one (DRIVER-5)."""
+    request = {"seq": 2, "op": "produce", "topic": "a", "prefix": "p", "count": 1}
+    request |= {"sizes": sizes, "report": "totals"}
+    with Driver([str(without_uninitialised_values)], home) as driver:
+        reply = driver.raw(json.dumps(request).encode() + b"\n")
+    assert reply["error"]["code"] == "bad-request"
+
+
+@pytest.mark.parametrize("escape", [r"\u", r"\u0", r"\ud80", r"\ud800\u", r"\ud800\udc0", "\\"])
+def test_headers_that_end_within_an_escape(sanitized: Path, home: Path, escape: str) -> None:
+    """They are refused, and nothing behind their end is read."""
+    with Driver([str(sanitized)], home) as driver:
+        for headers in ('{"' + escape, '{"k": "' + escape):
+            with pytest.raises(Rejected, match="invalid-message"):
+                driver.decode(pack(2**60, 0, b"a", headers.encode(), b""))
+
+
+@pytest.fixture
+def skipping(sources: Path, tmp_path: Path) -> Mapping[str, str]:
+    """An environment in which listings skip entries while others are removed."""
+    source, library = tmp_path / "skipping.c", tmp_path / "skipping.so"
+    source.write_text(SKIPPING_READDIR)
+    command = ["cc", "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"]
+    if sys.platform != "linux":
+        pytest.skip("needs LD_PRELOAD and the names of Linux's libc")
+    subprocess.run(command, check=True)
+    return {"LD_PRELOAD": str(library)}
+
+
+def test_reaping_where_listings_skip_entries(
+    sources: Path, skipping: Mapping[str, str], home: Path
+) -> None:
+    """What is removed while a directory is listed hides nothing else (REAP-3, REAP-7)."""
+    (home / "tmp").mkdir(parents=True)
+    for n in range(10):
+        (home / "tmp" / str(2**60 + n)).touch()
+        channel = home / channel_name("a", NO_PROCESS)
+        channel.mkdir()
+        os.mkfifo(channel / "queue")
+    let_age(*(home / "tmp").iterdir())
+    with Driver([str(build(sources, "driver"))], home, env=skipping) as driver:
+        driver.reap(0)
+    assert [path.name for path in home.iterdir()] == ["tmp"]
+    assert not list((home / "tmp").iterdir())
+
+
+def test_names_that_the_linker_sees(sources: Path) -> None:
+    """They do not meet those of a program that is linked with the library."""
+    if not shutil.which("nm"):
+        pytest.skip("needs nm")
+    archive = build(sources, "libpubsub.a")
+    listed = subprocess.run(
+        ["nm", "-g", "-P", str(archive)], capture_output=True, text=True, check=True
+    ).stdout.split("\n")
+    fields = [line.split() for line in listed if line and not line.endswith(":")]
+    defined = [name.lstrip("_") for name, kind, *_ in fields if kind in "TDBRC"]
+    assert "pubsub_publish" in defined
+    assert [name for name in defined if not name.startswith(("pubsub_", "ps_"))] == []
