@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mutants import Mutant
+from mutation import Mutant
 from pubsub_conformance import alternatives, bench
 from pubsub_conformance.commands import main
 from pubsub_conformance.driver import Driver
@@ -21,7 +21,7 @@ QUICK = ["--rounds", "2", "--seconds", "0.01"]
 def reference(tmp_path: Path) -> str:
     directory = tmp_path / "reference"
     directory.mkdir()
-    driver = Mutant("none", "the reference itself", ()).driver(directory)
+    driver = Mutant("none", "the reference itself").driver(directory)
     return f"ref={shlex.join([sys.executable, str(driver)])}"
 
 

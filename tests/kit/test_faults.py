@@ -11,7 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from mutants import MUTANTS, Edit, Mutant
+from mutants import MUTANTS
+from mutation import Edit, Mutant
 from pubsub_conformance import faults
 from pubsub_conformance.commands import main
 from pubsub_conformance.faults import points as listing
@@ -129,12 +130,16 @@ FAULTY = [
         Mutant(
             "PUB-14",
             "forgets the staged file where the base cannot be listed",
-            (
-                Edit(
-                    "publisher.py",
-                    "    except BaseException:\n        copy.remove()\n        raise\n\n\ndef _key",
-                    "    except BaseException:\n        raise\n\n\ndef _key",
-                ),
+            Edit(
+                "_Delivery._find",
+                "return list_anew(place, base, self._staged.path).matching(topic)",
+                """
+                try:
+                    ...
+                except OSError:
+                    self._copies._made.clear()
+                    raise
+                """,
             ),
         ),
         "publish-one",
@@ -145,13 +150,17 @@ FAULTY = [
         Mutant(
             "PUB-13",
             "leaks a descriptor where a link fails",
-            (
-                Edit(
-                    "publisher.py",
-                    "                if error.errno not in _TAKEN:\n",
-                    "                if error.errno not in _TAKEN:\n"
-                    "                    os.dup(queue)\n",
-                ),
+            Edit(
+                "_Delivery._make_link",
+                """
+                if error.errno not in _TAKEN:
+                    raise
+                """,
+                """
+                if error.errno not in _TAKEN:
+                    os.dup(self._queue[-1])
+                    raise
+                """,
             ),
         ),
         "publish-several",
@@ -162,14 +171,17 @@ FAULTY = [
         Mutant(
             "FETCH-8",
             "gives the id in hand up where its open file cannot be looked at",
-            (
-                Edit(
-                    "channel.py",
-                    "            status = os.fstat(file)\n",
-                    "            try:\n                status = os.fstat(file)\n"
-                    "            except OSError:\n                self._hand[:] = bytes(8)\n"
-                    "                raise\n",
-                ),
+            Edit(
+                "Inbox._read_message",
+                "encoded = _read(file[0])",
+                """
+                try:
+                    os.fstat(file[0])
+                except OSError:
+                    self.hand.drop()
+                    raise
+                ...
+                """,
             ),
         ),
         "fetch",
@@ -180,19 +192,19 @@ FAULTY = [
         Mutant(
             "REAP-7",
             "notes what it is about to publish beside tmp, and strikes it out in the end",
-            (
-                Edit(
-                    "publisher.py",
-                    "        if copy is None:\n            return 0\n",
-                    "        if copy is None:\n            return 0\n"
-                    '        note = f"{copy.base.path}/note-{os.getpid()}"\n'
-                    "        os.close(os.open(note, os.O_WRONLY | os.O_CREAT))\n",
-                ),
-                Edit(
-                    "publisher.py",
-                    "            copy.remove()  # PUB-14\n",
-                    "            copy.remove()  # PUB-14\n            os.unlink(note)\n",
-                ),
+            Edit(
+                "_Delivery.run",
+                """
+                if channels:
+                    self._deliver(channels, timeout)
+                """,
+                """
+                if channels:
+                    note = f"{os.path.dirname(channels[0])}/note-{os.getpid()}"
+                    os.close(os.open(note, os.O_WRONLY | os.O_CREAT))
+                    self._deliver(channels, timeout)
+                    os.unlink(note)
+                """,
             ),
         ),
         "publish-one",
@@ -231,7 +243,7 @@ def test_a_crash_shows_what_is_linked_before_it_is_whole(tmp_path: Path) -> None
 def test_the_reference_keeps_what_it_promises(tmp_path: Path) -> None:
     """Also where it did not once: the count of an error, the end of what is repeated."""
     points = ["link:1:KILL", "link:2:EIO", "link:1:EMLINK+", "unlink:1:EACCES"]
-    result = run(Mutant("none", "", ()), tmp_path / "whole", "publish-several", *points)
+    result = run(Mutant("none", ""), tmp_path / "whole", "publish-several", *points)
     assert (result.exit_code, result.violations) == (0, [])
     assert result.tallies["publish-several"].run == {"crash": 1, "error": 3}
     assert faults.as_dict(result)["operations"]["publish-several"]["error"] == 3

@@ -14,7 +14,8 @@ from random import Random
 
 import pytest
 from agreement import differs
-from mutants import MUTANTS, ROOT, Mutant, one
+from mutants import MUTANTS
+from mutation import ROOT, Edit, Mutant
 from pubsub_conformance import fuzz
 from pubsub_conformance.commands import main
 from pubsub_conformance.driver import Driver
@@ -26,7 +27,7 @@ from pubsub_conformance.fuzz.target import pruned
 DRIVER = [sys.executable, str(ROOT / "conformance/implementations/reference/driver.py")]
 C = ROOT / "conformance/implementations/c"
 CORPUS = C / "corpus"
-PARSED = "        magic, version, id, timestamp, length = _HEAD.unpack_from(data)\n"
+PARSED = "magic, version, id, timestamp, _ = _HEAD.unpack_from(data)"
 
 
 def known(requirement: str) -> Mutant:
@@ -63,26 +64,38 @@ def found(mutant: Mutant, target: str, inputs: int, directory: Path) -> Finding:
     ("mutant", "words"),
     [
         (
-            one("MSG-14", "takes what follows", "message.py", "if end != size:", "if end > size:"),
+            Mutant(
+                "MSG-14",
+                "takes what follows",
+                Edit("decode", "end != size", "end > size"),
+            ),
             "accepted what is invalid: 1 octets follow the content",
         ),
         (
-            one(
+            Mutant(
                 "MSG-13",
                 "believes a length",
-                "message.py",
-                PARSED,
-                "        bytes(int.from_bytes(data[21:25], 'big'))\n" + PARSED,
+                Edit(
+                    "decode",
+                    PARSED,
+                    "bytes(int.from_bytes(data[21:25], 'big')); ...",
+                ),
             ),
             "MiB of memory for",
         ),
         (
-            one(
+            Mutant(
                 "MSG-11",
                 "dies of half a pair",
-                "message.py",
-                PARSED,
-                "        if b'\\\\ud800' in data:\n            raise SystemExit(3)\n" + PARSED,
+                Edit(
+                    "decode",
+                    PARSED,
+                    r"""
+                    if b"\\ud800" in data:
+                        raise SystemExit(3)
+                    ...
+                    """,
+                ),
             ),
             "exit status 3",
         ),
@@ -129,8 +142,8 @@ def test_queue(requirement: str, words: str, tmp_path: Path) -> None:
 
 
 def test_requests(tmp_path: Path) -> None:
-    caught = "except (ValueError, RecursionError, BadRequest)"
-    dies = one("DRIVER-5", "dies", "driver.py", caught, "except (RecursionError, BadRequest)")
+    edit = Edit("main", "(ValueError, RecursionError, BadRequest)", "(RecursionError, BadRequest)")
+    dies = Mutant("DRIVER-5", "dies", edit)
     finding = found(dies, "requests", 300, tmp_path)
     assert finding.requirement == "DRIVER-5"
     assert "did not live through it" in finding.what

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from mutants import MUTANTS, Edit, Mutant
+from mutants import MUTANTS
+from mutation import Edit, Mutant
 from pubsub_conformance import matrix
 from pubsub_conformance.commands import main
 from pubsub_conformance.driver import DriverError
@@ -18,11 +19,11 @@ from pubsub_conformance.implementations import Implementation
 from pubsub_conformance.matrix import CHECKS, Check, Finding, Pair
 from pubsub_conformance.report import Outcome
 
-REFERENCE = Mutant("none", "the reference itself", ())
+REFERENCE = Mutant("none", "the reference itself")
 MILLISECONDS = Mutant(
     "none",
     "encodes milliseconds",
-    (Edit("message.py", "self.id, self.timestamp,", "self.id, self.timestamp // 1000,"),),
+    Edit("Message.encoded", "self.timestamp", "self.timestamp // 1000"),
 )
 
 Make = Callable[..., list[str]]
@@ -179,9 +180,8 @@ def test_role_that_is_not_claimed_is_not_applicable(
     make: Make, checks: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     checks(passes)
-    roles = '"roles": ["topics", "codec", "publisher", "subscriber", "reaper"]'
-    edit = Edit("driver.py", roles, '"roles": ["publisher"]')
-    mute = Mutant("none", "only publishes", (edit,))
+    roles = '["topics", "codec", "publisher", "subscriber", "reaper"]'
+    mute = Mutant("none", "only publishes", Edit("Driver.hello", roles, '["publisher"]'))
     both = [f"mute={shlex.join(make(mute))}", f"whole={shlex.join(make())}"]
     assert main(["matrix", *both]) == 0
     told = capsys.readouterr().out

@@ -9,28 +9,34 @@ import sys
 from pathlib import Path
 
 import pytest
-from mutants import Edit, Mutant
+from mutation import Edit, Mutant
 from pubsub_conformance import soak
 from pubsub_conformance.commands import main
 
-REFERENCE = Mutant("none", "the reference itself", ())
+REFERENCE = Mutant("none", "the reference itself")
 LEAKS = {
     "entries of tmp": Edit(  # one for each publish to a queue that is full
-        "publisher.py",
-        "            copy.remove()  # PUB-14\n",
-        "            if count:\n                copy.remove()\n",
+        "_Delivery.run",
+        "self._copies.remove(self._staged)",
+        """
+        if self._count:
+            ...
+        else:
+            self._copies._made.clear()
+        """,
     ),
     "open descriptors": Edit(  # one for each opening
-        "channel.py",
-        "                if tmp >= 0:\n                    os.close(tmp)\n",
-        "",
+        "Inbox._make",
+        "self._tmp.close()",
+        "self._tmp.clear()",
     ),
     "resident memory, KiB": Edit(  # each message
-        "channel.py",
-        "        self._discard(name)\n        return message\n",
-        "        self._discard(name)\n"
-        '        fetch.__dict__.setdefault("kept", []).append(message)\n'
-        "        return message\n",
+        "Inbox.take_message",
+        "return hand.message",
+        """
+        _read.__dict__.setdefault("kept", []).append(hand.message)
+        ...
+        """,
     ),
 }
 
@@ -49,7 +55,7 @@ def soaked(driver: list[str], directory: Path, seconds: float) -> soak.Result:
 
 
 def test_each_leak_is_found_and_named(tmp_path: Path) -> None:
-    leaking = driver(Mutant("PUB-14", "leaks", tuple(LEAKS.values())), tmp_path)
+    leaking = driver(Mutant("PUB-14", "leaks", *LEAKS.values()), tmp_path)
     for seconds in (5, 15, 30):  # on a busy machine little happens in five
         result = soaked(leaking, tmp_path, seconds)
         assert not result.errors
@@ -95,12 +101,7 @@ def test_interrupted_soak_leaves_nothing(tmp_path: Path) -> None:
 def test_driver_that_dies_by_itself_is_no_verdict(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    edit = Edit(
-        "driver.py",
-        '        channel = pubsub.Channel(request["pattern"])\n',
-        '        sys.exit(3)\n        channel = pubsub.Channel(request["pattern"])\n',
-    )
-    dying = driver(Mutant("none", "dies", (edit,)), tmp_path)
+    dying = driver(Mutant("none", "dies", Edit("Driver.open", None, "sys.exit(3); ...")), tmp_path)
     assert main(["soak", "--home", str(tmp_path), "--", *dying]) == 2
     assert "exit status 3" in capsys.readouterr().out
 

@@ -13,24 +13,25 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from mutants import MUTANTS, Edit, Mutant, one
+from mutants import MUTANTS
+from mutation import Edit, Mutant
 from pubsub_conformance.commands import main
 from pubsub_conformance.driver import Rejected
 from pubsub_conformance.judge.events import Close, Open, Publish, Receive
 from pubsub_conformance.judge.fullness import full_spans
 from pubsub_conformance.stress import run as stress
 
-REFERENCE = Mutant("none", "the reference itself", ())
+REFERENCE = Mutant("none", "the reference itself")
 # Ids of several publishers meet in slow channels all the time.
 CLASHES = (
-    Edit("ids.py", "_RANDOM_BITS = 10", "_RANDOM_BITS = 3"),
-    Edit("ids.py", "time.time_ns() // 1000", "time.time_ns() // 10_000_000"),
+    Edit("_RANDOM_BITS", "10", "3"),
+    Edit("next_id", "time.time_ns() // 1000", "time.time_ns() // 10_000_000"),
 )
 
 
 def mutant(requirement: str, *edits: Edit) -> Mutant:
     (found,) = [mutant for mutant in MUTANTS if mutant.requirement == requirement]
-    return Mutant(requirement, found.what, (*found.edits, *edits))
+    return Mutant(requirement, found.what, *found.edits, *edits)
 
 
 def command(mutant: Mutant, directory: Path) -> list[str]:
@@ -85,36 +86,46 @@ def test_reference_passes_with_kills_and_stops(tmp_path: Path) -> None:
 
 def test_reference_passes_with_ids_that_clash(tmp_path: Path) -> None:
     """Else the mutant of PUB-3 would prove nothing."""
-    driver = command(Mutant("none", "ids that clash", CLASHES), tmp_path)
+    driver = command(Mutant("none", "ids that clash", *CLASHES), tmp_path)
     load = stress.Load(messages=1500, kills=False)
     result = stress.run(driver, tmp_path / "home", 1, load, evidence=tmp_path)
     assert not result.failed, result
     assert result.due
 
 
-COUNTS_WITHOUT_ROOM = one(
+COUNTS_WITHOUT_ROOM = Mutant(
     "PUB-13",
     "counts a channel though there was no room for the link",
-    "publisher.py",
-    "                if error.errno not in _TAKEN:\n",
-    "                if error.errno == errno.ENOSPC:\n                    return True\n"
-    "                if error.errno not in _TAKEN:\n",
+    Edit(
+        "_Delivery._deliver",
+        "self._failures.append((channel, error))",
+        """
+        if error.errno == errno.ENOSPC:
+            self._count += 1
+        else:
+            ...
+        """,
+    ),
 )
-DROPS_WITHOUT_DESCRIPTORS = one(
+DROPS_WITHOUT_DESCRIPTORS = Mutant(
     "FETCH-8",
     "drops the id in hand on EMFILE alone",
-    "channel.py",
-    "            raise  # FETCH-8\n",
-    "            if error.errno == errno.EMFILE:\n                self._hand[:] = bytes(8)\n"
-    "            raise\n",
+    Edit(
+        "Inbox._open_message",
+        """
+        if error.errno == errno.EACCES and _denies_reading(name, directory):
+            raise InvalidMessage("it may not be read") from error
+        """,
+        """
+        ...
+        if error.errno == errno.EMFILE:
+            self.hand.drop()
+        """,
+    ),
 )
 MAKES_BASE_ONCE = mutant("BASE-13")
-NEVER_LOOKS = one(
-    "FETCH-14",
-    "waits for ever in a base that is gone",
-    "channel.py",
-    "        if not self._lost:\n            try:",
-    "        return\n        if not self._lost:\n            try:",
+NEVER_LOOKS = Mutant(
+    "FETCH-14", "waits for ever in a base that is gone", Edit("Inbox.look", None, "return")
 )
 
 
@@ -234,12 +245,18 @@ def test_driver_that_dies_by_itself_is_no_verdict(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     edit = Edit(
-        "driver.py",
-        'if request["report"] == "all":\n                yield {"event": {"n"',
-        "if n == 30:\n                sys.exit(3)\n"
-        '            if request["report"] == "all":\n                yield {"event": {"n"',
+        "Driver.produce",
+        """
+        if n == 0:
+            first = start
+        """,
+        """
+        ...
+        if n == 30:
+            sys.exit(3)
+        """,
     )
-    driver = command(Mutant("none", "dies in its 31st message", (edit,)), tmp_path)
+    driver = command(Mutant("none", "dies in its 31st message", edit), tmp_path)
     assert main(["stress", "--messages", "1000", "--no-kills", "--", *driver]) == 2
     assert "exit status 3" in capsys.readouterr().out
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
-from mutants import ROOT, one
+from mutation import ROOT, Edit, Mutant
 from pubsub_conformance.linux import Unavailable
 from pubsub_conformance.linux.namespace import namespace
 
@@ -297,12 +297,14 @@ def coarse_clock() -> None:
     Only there do two changes fall into one tick so often that a publisher that does not mind must
     be found out: if that one passes too, the leg has proved nothing.
     """
-    careless = one(
+    careless = Mutant(
         "PUB-21",
         "does not ask whether the clock has moved on",
-        "publisher.py",
-        " and staged > max(key[2:])",
-        "",
+        Edit(
+            "list_anew",
+            "key is not None and key == place.key() and clock > max(key[2:])",
+            "key is not None and key == place.key()",
+        ),
     )
     with directory() as outside:
         home, report = outside / "ramfs", outside / "report.json"

@@ -1,0 +1,21 @@
+"""The mutants of the reference, by page of the specification.
+
+Each must fail the conformance test of its requirement: a test that no mutant fails proves nothing.
+Those that name formix-pubsub are bugs that happened: its version 0.9.0 has them, unless they name
+another.
+"""
+
+from __future__ import annotations
+
+from . import base, channel, fetch, guarantee, message, publish, reap, topics
+
+MUTANTS = [
+    *guarantee.MUTANTS,
+    *topics.MUTANTS,
+    *message.MUTANTS,
+    *base.MUTANTS,
+    *channel.MUTANTS,
+    *publish.MUTANTS,
+    *fetch.MUTANTS,
+    *reap.MUTANTS,
+]

@@ -1,0 +1,129 @@
+"""The base directory (spec/base.md)."""
+
+from __future__ import annotations
+
+from mutation import Edit, Mutant
+
+MUTANTS = [
+    Mutant(
+        "BASE-1",
+        "a directory below the one that is named",
+        Edit(
+            "Place.here",
+            'explicit or _default(os.environ.get("TMPDIR"))',
+            'f"{explicit}/pubsub" if explicit else _default(os.environ.get("TMPDIR"))',
+        ),
+    ),
+    Mutant(
+        "BASE-2",
+        "/dev/shm is not looked at",
+        Edit("_default", "shared_memory", "False"),
+    ),
+    Mutant(
+        "BASE-3",
+        "open to readers",
+        Edit(
+            "Place._make_directories",
+            "_make_directory(self.path, 0o700)",
+            "_make_directory(self.path, 0o755)",
+        ),
+    ),
+    Mutant(
+        "BASE-4",
+        "anybody's default base",
+        Edit(
+            "Place._trusted",
+            "not self.explicit and found.st_uid not in (os.geteuid(), 0)",
+            "found.st_uid < 0",
+        ),
+    ),
+    Mutant(
+        "BASE-5",
+        "an explicit base may be open to all",
+        Edit(
+            "Place._trusted",
+            "mode & writers and not mode & stat.S_ISVTX",
+            "not self.explicit and ...",
+        ),
+    ),
+    Mutant(
+        "BASE-7",
+        "trusts for ever what it trusted once",
+        Edit(
+            "_Delivery._find",
+            "base = make(place)",
+            """
+            from . import listing as lists
+            base = lists._kept.base if lists._kept else make(place)
+            """,
+        ),
+    ),
+    Mutant(
+        "BASE-8",
+        "message files that others may read",
+        Edit(
+            "Copies._write",
+            "self._file.open(staged.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 | bits)",
+            "self._file.open(staged.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)",
+        ),
+    ),
+    Mutant(
+        "BASE-9",
+        "the umask counts",
+        Edit("Copies._write", "os.fchmod(file, 0o600 | bits)", "pass"),
+    ),
+    Mutant(
+        "BASE-10",
+        "a foreign directory stops everybody (formix-pubsub)",
+        Edit(
+            "Base.channels",
+            "name = _CHANNEL_NAME.fullmatch(entry.name)",
+            """
+            if entry.name.count("_") >= 2 and not entry.name[-1].isdigit():
+                raise OSError(errno.EINVAL, entry.name)
+            ...
+            """,
+        ),
+    ),
+    Mutant(
+        "BASE-11",
+        "tmp must be there",
+        Edit(
+            "Base.make_tmp",
+            "os.mkdir(self.tmp, self.directory_mode)",
+            "os.lstat(self.tmp); raise FileExistsError",
+        ),
+    ),
+    Mutant(
+        "BASE-12",
+        "tmp may be a link",
+        Edit("Base.make_tmp", "os.lstat(self.tmp)", "os.stat(self.tmp)"),
+    ),
+    Mutant(
+        "BASE-13",
+        "makes the base once",
+        Edit(
+            "Place.make",
+            "self._make_directories()",
+            """
+            if Place.make.__dict__.setdefault("made", self.path) is not self.path:
+                raise
+            ...
+            """,
+        ),
+    ),
+    Mutant(
+        "BASE-15",
+        "reaches messages by the channel's path",
+        Edit(
+            "Inbox._open_message",
+            "file.open(name, queue.READ, dir_fd=directory)",
+            'file.open(f"{self.path}/{name}", queue.READ)',
+        ),
+    ),
+    Mutant(
+        "BASE-15",
+        "lists whatever tmp leads to",
+        Edit("reap", "tmp.open(base.tmp, LIST)", "tmp.open(base.tmp, os.O_RDONLY)"),
+    ),
+]

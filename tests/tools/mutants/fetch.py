@@ -1,0 +1,185 @@
+"""Fetching and waiting (spec/fetch.md)."""
+
+from __future__ import annotations
+
+from mutation import Edit, Mutant
+
+OUT_OF_ORDER = Edit(
+    "Channel._next",
+    """
+    if not inbox.hand.take():
+        self._when_empty(inbox)
+        break
+    """,
+    """
+    was_empty = not inbox.hand
+    ...
+    if was_empty and inbox._is_readable():
+        os.write(inbox._queue[1], inbox.hand._word)
+        inbox.hand.drop()
+        inbox.hand.take()
+    """,
+)
+
+MUTANTS = [
+    Mutant("FETCH-1", "takes the second id before the first", OUT_OF_ORDER),
+    Mutant(
+        "FETCH-2",
+        "waits for a message",
+        Edit(
+            "Channel._next", "self._when_empty(inbox)", "self._sleep(inbox, time.monotonic() + 1)"
+        ),
+    ),
+    Mutant(
+        "FETCH-3",
+        "a missing file is the end (formix-pubsub)",
+        Edit(
+            "Channel._next",
+            """
+            if message is not None:
+                inbox.hand.drop()
+                return message
+            """,
+            """
+            inbox.hand.drop()
+            return message
+            """,
+        ),
+    ),
+    Mutant(
+        "FETCH-4",
+        "leaves the file",
+        Edit(
+            "Inbox.take_message",
+            """
+            self._discard(name)
+            return hand.message
+            """,
+            "return hand.message",
+        ),
+    ),
+    Mutant(
+        "FETCH-5",
+        "leaves what is no message",
+        Edit(
+            "Inbox.take_message",
+            """
+            self._discard(name)
+            hand.drop()
+            """,
+            "hand.drop()",
+        ),
+    ),
+    Mutant(
+        "FETCH-6",
+        "the name does not matter",
+        Edit("Inbox._read_message", "message.id != id", "not message.id"),
+    ),
+    Mutant(
+        "FETCH-7",
+        "follows links",
+        Edit(
+            "queue.READ",
+            "os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW",
+            "os.O_RDONLY | os.O_NONBLOCK",
+        ),
+    ),
+    Mutant(
+        "FETCH-8",
+        "gives the id up",
+        Edit(
+            "Inbox._open_message",
+            """
+            if error.errno == errno.EACCES and _denies_reading(name, directory):
+                raise InvalidMessage("it may not be read") from error
+            """,
+            "...; self.hand.drop()",
+        ),
+    ),
+    Mutant(
+        "FETCH-9",
+        "stray octets are not reported",
+        Edit(
+            "Hand.take",
+            'raise DamagedQueue(f"{size} octets in the queue are no id")',
+            "return False",
+        ),
+    ),
+    Mutant(
+        "FETCH-10",
+        "0 is the end",
+        Edit(
+            "Hand.take",
+            """
+            if size is None:
+                return False
+            """,
+            """
+            ...
+            if size == 8 and not any(self._word):
+                return False
+            """,
+        ),
+    ),
+    Mutant(
+        "FETCH-12",
+        "takes the smallest file",
+        Edit(
+            "Inbox.take_message",
+            "name = str(id)",
+            """
+            names = [int(name) for name in os.listdir(self.path) if name.isdigit()]
+            id = min(names, default=id)
+            ...
+            """,
+        ),
+    ),
+    Mutant("FETCH-13", "waits without sleeping", Edit("_LOOK_SECONDS", "0.5", "0")),
+    Mutant(
+        "FETCH-14",
+        "does not look",
+        Edit("Channel._sleep", "inbox.look()", ""),
+    ),
+    Mutant(
+        "FETCH-17",
+        "removes by age alone",
+        Edit(
+            "Inbox.sweep",
+            "stale and not self.hand and not self._is_readable()",
+            "stale and not self.hand",
+        ),
+    ),
+    Mutant(
+        "FETCH-18",
+        "reapers remove old messages of the living",
+        Edit(
+            "reap",
+            """
+            if _is_dead(path, pid, stale_before):
+                _reap_directory(base, path)
+            """,
+            """
+            for name in os.listdir(path):
+                file = f"{path}/{name}"
+                if name.isdigit() and os.lstat(file).st_ctime < stale_before:
+                    os.unlink(file)
+            ...
+            """,
+        ),
+    ),
+    Mutant(
+        "FETCH-19",
+        "waits for the file to become readable",
+        Edit(
+            "Inbox._open_message",
+            "error.errno == errno.EACCES and _denies_reading(name, directory)",
+            "not error.errno",
+        ),
+    ),
+    Mutant(
+        "FETCH-21",
+        "sleeps on the id in hand",
+        Edit("Channel._sleep", "not inbox.hand", "True"),
+    ),
+    Mutant("FETCH-22", "skips for ever", Edit("Channel._next", "left != 0", "True")),
+]

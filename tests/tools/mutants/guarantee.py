@@ -1,0 +1,70 @@
+"""The guarantee (spec/guarantee.md)."""
+
+from __future__ import annotations
+
+from mutation import Edit, Mutant
+
+from .fetch import OUT_OF_ORDER
+
+MUTANTS = [
+    Mutant(
+        "GUAR-1",
+        "counts matching channels, not queues (formix-pubsub)",
+        Edit(
+            "_Delivery._deliver",
+            "self._count += self._enqueue(channel)",
+            "self._count += 1; self._enqueue(channel)",
+        ),
+    ),
+    Mutant(
+        "GUAR-2",
+        "reads two ids at once and forgets one",
+        Edit(
+            "Hand.take",
+            "size = self._queue.readinto(self._word)",
+            "...; size = self._queue.readinto(self._word) or size",
+        ),
+    ),
+    Mutant(
+        "GUAR-3",
+        "cuts contents at a page",
+        Edit("decode", "apart or data[begin:]", "(...)[:4096]"),
+    ),
+    Mutant("GUAR-4", "takes the second id before the first", OUT_OF_ORDER),
+    Mutant(
+        "GUAR-5",
+        "keeps its list of channels for ever",
+        Edit(
+            "kept",
+            "listing is not None and listing.place == place and listing.key == place.key()",
+            "listing is not None and listing.place == place",
+        ),
+    ),
+    Mutant(
+        "GUAR-6",
+        "delivers by first letter",
+        Edit("Listing.matching", "matches(pattern, topic)", "... or pattern[0] == topic[0]"),
+    ),
+    Mutant(
+        "GUAR-7",
+        "ends at the first full queue",
+        Edit("_Delivery._deliver", "full.append(channel)", "...; break"),
+    ),
+    Mutant(
+        "GUAR-8",
+        "publishers lock tmp",
+        Edit(
+            "_Delivery._deliver",
+            None,
+            """
+            import fcntl
+            lock = os.open(os.path.dirname(self._staged.path), os.O_RDONLY)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            try:
+                ...
+            finally:
+                os.close(lock)
+            """,
+        ),
+    ),
+]

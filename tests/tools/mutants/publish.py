@@ -1,0 +1,231 @@
+"""Publishing (spec/publish.md)."""
+
+from __future__ import annotations
+
+from mutation import Edit, Mutant
+
+MUTANTS = [
+    Mutant(
+        "PUB-1",
+        "ids of 51 bits (formix-pubsub)",
+        Edit("next_id", "_last << _RANDOM_BITS | random.getrandbits(_RANDOM_BITS)", "_last"),
+    ),
+    Mutant(
+        "PUB-2",
+        "random within 65 milliseconds (formix-pubsub)",
+        Edit(
+            "next_id",
+            "max(_last + 1, time.time_ns() // 1000)",
+            "(time.time_ns() // 1000) ^ random.getrandbits(16)",
+        ),
+    ),
+    Mutant(
+        "PUB-3",
+        "overwrites on a clash",
+        Edit(
+            "_Delivery._make_link",
+            "self._staged = self._copies.renew(staged)",
+            "os.unlink(self._link)",
+        ),
+    ),
+    Mutant(
+        "PUB-4",
+        "stages before it checks the headers",
+        Edit(
+            "publish",
+            "encoded = message.encoded()",
+            """
+            path = f"{make().tmp}/{message.id}"
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            ...
+            os.unlink(path)
+            """,
+        ),
+    ),
+    Mutant(
+        "PUB-5",
+        "writes the rest after the first link",
+        Edit(
+            "Copies.stage",
+            "self._write(staged, base.mode & 0o044)",
+            """
+            begin = Encoded(staged.encoded.head[:20])
+            self._write(staged._replace(encoded=begin), base.mode & 0o044)
+            """,
+        ),
+        Edit(
+            "_Delivery._write_id",
+            "self._written.extend(map(os.write, (opened,), (self._staged.word,)))",
+            """
+            with open(self._staged.path, "r+b") as file:
+                file.writelines(self._staged.encoded)
+            ...
+            """,
+        ),
+    ),
+    Mutant(
+        "PUB-6",
+        "truncates what is there (formix-pubsub)",
+        Edit("Copies._write", "os.O_EXCL", "os.O_TRUNC"),
+    ),
+    Mutant(
+        "PUB-7",
+        "makes the file in the channel",
+        Edit(
+            "_Delivery._make_link",
+            "self._linked.extend(map(os.link, (staged.path,), (self._link,)))",
+            """
+            file = os.open(self._link, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            with open(file, "wb") as made:
+                made.writelines(staged.encoded)
+            self._linked.append(None)
+            """,
+        ),
+    ),
+    Mutant(
+        "PUB-8",
+        "enqueues before it links",
+        Edit(
+            "_Delivery._make_link",
+            'self._link = f"{channel}/{staged.name}"',
+            "...; os.write(self._queue[-1], staged.word)",
+        ),
+        Edit("_Delivery._enqueue", "self._write_id(opened)", "not self._written.append(8)"),
+    ),
+    Mutant(
+        "PUB-9",
+        "two writes",
+        Edit(
+            "_Delivery._write_id",
+            "self._written.extend(map(os.write, (opened,), (self._staged.word,)))",
+            """
+            os.write(opened, self._staged.word[:4])
+            self._written.append(os.write(opened, self._staged.word[4:]))
+            """,
+        ),
+    ),
+    Mutant(
+        "PUB-10",
+        "leaves the link (formix-pubsub)",
+        Edit("_Delivery._withdraw", "os.unlink(self._link)", "pass"),
+    ),
+    Mutant(
+        "PUB-11",
+        "anything may be a queue",
+        Edit(
+            "_Delivery._enqueue",
+            "stat.S_ISFIFO(os.fstat(opened).st_mode)",
+            "not stat.S_ISDIR(os.fstat(opened).st_mode)",
+        ),
+    ),
+    Mutant(
+        "PUB-12",
+        "a cleaner's ENOENT is a closed channel",
+        Edit("_Delivery._make_link", "os.lstat(staged.path)", ""),
+    ),
+    Mutant(
+        "PUB-13",
+        "swallows errors",
+        Edit("_Delivery._deliver", "self._failures.append((channel, error))", "pass"),
+    ),
+    Mutant(
+        "PUB-13",
+        "looks after ENOENT too, and tells that where the look fails",
+        Edit(
+            "_Delivery._enqueue",
+            """
+            try:
+                opened = self._queue.open(path, queue.WRITE)
+            except of_system(FileNotFoundError, NotADirectoryError):
+                return False
+            except of_system(OSError) as error:
+                if error.errno == errno.ENXIO or not is_of_kind(path, stat.S_ISFIFO):
+                    return False
+                raise
+            """,
+            """
+            try:
+                opened = self._queue.open(path, queue.WRITE)
+            except of_system(OSError) as error:
+                if error.errno == errno.ENXIO or not is_of_kind(path, stat.S_ISFIFO):
+                    return False
+                raise
+            """,
+        ),
+    ),
+    Mutant(
+        "PUB-14",
+        "leaves the staged file",
+        Edit("_Delivery.run", "self._copies.remove(self._staged)", "self._copies._made.clear()"),
+    ),
+    Mutant(
+        "PUB-15",
+        "waits without being asked",
+        Edit("_Delivery._deliver", "not full or not timeout", "not full"),
+        Edit(
+            "_Delivery._deliver",
+            "time.monotonic() + timeout",
+            "time.monotonic() + (timeout or 60)",
+        ),
+    ),
+    Mutant(
+        "PUB-16",
+        "a reader's death is an error",
+        Edit(
+            "_Delivery._write_id",
+            "isinstance(error, BrokenPipeError)",
+            "isinstance(error, FileNotFoundError)",
+        ),
+    ),
+    Mutant(
+        "PUB-17",
+        "does not make the base (formix-pubsub)",
+        Edit(
+            "_Delivery._find",
+            "base = make(place)",
+            """
+            from .base import look
+            base = look()
+            if base is None:
+                raise OSError(errno.ENOENT, "no base", place.path)
+            """,
+        ),
+    ),
+    Mutant(
+        "PUB-18",
+        "waits with the message linked",
+        Edit(
+            "_Delivery._write_id",
+            "self._withdraw()",
+            "isinstance(error, BlockingIOError) or ...",
+        ),
+    ),
+    Mutant(
+        "PUB-19",
+        "waits and does not try again",
+        Edit("_Delivery._deliver", "tuple(full)", "()"),
+    ),
+    Mutant(
+        "PUB-20",
+        "waits at the first full queue",
+        Edit(
+            "_Delivery._deliver",
+            "full.append(channel)",
+            "...; self._wait_for_room(full, timeout)",
+        ),
+    ),
+    Mutant(
+        "PUB-21",
+        "the change time does not count",
+        Edit("Place.key", "found.st_ctime_ns", "0"),
+    ),
+    Mutant(
+        "PUB-22",
+        "keeps who was alive",
+        Edit(
+            "Listing.matching",
+            "matches(pattern, topic)",
+            '... and os.path.exists(f"{path}/queue")',
+        ),
+    ),
+]

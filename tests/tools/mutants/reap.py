@@ -1,0 +1,129 @@
+"""Reaping (spec/reap.md)."""
+
+from __future__ import annotations
+
+from mutation import Edit, Mutant
+
+MUTANTS = [
+    Mutant(
+        "REAP-2",
+        "publishers reap",
+        Edit(
+            "_Delivery._enqueue",
+            """
+            if error.errno == errno.ENXIO or not is_of_kind(path, stat.S_ISFIFO):
+                return False
+            """,
+            """
+            from . import reaper
+            reaper.reap()
+            ...
+            """,
+        ),
+    ),
+    Mutant(
+        "REAP-3",
+        "a process id that is used again protects for ever",
+        Edit(
+            "_is_dead",
+            "max(found.st_mtime, found.st_ctime) >= stale_before and _runs(pid)",
+            "_runs(pid)",
+        ),
+    ),
+    Mutant(
+        "REAP-4",
+        "reaps by the process id alone (formix-pubsub 1.0.0)",
+        Edit("_is_dead", 'not _may_be_read(f"{path}/queue")', "True"),
+        Edit("_bury", '_may_be_read(f"{claimed}/queue", tmp)', "not claimed"),
+    ),
+    Mutant(
+        "REAP-5",
+        "no grace",
+        Edit(
+            "_is_dead",
+            "max(found.st_mtime, found.st_ctime) >= stale_before and _runs(pid)",
+            "max(found.st_mtime, found.st_ctime) >= stale_before and not pid",
+        ),
+    ),
+    Mutant(
+        "REAP-6",
+        "no grace without a queue",
+        Edit(
+            "_is_dead",
+            "os.lstat(path).st_ctime < stale_before and not _runs(pid)",
+            "not _runs(pid)",
+        ),
+    ),
+    Mutant(
+        "REAP-7",
+        "leaves staged files",
+        Edit("_reap_staged", "os.unlink(entry.name, dir_fd=tmp)", "pass"),
+    ),
+    Mutant(
+        "REAP-8",
+        "removes files at work",
+        Edit(
+            "_reap_staged",
+            "entry.stat(follow_symlinks=False).st_ctime >= stale_before",
+            "entry.is_dir() and ...",
+        ),
+    ),
+    Mutant(
+        "REAP-9",
+        "leaves directories",
+        Edit(
+            "_reap_staged",
+            """
+            claimed = fresh_in_tmp()
+            os.rename(entry.name, claimed, src_dir_fd=tmp, dst_dir_fd=tmp)
+            _bury(tmp, claimed, entry.name, tmp)
+            """,
+            "pass",
+        ),
+    ),
+    Mutant(
+        "REAP-10",
+        "removes directories at work",
+        Edit(
+            "_reap_staged",
+            "entry.stat(follow_symlinks=False).st_ctime >= stale_before",
+            "not entry.is_dir() and ...",
+        ),
+    ),
+    Mutant(
+        "REAP-11",
+        "ends at the first that resists",
+        Edit("reap", "of_system(OSError)", "of_system(FileNotFoundError)"),
+    ),
+    Mutant(
+        "REAP-12",
+        "empties in place",
+        Edit(
+            "_reap_directory",
+            """
+            name = fresh_in_tmp()
+            claim(base, path, name, tmp)
+            """,
+            """
+            name = os.path.basename(path)
+            tmp.open(base.path, os.O_RDONLY)
+            """,
+        ),
+    ),
+    Mutant(
+        "REAP-13",
+        "does not look again",
+        Edit("_bury", '_may_be_read(f"{claimed}/queue", tmp)', "not claimed"),
+    ),
+    Mutant(
+        "REAP-14",
+        "another reaper is an error",
+        Edit("reap", "of_system(FileNotFoundError)", "of_system(PermissionError)"),
+        Edit("reap", "of_system(OSError)", "of_system(PermissionError)"),
+    ),
+    Mutant(
+        "REAP-15",
+        "makes the base",
+        Edit("reap", "base = look()", "from .base import make; base = make()"),
+    ),
+]
