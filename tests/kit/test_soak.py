@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from interrupted import interrupted
 from mutation import Edit, Mutant
-from pubsub_conformance import soak
 from pubsub_conformance.commands import main
+from pubsub_conformance.judge.verdict import Verdict
+from pubsub_conformance.stress import soak
+from pubsub_conformance.stress.samples import series_of
 
 REFERENCE = Mutant("none", "the reference itself")
 LEAKS = {
@@ -64,37 +65,26 @@ def test_each_leak_is_found_and_named(tmp_path: Path) -> None:
         if grows - {"octets of tmp itself"} == set(LEAKS):
             break
     else:
-        raise AssertionError(f"{soak.told(result)}\nof {set(LEAKS)} only {grows} are found")
-    assert result.exit_code == 1
+        raise AssertionError(f"{result}\nof {set(LEAKS)} only {grows} are found")
+    assert result.verdict is Verdict.BROKEN
     for what in LEAKS:
-        assert f"{what} grow: " in soak.told(result)
+        assert f"{what} grow: " in str(result)
 
 
 def test_reference_is_flat(tmp_path: Path) -> None:
     result = soaked(driver(REFERENCE, tmp_path), tmp_path, 5)
-    assert result.exit_code == 0, soak.told(result)
+    assert result.verdict is Verdict.CONFORMS, str(result)
     assert result.kills
     assert result.opened > 30
     assert json.loads(json.dumps(result.as_dict()))["series"][0]["grows"] is False
 
 
 def test_interrupted_soak_leaves_nothing(tmp_path: Path) -> None:
-    arguments = [sys.executable, "-m", "pubsub_conformance", "soak", "--home", str(tmp_path)]
-    with subprocess.Popen(
-        [*arguments, "--", *driver(REFERENCE, tmp_path)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        assert process.stderr
-        for line in process.stderr:
-            if "starting" in line:
-                break
-        process.send_signal(signal.SIGINT)
-        said, complaints = process.communicate()
-    assert process.returncode == 2
-    assert "interrupted: nothing is proved" in said
-    assert "Traceback" not in complaints
+    arguments = ["soak", "--home", str(tmp_path), "--", *driver(REFERENCE, tmp_path)]
+    ended = interrupted(arguments, ("starting",))
+    assert ended.returncode == 2
+    assert "interrupted: nothing is proved" in ended.stdout
+    assert "Traceback" not in ended.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["mutant"]
 
 
@@ -112,22 +102,22 @@ STEADY = [5, 9, 7, 8] * 10
 
 
 def test_noise_is_flat() -> None:
-    assert not soak.judged("base", "base", STEADY, [0] * 40).grows
+    assert not series_of("base", "base", STEADY, [0] * 40).grows
 
 
 def test_what_is_only_warming_up_is_flat() -> None:
     rising = [*range(0, 1000, 100), *[1000] * 30]
-    assert not soak.judged("base", "base", rising, [0] * 40).grows
+    assert not series_of("base", "base", rising, [0] * 40).grows
 
 
 def test_what_rises_all_the_time_grows() -> None:
-    series = soak.judged("base", "base", range(0, 400, 10), [0] * 40)
+    series = series_of("base", "base", range(0, 400, 10), [0] * 40)
     assert series.grows
     assert (series.first, series.last, series.allowed, series.least) == (0, 390, 200, 300)
 
 
 def test_killed_processes_may_leave_one_file_each() -> None:
     kills = [*range(40)]
-    assert not soak.judged("base", "tmp", [*range(40)], kills).grows
-    assert soak.judged("base", "tmp", [*range(0, 400, 10)], kills).grows
-    assert soak.judged("base", "base", [*range(0, 400, 10)], kills).grows
+    assert not series_of("base", "tmp", [*range(40)], kills).grows
+    assert series_of("base", "tmp", [*range(0, 400, 10)], kills).grows
+    assert series_of("base", "base", [*range(0, 400, 10)], kills).grows

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import resource
-import signal
 import subprocess
 import sys
 import tempfile
@@ -13,13 +13,18 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+from interrupted import interrupted
 from mutants import MUTANTS
 from mutation import Edit, Mutant
 from pubsub_conformance.commands import main
 from pubsub_conformance.driver import Rejected
 from pubsub_conformance.judge.events import Close, Open, Publish, Receive
 from pubsub_conformance.judge.fullness import full_spans
-from pubsub_conformance.stress import run as stress
+from pubsub_conformance.stress.disturb import Trouble, moments
+from pubsub_conformance.stress.load import CHAOS, HABITS, Load, What
+from pubsub_conformance.stress.publisher import Publisher
+from pubsub_conformance.stress.run import run
+from pubsub_conformance.stress.scene import Scene
 
 REFERENCE = Mutant("none", "the reference itself")
 # Ids of several publishers meet in slow channels all the time.
@@ -56,18 +61,21 @@ def test_racy_mutant_is_caught_and_explained(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    options = ["--no-kills", "--messages", "1500", "--seed", "1"]
+    report = tmp_path / "report.json"
+    options = ["--no-kills", "--messages", "1500", "--seed", "1", "--json", str(report)]
     assert main(["stress", *options, "--", *command(mutant, tmp_path)]) == 1
-    told = capsys.readouterr().out
+    shown = capsys.readouterr().out
     (evidence,) = tmp_path.glob("pubsub-stress-*")
-    assert f"pubsub-conformance check {evidence}/history.jsonl" in told
+    assert f"pubsub-conformance check {evidence}/history.jsonl" in shown
+    assert kind in {violation["kind"] for violation in json.loads(report.read_text())["violations"]}
     assert {path.name for path in evidence.iterdir()} == {
         "base",
         "history.jsonl",
         "result.txt",
         "run.json",
     }
-    assert main(["check", f"{evidence}/history.jsonl"]) == 1
+    assert main(["check", "--json", str(report), f"{evidence}/history.jsonl"]) == 1
+    assert json.loads(report.read_text())["exit"] == 1
     explained = capsys.readouterr().out
     assert re.search(rf"^{kind}: .*\n( +[0-9.]+ to [0-9.]+ ms  .*\n)+", explained, re.MULTILINE)
 
@@ -75,11 +83,11 @@ def test_racy_mutant_is_caught_and_explained(
 def test_reference_passes_with_kills_and_stops(tmp_path: Path) -> None:
     driver = command(REFERENCE, tmp_path)
     for seconds in (1.5, 5, 15):  # a busy machine may need longer until somebody was disturbed
-        load = stress.Load(publishers=2, readers=stress.HABITS, seconds=seconds)
-        result = stress.run(driver, tmp_path / "home", 1, load, evidence=tmp_path)
+        load = Load(publishers=2, readers=HABITS, seconds=seconds)
+        result = run(driver, tmp_path / "home", 1, load, evidence=tmp_path)
         assert not result.failed, result
         assert result.due
-        if result.kills and result.stops:
+        if result.done["kill"] and result.done["stop"]:
             return
     raise AssertionError(f"nobody was killed, or nobody stopped: {result}")
 
@@ -87,8 +95,8 @@ def test_reference_passes_with_kills_and_stops(tmp_path: Path) -> None:
 def test_reference_passes_with_ids_that_clash(tmp_path: Path) -> None:
     """Else the mutant of PUB-3 would prove nothing."""
     driver = command(Mutant("none", "ids that clash", *CLASHES), tmp_path)
-    load = stress.Load(messages=1500, kills=False)
-    result = stress.run(driver, tmp_path / "home", 1, load, evidence=tmp_path)
+    load = Load(messages=1500, kills=False)
+    result = run(driver, tmp_path / "home", 1, load, evidence=tmp_path)
     assert not result.failed, result
     assert result.due
 
@@ -139,32 +147,30 @@ NEVER_LOOKS = Mutant(
     ids=lambda value: value.requirement if isinstance(value, Mutant) else "",
 )
 def test_mutant_that_only_chaos_finds_is_caught(
-    mutant: Mutant, what: stress.What, words: str, tmp_path: Path
+    mutant: Mutant, what: What, words: str, tmp_path: Path
 ) -> None:
     """Without chaos it is as good as the reference: it differs only where something fails."""
     if what == "descriptors" and not hasattr(resource, "prlimit"):
         pytest.skip("prlimit is a matter of Linux")
     driver = command(mutant, tmp_path)
-    load = stress.Load(
-        publishers=2, readers=("steady",) * 3, messages=20_000, kills=False, chaos=(what,)
-    )
-    result = stress.run(driver, tmp_path / "home", 1, load, evidence=tmp_path)
+    load = Load(publishers=2, readers=("steady",) * 3, messages=20_000, kills=False, chaos=(what,))
+    result = run(driver, tmp_path / "home", 1, load, evidence=tmp_path)
     assert result.done[what]
     assert re.search(words, str(result), re.MULTILINE), result
 
 
 def test_mutant_that_only_a_full_disk_finds_is_caught(tmp_path: Path) -> None:
-    told = chaos(command(COUNTS_WITHOUT_ROOM, tmp_path), tmp_path, "--no-kills")
-    if "no file system was filled: " in told.stdout:
-        pytest.skip(told.stdout)
-    assert told.returncode == 1
-    assert re.search("(lost: .* never yielded|count: .* reported that)", told.stdout)
+    ended = chaos(command(COUNTS_WITHOUT_ROOM, tmp_path), tmp_path, "--no-kills")
+    if "no file system was filled: " in ended.stdout:
+        pytest.skip(ended.stdout)
+    assert ended.returncode == 1
+    assert re.search("(lost: .* never yielded|count: .* reported that)", ended.stdout)
 
 
 def test_reference_passes_with_chaos(tmp_path: Path) -> None:
-    told = chaos(command(REFERENCE, tmp_path), tmp_path)
-    assert told.returncode == 0, told.stdout + told.stderr
-    assert "0 violations, 0 errors, 0 files left over" in told.stdout
+    ended = chaos(command(REFERENCE, tmp_path), tmp_path)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert "0 violations, 0 errors, 0 files left over" in ended.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["mutant"]
 
 
@@ -181,18 +187,18 @@ def chaos(driver: list[str], directory: Path, *options: str) -> subprocess.Compl
 
 
 def test_only_what_a_disturbance_explains_is_excused(tmp_path: Path) -> None:
-    run = stress._Run([], tmp_path, 1, stress.Load(), None, print)
-    run.wants = [
-        stress._Want("descriptors", "p0", 100, 200),
-        stress._Want("blocks", None, 300),
-        stress._Want("rename", None, 500, 510),
+    scene = Scene([], tmp_path, 1, Load())
+    scene.troubles += [
+        Trouble("descriptors", "p0", 100, 200),
+        Trouble("blocks", None, 300),
+        Trouble("rename", None, 500, 510),
     ]
 
     def explained(
         errno: str | None, start: int, end: int, who: str, code: str = "io-error"
     ) -> bool:
         error = {"code": code, "detail": "", **({"errno": errno} if errno else {})}
-        return run.explains(Rejected(error), start, end, who)
+        return scene.explains(Rejected(error), start, end, who)
 
     assert explained("EMFILE", 150, 160, "p0")
     assert explained("EMFILE", 90, 100, "p0")
@@ -200,7 +206,7 @@ def test_only_what_a_disturbance_explains_is_excused(tmp_path: Path) -> None:
     assert explained("ENOSPC", 400, 410, "p0")
     assert explained("ENOENT", 490, 600, "s0")
     assert explained(None, 600, 610, "s0", "channel-lost")
-    assert run.excused.total() == 6
+    assert scene.excused.total() == 6
     assert not explained("EMFILE", 150, 160, "p1")
     assert not explained("EMFILE", 201, 210, "p0")
     assert not explained("EIO", 150, 160, "p0")
@@ -212,11 +218,12 @@ def test_only_what_a_disturbance_explains_is_excused(tmp_path: Path) -> None:
 
 def test_same_seed_makes_the_same_schedule(tmp_path: Path) -> None:
     def schedule(seed: int) -> list[object]:
-        run = stress._Run([], tmp_path, seed, stress.Load(), None, print)
-        bursts = [publisher._draw() for publisher in run.publishers for _ in range(20)]
-        kinds: tuple[stress.What, ...] = ("kill", "stop", *stress.CHAOS)
-        moments = islice(stress.disruptions(seed, 0, ["p0", "s0", "s1"], kinds), 20)
-        return [*bursts, *moments]
+        load = Load(chaos=CHAOS)
+        scene = Scene([], tmp_path, seed, load)
+        publishers = [Publisher(scene, name, 1000) for name in ("p0", "p1")]
+        bursts = [publisher.draw(load) for publisher in publishers for _ in range(20)]
+        disturbances = moments(seed, 0, ["p0", "s0", "s1"], load.disturbances)
+        return [*bursts, *islice(disturbances, 20)]
 
     assert schedule(1) == schedule(1)
     assert schedule(1) != schedule(2)
@@ -224,19 +231,13 @@ def test_same_seed_makes_the_same_schedule(tmp_path: Path) -> None:
 
 def test_interrupted_run_is_judged(tmp_path: Path) -> None:
     driver = command(REFERENCE, tmp_path)
-    arguments = [sys.executable, "-m", "pubsub_conformance", "stress", "--home", str(tmp_path)]
-    with subprocess.Popen(
-        [*arguments, "--", *driver], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
-        assert process.stderr
-        for line in process.stderr:  # "starting", where that takes long enough to be told
-            if "starting" in line or "publishing" in line:
-                break
-        process.send_signal(signal.SIGINT)
-        said, complaints = process.communicate()
-    assert process.returncode == 2
-    assert "0 violations, 0 errors, 0 files left over\ninterrupted" in said
-    assert "Traceback" not in complaints
+    # "starting" is shown only where it takes long.
+    ended = interrupted(
+        ["stress", "--home", str(tmp_path), "--", *driver], ("starting", "publishing")
+    )
+    assert ended.returncode == 2
+    assert "0 violations, 0 errors, 0 files left over\ninterrupted" in ended.stdout
+    assert "Traceback" not in ended.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["mutant"]
 
 

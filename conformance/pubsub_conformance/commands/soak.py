@@ -7,7 +7,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from .. import soak
+from ..stress import soak
 from .options import (
     EXIT_CODES,
     Subparsers,
@@ -15,8 +15,8 @@ from .options import (
     add_home,
     add_json,
     add_seed,
+    finish,
     positive,
-    write_json,
 )
 from .progress import Line
 
@@ -55,6 +55,4 @@ def run(options: argparse.Namespace) -> int:
             seed=options.seed,
             tell=line.show,
         )
-    print(soak.told(result))
-    write_json(options.json, result.as_dict())
-    return result.exit_code
+    return finish(result, options)

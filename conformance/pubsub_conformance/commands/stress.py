@@ -8,10 +8,21 @@ import resource
 import sys
 from pathlib import Path
 
-from ..driver import Rejected
 from ..linux import disk
 from ..stress import run as stress
-from .options import EXIT_CODES, Subparsers, add_driver, add_home, add_seed, positive
+from ..stress.disturb import describe
+from ..stress.load import CHAOS, DISK, HABITS, Load, What
+from ..stress.result import Progress
+from .options import (
+    EXIT_CODES,
+    Subparsers,
+    add_driver,
+    add_home,
+    add_json,
+    add_seed,
+    finish,
+    positive,
+)
 from .progress import Line
 
 
@@ -50,17 +61,18 @@ def add(subparsers: Subparsers) -> None:
         help="also remove the base directory while it is in use; where Linux allows it, also fill"
         " its file system and leave processes without descriptors",
     )
+    add_json(parser)
     add_home(parser)
     add_seed(parser)
     add_driver(parser, run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the command. Returns the exit code. Raises OSError (`--home`)."""
-    chaos: tuple[stress.What, ...] = ()
+    """Run the command. Returns the exit code. Raises OSError (`--home`, `--json`)."""
+    chaos: tuple[What, ...] = ()
     not_done: list[str] = []
     if options.chaos:
-        chaos = stress.CHAOS
+        chaos = CHAOS
         if not hasattr(resource, "prlimit"):
             chaos = tuple(what for what in chaos if what != "descriptors")
             not_done.append("no process was left without descriptors: that needs prlimit of Linux")
@@ -70,12 +82,11 @@ def run(options: argparse.Namespace) -> int:
             if not disk.mounted():
                 disk.start_again(options.arguments)
         except (disk.NoDisk, OSError) as error:
-            chaos = tuple(what for what in chaos if what not in stress.DISK)
+            chaos = tuple(what for what in chaos if what not in DISK)
             not_done.append(f"no file system was filled: {error}")
-    kinds = stress.HABITS
-    load = stress.Load(
+    load = Load(
         publishers=options.publishers,
-        readers=tuple(kinds[i % len(kinds)] for i in range(options.subscribers)),
+        readers=tuple(HABITS[i % len(HABITS)] for i in range(options.subscribers)),
         seconds=options.seconds or (math.inf if options.messages else 30),
         messages=options.messages or math.inf,
         kills=not options.no_kills,
@@ -83,39 +94,31 @@ def run(options: argparse.Namespace) -> int:
     )
     print(f"seed {options.seed}", file=sys.stderr)
     with disk.scratch(options.home) as home, Line() as line:
-        show = _Progress(line).show
-        result = stress.run(options.driver, Path(home, "base"), options.seed, load, tell=show)
-    print(result)
-    for what in not_done:
-        print(what)
-    if result.evidence:
-        print(f"judge it again: pubsub-conformance check {result.evidence}/history.jsonl")
-    if result.interrupted:
-        print("interrupted: only what there was until then has been judged")
-        return 2
-    refused = any(isinstance(error, Rejected) for error in result.errors)
-    if result.violations or result.leftovers or refused:
-        return 1
-    if not result.failed and not result.due:
-        print("no message was due anywhere: nothing is proved")
-        return 2
-    return 2 if result.failed else 0
+        result = stress.run(
+            options.driver,
+            Path(home, "base"),
+            options.seed,
+            load,
+            tell=_Recent(line).show,
+            not_done=not_done,
+        )
+    return finish(result, options)
 
 
-class _Progress:
+class _Recent:
     """Shows how far the run is, and how fast it has been in the last three seconds."""
 
     def __init__(self, line: Line) -> None:
         self._line = line
-        self._recent: list[stress.Progress] = []
+        self._recent: list[Progress] = []
 
-    def show(self, now: stress.Progress) -> None:
-        self._recent = [*(one for one in self._recent if one.seconds > now.seconds - 3), now]
+    def show(self, now: Progress) -> None:
+        self._recent = [*(p for p in self._recent if p.seconds > now.seconds - 3), now]
         since = now.seconds - self._recent[0].seconds
         rate = (now.published - self._recent[0].published) / since if since else 0.0
         text = (
             f"{now.doing}: {now.published} published, {rate:.0f} a second;"
             f" {now.received} received, backlog {now.backlog};"
-            f" {stress.told(now.done)}, {now.violations} violations"
+            f" {describe(now.done)}, {now.violations} violations"
         )
         self._line.show(now.seconds, text)

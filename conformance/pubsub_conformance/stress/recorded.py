@@ -99,13 +99,21 @@ class RecordedPublisher:
             yield event
         self._under_way = None
 
-    def died(self, end: int | None) -> None:
-        """The process is dead by `end` (None: it may go on living)."""
-        if self._under_way and end is not None:
-            burst, n, since = self._under_way
-            if n < burst.messages:  # inside this one, or shortly before or after
-                self._note(burst.published(n, since, end))
-        self._under_way = None
+    @property
+    def since(self) -> int:
+        """When the publish that is under way began, or the last one ended after that."""
+        return self._under_way[2] if self._under_way else 0
+
+    def died(self, end: int | None) -> bool:
+        """The process is dead by `end` (None: it may go on living). Whether that was noted."""
+        under_way, self._under_way = self._under_way, None
+        if under_way is None or end is None:
+            return False
+        burst, n, since = under_way
+        if n == burst.messages:
+            return False
+        self._note(burst.published(n, since, end))  # in this one, or shortly before or after
+        return True
 
     def failed(self, error: Rejected) -> None:
         """The stream ended with the message that was under way."""

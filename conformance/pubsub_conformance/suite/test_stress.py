@@ -16,7 +16,9 @@ import pytest
 from pubsub_conformance.driver import Driver, DriverError
 from pubsub_conformance.judge.violations import Kind, render
 from pubsub_conformance.plugin import not_run
-from pubsub_conformance.stress.run import Load, Result, run
+from pubsub_conformance.stress.load import Load
+from pubsub_conformance.stress.result import Result
+from pubsub_conformance.stress.run import run
 
 RUNS = {
     # Readers keep up, others come and go: nothing that is due may be missing.

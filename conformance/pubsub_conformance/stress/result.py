@@ -1,0 +1,126 @@
+"""How a stress run goes, and how it ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from rich.console import Console
+from rich.text import Text
+
+from pubsub_conformance.driver import DriverError, Rejected
+from pubsub_conformance.judge.verdict import Verdict, conclude
+from pubsub_conformance.judge.violations import Violation, render
+
+from .disturb import describe
+from .load import What
+
+MOST_SHOWN: Final = 10  # errors or files left over, in a result
+
+
+class Progress(NamedTuple):
+    """How far a run is."""
+
+    seconds: float
+    doing: str
+    published: int
+    received: int
+    backlog: int
+    """The number of ids in the queues."""
+    done: dict[What, int]
+    """The number of disturbances of each kind."""
+    violations: int
+    """Found so far, with errors and files left over."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended."""
+
+    seed: int
+    seconds: float
+    epochs: int
+    publishes: int
+    receives: int
+    due: int
+    """Deliveries that had to happen. Where there is none, nothing is proved."""
+    done: dict[What, int]
+    """The number of disturbances of each kind."""
+    excused: dict[str, int]
+    """How often each error occurred that a disturbance explains."""
+    checking: float
+    """Seconds that it took to judge the longest epoch."""
+    violations: tuple[Violation, ...]
+    errors: tuple[DriverError | Rejected, ...]
+    """Errors of drivers and publishes. Nothing in a run makes a correct one fail so."""
+    leftovers: tuple[str, ...]
+    """Names in the base directory after all was read: messages that nobody has any more, and what
+    dead processes left and reaping did not remove."""
+    interrupted: bool
+    evidence: Path | None
+    """The directory with history, seed and a copy of the base directory, if anything failed."""
+    not_done: tuple[str, ...]
+    """Disturbances that were asked for and are not possible here, and why."""
+
+    @property
+    def failed(self) -> bool:
+        return bool(self.errors or self.violations or self.leftovers)
+
+    @property
+    def verdict(self) -> Verdict:
+        refused = any(isinstance(error, Rejected) for error in self.errors)
+        return conclude(
+            interrupted=self.interrupted,
+            broken=bool(self.violations or self.leftovers or refused),
+            judged=not self.errors and self.due > 0,
+        )
+
+    @property
+    def summary(self) -> str:
+        text = (
+            f"seed {self.seed}: {self.publishes} publishes, {self.receives} deliveries,"
+            f" {self.due} of them due, {describe(self.done)} in"
+            f" {self.seconds:.0f} s; {len(self.violations)} violations,"
+            f" {len(self.errors)} errors, {len(self.leftovers)} files left over"
+        )
+        if self.excused:
+            errors = ", ".join(f"{n} {error}" for error, n in sorted(self.excused.items()))
+            text += f"\nexplained by a disturbance: {errors}"
+        return f"{text}\nevidence: {self.evidence}" if self.evidence else text
+
+    def __str__(self) -> str:
+        """The summary, and the first few findings of each kind."""
+        parts = [self.summary, *map(str, self.errors[:MOST_SHOWN]), render(self.violations)]
+        parts += map("left over: {}".format, self.leftovers[:MOST_SHOWN])
+        return "\n".join(filter(None, parts))
+
+    def show(self, console: Console) -> None:
+        lines = [str(self), *self.not_done]
+        if self.evidence:
+            lines.append(f"judge it again: pubsub-conformance check {self.evidence}/history.jsonl")
+        if self.interrupted:
+            lines.append("interrupted: only what there was until then has been judged")
+        elif not self.failed and not self.due:
+            lines.append("no message was due anywhere: nothing is proved")
+        console.print(Text("\n".join(lines)), soft_wrap=True)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "exit": self.verdict.value,
+            "seed": self.seed,
+            "seconds": round(self.seconds, 3),
+            "interrupted": self.interrupted,
+            "epochs": self.epochs,
+            "publishes": self.publishes,
+            "receives": self.receives,
+            "due": self.due,
+            "disturbances": dict(self.done),
+            "not_done": list(self.not_done),
+            "excused": self.excused,
+            "checking": round(self.checking, 3),
+            "violations": [violation.as_dict() for violation in self.violations],
+            "errors": list(map(str, self.errors)),
+            "leftovers": list(self.leftovers),
+            "evidence": str(self.evidence) if self.evidence else None,
+        }

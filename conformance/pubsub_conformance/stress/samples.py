@@ -1,0 +1,190 @@
+"""What a soak counts: what processes have open and in memory, and what lies in the base.
+
+In the end the last quarter of the samples is compared with the second one (the first is for getting
+warm). A count grows if even the least of the last quarter is above the most of the second by more
+than a margin.
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from pubsub_conformance.oracle.base import CHANNEL_NAME
+
+
+class Kind(NamedTuple):
+    """Something that is counted."""
+
+    what: str
+    margin: float
+    """By how much more it may be: noise."""
+    per_kill: bool
+    """Each killed process may leave one behind, which becomes stale only later."""
+    breach: str
+    """What is broken if it grows."""
+
+
+PROCESS: Final = {
+    "descriptors": Kind(
+        "open descriptors",
+        4,
+        False,
+        "closing a channel ends with its descriptors closed (channel.md, Closing, step 2), and a"
+        " publish with that of the queue (publish.md, step 4.4)",
+    ),
+    "memory": Kind(
+        "resident memory, KiB",
+        1024,
+        False,
+        "no requirement by itself: a process that grows ends in ENOMEM",
+    ),
+}
+BASE: Final = {
+    "base": Kind(
+        "entries of the base",
+        10,
+        False,
+        "CHAN-14: a closed channel is removed; REAP-1, REAP-3: opening reaps those of the dead",
+    ),
+    "tmp": Kind(
+        "entries of tmp",
+        10,
+        True,
+        "PUB-14: no publish leaves its staged file; CHAN-14: no closing leaves a directory",
+    ),
+    "files": Kind(
+        "message files in channels",
+        50,
+        True,
+        "PUB-10: a link without an id is withdrawn; FETCH-4: the file of a yielded message is"
+        " removed",
+    ),
+    "base size": Kind("octets of the base directory itself", 8192, False, "as entries of the base"),
+    "tmp size": Kind("octets of tmp itself", 8192, True, "as entries of tmp"),
+}
+ENTRY: Final = 64
+"""Octets that one more entry may make a directory larger."""
+
+
+@dataclass(frozen=True)
+class Series:
+    """One count, again and again."""
+
+    who: str
+    """A process, or the base."""
+    what: str
+    first: float
+    median: float
+    last: float
+    allowed: float
+    """The most of the second quarter, and the margin."""
+    least: float
+    """Of the last quarter."""
+    breach: str
+
+    @property
+    def grows(self) -> bool:
+        return self.least > self.allowed
+
+    def __str__(self) -> str:
+        return (
+            f"{self.who:<6}{self.what:<36}{self.first:>10.0f}{self.median:>10.0f}{self.last:>10.0f}"
+            f"  {'GROWS' if self.grows else 'flat'}"
+        )
+
+    def explain(self) -> str:
+        """Why it grows, in a sentence."""
+        return (
+            f"{self.who}: {self.what} grow: {self.least:.0f} at least in the last quarter,"
+            f" {self.allowed:.0f} allowed (the most of the second quarter, and a margin)."
+            f" {self.breach[0].upper()}{self.breach[1:]}."
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "grows": self.grows}
+
+
+def series_of(who: str, what: str, values: Sequence[float], kills: Sequence[int]) -> Series:
+    """Compare the second and the last quarter of the values. `kills` is the number of kills by
+    each."""
+    kind = {**PROCESS, **BASE}[what]
+    quarter = len(values) // 4
+    earlier, later = values[quarter : 2 * quarter] or values, values[-quarter or -1 :]
+    margin = kind.margin
+    if kind.per_kill and kills:
+        died = kills[-1] - kills[quarter]
+        margin += died * (ENTRY if "octets" in kind.what else 1)
+    return Series(
+        who,
+        kind.what,
+        values[0],
+        statistics.median(values),
+        values[-1],
+        max(earlier) + margin,
+        min(later),
+        kind.breach,
+    )
+
+
+class Samples:
+    """The counts so far, by who and what."""
+
+    def __init__(self) -> None:
+        self.kills: list[int] = []
+        """The number of kills by each sample."""
+        self.not_checked: tuple[str, ...] = ()
+        if not _process_counts(os.getpid()):
+            self.not_checked = ("descriptors and memory of processes: this needs /proc of Linux",)
+        self._found: dict[tuple[str, str], list[float]] = {}
+
+    def take(self, pids: Iterable[tuple[str, int | None]], home: Path, kills: int) -> None:
+        """Count now: for these processes, by name, and the base. `kills` so far."""
+        for name, pid in pids:
+            if pid is not None and not self.not_checked:
+                self._add(name, _process_counts(pid))
+        self._add("base", _base_counts(home))
+        self.kills.append(kills)
+
+    def _add(self, who: str, counts: dict[str, float]) -> None:
+        for what, value in counts.items():
+            self._found.setdefault((who, what), []).append(value)
+
+    def series(self) -> list[Series]:
+        return [series_of(*key, values, self.kills) for key, values in self._found.items()]
+
+
+def _process_counts(pid: int) -> dict[str, float]:
+    """Empty for a process that has just died, and where the system does not say."""
+    try:
+        descriptors = len(os.listdir(f"/proc/{pid}/fd"))
+        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
+    except OSError:
+        return {}
+    fields = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
+    # Anonymous memory alone: pages of programs and libraries come and go as the system likes.
+    memory = fields.get("RssAnon") or fields.get("VmRSS")
+    return {"descriptors": descriptors, "memory": int(memory.split()[0])} if memory else {}
+
+
+def _base_counts(home: Path) -> dict[str, float]:
+    names = os.listdir(home)
+    channels = [name for name in names if CHANNEL_NAME.fullmatch(name)]
+    return {
+        "base": len(names),
+        "tmp": len(_names(home / "tmp")),
+        "files": sum(name.isdecimal() for c in channels for name in _names(home / c)),
+        "base size": home.stat().st_size,
+        "tmp size": (home / "tmp").stat().st_size,
+    }
+
+
+def _names(directory: Path) -> list[str]:
+    try:
+        return os.listdir(directory)
+    except FileNotFoundError:  # closed since
+        return []

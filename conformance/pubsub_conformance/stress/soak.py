@@ -1,0 +1,278 @@
+"""Soak: channels open and close, processes publish, fetch, die and are replaced; nothing may grow.
+
+Half of the publishers and subscribers live as long as the run, the others are killed now and then.
+At intervals the long-lived processes and the base are counted, see `samples`.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from rich.console import Console
+from rich.text import Text
+
+from pubsub_conformance.driver import Driver, DriverError, OpenChannel
+from pubsub_conformance.judge.verdict import Verdict, conclude
+
+from .room import room
+from .samples import Samples, Series
+from .timeline import Timeline
+from .worker import Host, Worker, crew
+
+PUBLISHERS: Final = 4
+SUBSCRIBERS: Final = 6
+
+SAMPLES: Final = 40
+LEAST_SAMPLES: Final = 8
+SHORTEST: Final = 0.1  # seconds between two samples
+
+BURST: Final = 20
+SIZES: Final = (0, 100, 1000, 30_000)
+RATE: Final = 200.0
+"""Messages a second of each publisher: a subscriber in any language keeps up."""
+
+FULL: Final = "full"
+"""A topic whose channel is never read and soon full."""
+
+FILLING: Final = 256
+"""Messages at a time until that channel is full: the count of a burst is 0."""
+
+KILL_EVERY: Final = 0.5  # seconds
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a soak ended."""
+
+    seed: int
+    seconds: float
+    samples: int
+    messages: int
+    """Published, as drivers reported; and fetched:"""
+    fetched: int
+    opened: int
+    """The number of channels that were opened."""
+    kills: int
+    series: tuple[Series, ...]
+    not_checked: tuple[str, ...]
+    errors: tuple[str, ...]
+    driver_errors: int
+    """The number of errors of drivers, and not of the implementation."""
+    interrupted: bool
+
+    @property
+    def verdict(self) -> Verdict:
+        grows = any(series.grows for series in self.series)
+        return conclude(
+            interrupted=self.interrupted,
+            broken=grows or len(self.errors) > self.driver_errors,
+            judged=not self.errors and bool(self.series) and self.fetched > 0,
+        )
+
+    def __str__(self) -> str:
+        lines = [f"{'':<6}{'':<36}{'first':>10}{'median':>10}{'last':>10}"]
+        lines += map(str, self.series)
+        lines += [f"not checked: {what}" for what in self.not_checked]
+        lines.append(
+            f"seed {self.seed}: {self.samples} samples in {self.seconds:.0f} s;"
+            f" {self.messages} published, {self.fetched} fetched, {self.opened} channels opened,"
+            f" {self.kills} kills"
+        )
+        lines += self.errors[:10]
+        lines += [series.explain() for series in self.series if series.grows]
+        if self.interrupted:
+            lines.append("interrupted: nothing is proved")
+        elif not self.series and not self.errors:
+            lines.append("too few samples: nothing is proved")
+        return "\n".join(lines)
+
+    def show(self, console: Console) -> None:
+        console.print(Text(str(self)), soft_wrap=True)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            **vars(self),
+            "exit": self.verdict.value,
+            "series": [series.as_dict() for series in self.series],
+        }
+
+
+class _Counters:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.messages = self.fetched = self.opened = self.kills = 0
+
+    def add(self, **counts: int) -> None:
+        with self._lock:
+            for name, count in counts.items():
+                setattr(self, name, getattr(self, name) + count)
+
+
+class _Ground(Host):
+    """The host of soak workers."""
+
+    def __init__(self, command: Sequence[str], home: Path, seed: int, channels: int) -> None:
+        super().__init__(command, home, seed)
+        self.counters = _Counters()
+        self.topics = [f"t.{i}" for i in range(max(1, channels // 4))]
+        """Each message reaches some four channels."""
+
+
+class _Publisher(Worker[_Ground]):
+    def turn(self, driver: Driver) -> bool:
+        if self.host.ending.is_set():
+            return True
+        topic = FULL if self.rng.random() < 0.2 else self.rng.choice(self.host.topics)
+        prefix = f"{self.name}-{self.process.lives}"
+        stream = driver.produce(topic, prefix, BURST, SIZES, rate=RATE, report="totals")
+        self.host.counters.add(messages=stream.finish().messages)
+        return False
+
+    def fill(self) -> None:
+        """Fill the channel that is never read, before anything is counted."""
+
+        def step(driver: Driver) -> bool:
+            stream = driver.produce(FULL, self.name, FILLING, [0], report="totals")
+            return stream.finish().taken == 0
+
+        while not self.process.aborted and not self.guarded(step):
+            pass
+
+
+class _Subscriber(Worker[_Ground]):
+    def __init__(self, ground: _Ground, name: str, most: int, sleeps: bool) -> None:
+        super().__init__(ground, name)
+        self.most = most
+        self.sleeps = sleeps
+        """It has one channel more, which it does not read."""
+        self.open: list[OpenChannel] = []
+
+    def ready(self, driver: Driver) -> bool:
+        if self.sleeps:
+            room(driver.open(FULL).directory, small=True)
+        while len(self.open) < self.most:
+            self._open_one(driver)
+        return True
+
+    def turn(self, driver: Driver) -> bool:
+        if self.host.ending.is_set():
+            return True
+        for channel in self.open:
+            stream = driver.consume(channel, idle=0.0, deadline=1.0, report="totals")
+            self.host.counters.add(fetched=stream.finish().messages)
+        for _ in range(self.rng.randint(1, 3)):
+            if self.open:
+                driver.close_channel(self.open.pop(self.rng.randrange(len(self.open))))
+        while len(self.open) < self.most:
+            self._open_one(driver)
+        return False
+
+    def _open_one(self, driver: Driver) -> None:
+        self.open.append(driver.open(self.rng.choice(self.host.topics)))
+        self.host.counters.add(opened=1)
+
+    def died(self, killed: int | None, end: int | None) -> None:
+        self.open = []
+
+
+class _Soak:
+    """The thread that commands the workers."""
+
+    def __init__(
+        self, ground: _Ground, channels: int, tell: Callable[[float, str], object]
+    ) -> None:
+        self.ground, self.tell = ground, tell
+        quota = [channels // SUBSCRIBERS + (i < channels % SUBSCRIBERS) for i in range(SUBSCRIBERS)]
+        self.publishers = [_Publisher(ground, f"p{i}") for i in range(PUBLISHERS)]
+        self.subscribers = [
+            _Subscriber(ground, f"s{i}", most, i == 0) for i, most in enumerate(quota)
+        ]
+        self.workers: list[Worker[Any]] = [*self.publishers, *self.subscribers]
+        self.samples = Samples()
+        self.began = time.monotonic()
+
+    def go(self, pool: ThreadPoolExecutor, seconds: float) -> None:
+        self.tell(0.0, "starting")
+        for future in [pool.submit(worker.prepare) for worker in self.workers]:
+            future.result()
+        pool.submit(self.publishers[0].fill).result()
+        timeline = Timeline()
+        rng = random.Random(f"{self.ground.seed} kills")
+        mortal = [*self.publishers[1::2], *self.subscribers[1::2]]
+        interval = max(SHORTEST, seconds / SAMPLES)
+
+        def kill(at: float) -> None:
+            self.ground.counters.add(kills=rng.choice(mortal).process.kill())
+            timeline.at(at + KILL_EVERY, lambda: kill(at + KILL_EVERY))
+
+        def sample(at: float) -> None:
+            self._sample()
+            timeline.at(at + interval, lambda: sample(at + interval))
+
+        timeline.at(KILL_EVERY, lambda: kill(KILL_EVERY))
+        timeline.at(interval, lambda: sample(interval))
+        working: list[Future[None]] = [pool.submit(worker.work) for worker in self.workers]
+        timeline.run(seconds, self.ground.ending.wait, self._report)
+        self.ground.ending.set()
+        wait(working)
+        for worker in self.workers:
+            worker.end()
+
+    def _sample(self) -> None:
+        long_lived = [*self.publishers[::2], *self.subscribers[::2]]
+        pids = [(worker.name, worker.process.pid) for worker in long_lived]
+        self.samples.take(pids, self.ground.home, self.ground.counters.kills)
+
+    def _report(self) -> None:
+        counters = self.ground.counters
+        self.tell(
+            time.monotonic() - self.began,
+            f"{len(self.samples.kills)} samples: {counters.messages} published,"
+            f" {counters.fetched} fetched, {counters.opened} channels opened,"
+            f" {counters.kills} kills",
+        )
+
+
+def run(
+    command: Sequence[str],
+    home: Path,
+    *,
+    seconds: float,
+    channels: int,
+    seed: int,
+    tell: Callable[[float, str], object] = lambda *_: None,
+) -> Result:
+    """Soak the base directory `home`. After a KeyboardInterrupt, the result is of what there was.
+
+    `tell` gets the progress: seconds, and a line of text.
+    """
+    ground = _Ground(command, home, seed, channels)
+    soak = _Soak(ground, channels, tell)
+    interrupted = False
+    try:
+        with crew(soak.workers) as pool:
+            soak.go(pool, seconds)
+    except KeyboardInterrupt:
+        interrupted = True
+    counters, samples = ground.counters, soak.samples
+    return Result(
+        seed,
+        time.monotonic() - soak.began,
+        len(samples.kills),
+        counters.messages,
+        counters.fetched,
+        counters.opened,
+        counters.kills,
+        tuple(samples.series()) if len(samples.kills) >= LEAST_SAMPLES else (),
+        samples.not_checked,
+        tuple(map(str, ground.errors)),
+        sum(isinstance(error, DriverError) for error in ground.errors),
+        interrupted,
+    )
