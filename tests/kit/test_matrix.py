@@ -12,11 +12,14 @@ from pathlib import Path
 import pytest
 from mutants import MUTANTS
 from mutation import Edit, Mutant
-from pubsub_conformance import matrix
 from pubsub_conformance.commands import main
 from pubsub_conformance.driver import DriverError
 from pubsub_conformance.implementations import Implementation
-from pubsub_conformance.matrix import CHECKS, Check, Finding, Pair
+from pubsub_conformance.matrix import checks as stories
+from pubsub_conformance.matrix import run as matrix
+from pubsub_conformance.matrix.checks import CHECKS, Check
+from pubsub_conformance.matrix.parties import Finding, Pair
+from pubsub_conformance.matrix.report import Result
 from pubsub_conformance.report import Outcome
 
 REFERENCE = Mutant("none", "the reference itself")
@@ -48,10 +51,10 @@ def mutant(requirement: str) -> Mutant:
 
 def judge(
     name: str, publisher: list[str], reader: list[str], directory: Path, seed: int = 1
-) -> matrix.Result:
+) -> Result:
     publishing = Implementation.greet("theirs", publisher, directory / "base")
     reading = Implementation.greet("ours", reader, directory / "base")
-    return matrix._judge(CHECKS[name], publishing, reading, directory, seed)
+    return matrix.judge(CHECKS[name], publishing, reading, directory, seed)
 
 
 @pytest.mark.timeout(180)  # seconds: all checks, with many processes
@@ -93,7 +96,7 @@ def test_check_catches_a_fault(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(matrix, "TIMEOUT", 2.0)  # seconds: some wait in vain
+    monkeypatch.setattr(stories, "TIMEOUT", 2.0)  # seconds: some wait in vain
     commands = make(broken), make()
     publisher, reader = commands if side == "publisher" else reversed(commands)
     result = judge(check, publisher, reader, tmp_path)
@@ -274,6 +277,6 @@ def test_same_seed_does_the_same_work(make: Make, tmp_path: Path) -> None:
     who = Implementation.greet("one", make(), tmp_path / "base")
     check = Check("draws", draws, frozenset(), frozenset())
     for seed in (1, 1, 2):
-        matrix._judge(check, who, who, tmp_path, seed)
+        matrix.judge(check, who, who, tmp_path, seed)
     assert drawn[0] == drawn[1] == random.Random("1 draws").random()
     assert drawn[1] != drawn[2]

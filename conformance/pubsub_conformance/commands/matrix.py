@@ -7,9 +7,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from .. import matrix
 from ..implementations import named
-from .options import Subparsers, add_home, add_json, add_seed, write_json
+from ..matrix import run as matrix
+from .options import Subparsers, add_home, add_json, add_seed, finish
 
 
 def add(subparsers: Subparsers) -> None:
@@ -33,13 +33,11 @@ def add(subparsers: Subparsers) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command. Returns the exit code. Raises OSError (`--home`, `--json`)."""
     with Console(stderr=True).status("") as status:
-        found = matrix.run(
+        report = matrix.run(
             named(options.implementations),
             expected=options.expected,
             home=options.home,
             seed=options.seed,
             tell=status.update,
         )
-    matrix.show(found)
-    write_json(options.json, matrix.as_dict(found))
-    return found.exit_code
+    return finish(report, options)

@@ -1,0 +1,177 @@
+"""The outcomes of all cells: the verdict, the table, and what failed in words."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from .. import __version__
+from ..implementations import Implementation
+from ..judge.expected import Expected
+from ..judge.verdict import Verdict, conclude
+from ..report import JUDGED, PIPED_COLUMNS, RANK, STYLE, Outcome, platform_on
+from ..requirements import SPEC_VERSION
+
+REPORT_VERSION: Final = 1
+
+_SHORT = {Outcome.EXPECTED_FAILURE: "expected", Outcome.FAIL: "FAIL"}
+
+_VERDICTS = {
+    Verdict.CONFORMS: ("all cells pass, or fail as expected", "bold green"),
+    Verdict.BROKEN: ("not all cells pass", "bold red"),
+    Verdict.UNJUDGED: ("could not be judged", "bold magenta"),
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """The outcome of one check in one cell."""
+
+    check: str
+    outcome: Outcome
+    seconds: float = 0.0
+    reason: str = ""
+    expected: str = ""
+    """The reason why a failure was expected."""
+    done: str = ""
+    """The last requests and replies, if the check did not pass."""
+
+    def against(self, expected: Expected | None) -> Result:
+        """The result beside the entry of the list of expected failures that names it."""
+        if expected is None or (expected.sometimes and self.outcome is Outcome.PASS):
+            return self
+        outcome = {
+            Outcome.FAIL: Outcome.EXPECTED_FAILURE,
+            Outcome.PASS: Outcome.UNEXPECTED_PASS,
+            Outcome.NOT_APPLICABLE: Outcome.UNEXPECTED_PASS,  # such an entry is wrong, too
+        }.get(self.outcome, self.outcome)
+        return replace(self, outcome=outcome, expected=expected.reason)
+
+    def describe(self) -> Text:
+        text = Text(f"{self.check}: ")
+        text.append(self.outcome.value, STYLE.get(self.outcome, ""))
+        lines = self.reason.splitlines()
+        if self.outcome is Outcome.UNEXPECTED_PASS:
+            text.append(f"\n  listed as an expected failure ({self.expected}); remove the entry")
+        elif self.outcome is Outcome.EXPECTED_FAILURE:
+            lines = [self.expected, *lines[:1]]
+        return text.append("".join(f"\n  {line}" for line in lines))
+
+    def as_dict(self) -> dict[str, Any]:
+        texts = {"reason": self.reason, "expected": self.expected, "done": self.done}
+        return {
+            "check": self.check,
+            "outcome": self.outcome.value,
+            "seconds": round(self.seconds, 3),
+            **{name: text for name, text in texts.items() if text},
+        }
+
+
+@dataclass
+class Cell:
+    """One implementation publishes to one that reads."""
+
+    publisher: str
+    reader: str
+    results: list[Result]
+
+    @property
+    def outcome(self) -> Outcome:
+        """The most serious one."""
+        return max((result.outcome for result in self.results), key=RANK.__getitem__)
+
+    @property
+    def notable(self) -> list[Result]:
+        """The results that are neither a pass nor not applicable."""
+        return [result for result in self.results if RANK[result.outcome] > RANK[Outcome.PASS]]
+
+    def render(self) -> Text:
+        """The cell in the table: the checks that did not pass, by outcome."""
+        if not self.notable:
+            name = "pass" if self.outcome is Outcome.PASS else self.outcome.value
+            return Text(name, STYLE.get(self.outcome, "dim"))
+        checks: dict[Outcome, list[str]] = {}
+        for result in self.notable:
+            checks.setdefault(result.outcome, []).append(result.check)
+        text = Text()
+        for outcome, names in sorted(checks.items(), key=lambda item: -RANK[item[0]]):
+            text.append("\n" if text else "")
+            text.append(f"{_SHORT.get(outcome, outcome.value)}: ", STYLE.get(outcome, ""))
+            text.append(", ".join(names))
+        return text
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "publisher": self.publisher,
+            "reader": self.reader,
+            "outcome": self.outcome.value,
+            "checks": [result.as_dict() for result in self.results],
+        }
+
+
+@dataclass
+class Matrix:
+    """The report of one run."""
+
+    implementations: Sequence[Implementation]
+    checks: Mapping[str, str]
+    """What each check tests, by its name."""
+    seed: int
+    file_system: str
+    cells: list[Cell]
+    seconds: float = 0.0
+    interrupted: bool = False
+
+    @property
+    def verdict(self) -> Verdict:
+        outcomes = {result.outcome for cell in self.cells for result in cell.results}
+        unjudged = {Outcome.DRIVER_ERROR, Outcome.NOT_RUN}
+        return conclude(
+            interrupted=self.interrupted,
+            broken=bool(outcomes & {Outcome.FAIL, Outcome.UNEXPECTED_PASS}),
+            judged=not outcomes & unjudged and bool(outcomes & JUDGED),
+        )
+
+    def show(self, console: Console) -> None:
+        """Print the table, and each result that is not a pass."""
+        for implementation in self.implementations:
+            console.print(Text(str(implementation)), soft_wrap=True)
+        table = Table("publishes \\ reads", box=box.SIMPLE_HEAD, show_lines=True)
+        for implementation in self.implementations:
+            table.add_column(implementation.name, overflow="fold")
+        for implementation in self.implementations:
+            row = [cell for cell in self.cells if cell.publisher == implementation.name]
+            table.add_row(implementation.name, *(cell.render() for cell in row))
+        piped = max(PIPED_COLUMNS, 16 + 22 * len(self.implementations))
+        console.print(table, width=None if console.is_terminal else piped)
+        for cell in self.cells:
+            for result in cell.notable:
+                text = Text(f"\n{cell.publisher} to {cell.reader}, ").append(result.describe())
+                console.print(text, soft_wrap=True)
+        counted = Counter(result.outcome for cell in self.cells for result in cell.results)
+        counts = ", ".join(f"{counted[o]} {o.value}" for o in reversed(Outcome) if counted[o])
+        ran = f"\n{counts or 'no checks'}; {self.seconds:.0f} s, seed {self.seed}"
+        console.print(Text(ran), soft_wrap=True)
+        console.print(Text(*_VERDICTS[self.verdict]), soft_wrap=True)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "report": REPORT_VERSION,
+            "kit": __version__,
+            "spec": SPEC_VERSION,
+            "implementations": {each.name: each.as_dict() for each in self.implementations},
+            "checks": dict(self.checks),
+            "platform": platform_on(self.file_system),
+            "seed": self.seed,
+            "seconds": round(self.seconds, 3),
+            "exit": self.verdict.value,
+            "interrupted": self.interrupted,
+            "cells": [cell.as_dict() for cell in self.cells],
+        }
