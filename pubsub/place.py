@@ -27,7 +27,11 @@ class Place(NamedTuple):
         """The place that the environment names now (BASE-1, BASE-2)."""
         explicit = os.environ.get("PUBSUB_HOME")
         path = explicit or _default(os.environ.get("TMPDIR"))
-        return cls(path if path[0] == "/" else os.path.abspath(path), bool(explicit))
+        if path[0] != "/":
+            path = os.path.join(os.getcwd(), path)  # abspath() would drop `link/..`
+        while path.endswith(("/", "/.")) and len(path) > 1:
+            path = path[:-1]  # the last component is then the base, and is made with its mode
+        return cls(path, bool(explicit))
 
     def status(self) -> os.stat_result:
         """The status of the base; a default base is not reached through a link (BASE-4)."""
@@ -71,8 +75,10 @@ class Place(NamedTuple):
         while not exists(parent):
             missing.append(parent)
             parent = os.path.dirname(parent)
+        # In new/sub/.. the base is a parent of the last component.
+        mode = 0o700 if ".." in self.path.split("/") else 0o777
         for parent in reversed(missing):
-            _make_directory(parent, 0o777)
+            _make_directory(parent, mode)
         _make_directory(self.path, 0o700)
 
     def _trusted(self, found: os.stat_result) -> int:

@@ -97,17 +97,31 @@ static int base_path(char path[PATH_MAX])
         n = snprintf(path, PATH_MAX, "/dev/shm/pubsub");
     else
         n = snprintf(path, PATH_MAX, "%s/pubsub", tmpdir && *tmpdir ? tmpdir : "/tmp");
-    for (size_t i = n < PATH_MAX ? (size_t)n : 0; i > 1 && path[i - 1] == '/'; i--)
-        path[i - 1] = 0;
-    return n >= PATH_MAX ? -1 : is_explicit;
+    if (n >= PATH_MAX)
+        return -1;
+    /* Without "/" and "/." at its end, the path ends with the component that becomes the base. */
+    while (n > 1 && (path[n - 1] == '/' || (path[n - 1] == '.' && path[n - 2] == '/')))
+        path[--n] = 0;
+    return is_explicit;
+}
+
+/* Whether a component of the path is "..". */
+static bool goes_up(const char *path)
+{
+    for (const char *p = path; (p = strstr(p, "..")); p++)
+        if ((p == path || p[-1] == '/') && (!p[2] || p[2] == '/'))
+            return true;
+    return false;
 }
 
 static int base_make(char *path)                                                /* BASE-3 */
 {
+    /* In new/sub/.. the base is a parent of the last component. */
+    mode_t parents = goes_up(path) ? 0700 : 0777;
     for (char *p = path + 1; *p; p++)
         if (*p == '/') {
             *p = 0;
-            mkdir(path, 0777);              /* the last mkdir() says whether this one helped */
+            mkdir(path, parents);           /* the last mkdir() says whether this one helped */
             *p = '/';
         }
     return mkdir(path, 0700) && errno != EEXIST ? -1 : 0;

@@ -33,6 +33,20 @@ def test_the_environment_names_the_base(
     check_that_it_works(role, start(PUBSUB_HOME=name), base)
 
 
+@through("BASE-1", *EVERYBODY)
+@pytest.mark.parametrize("relative", [False, True], ids=["absolute", "relative"])
+def test_the_path_goes_up_behind_a_link(
+    start: Start, base: Base, home: Path, role: str, relative: bool
+) -> None:
+    """`link/..` is the directory above the one that the link leads to, as for every program."""
+    elsewhere, link = home.parent / "elsewhere", home.parent / "links" / "link"
+    elsewhere.mkdir()
+    link.parent.mkdir()
+    link.symlink_to(elsewhere)
+    name = f"{os.path.relpath(link) if relative else link}/../{home.name}"
+    check_that_it_works(role, start(PUBSUB_HOME=name), base)
+
+
 @through("BASE-2", *EVERYBODY)
 @pytest.mark.parametrize("home_is", [None, ""], ids=["unset", "empty"])
 def test_the_default_base_is_in_dev_shm(start: Start, role: str, home_is: str | None) -> None:
@@ -69,6 +83,20 @@ def test_the_base_is_made(start: Start, home: Path, role: str, mask: int) -> Non
     driver = start(prefix=umask(mask), PUBSUB_HOME=str(made))
     attempt(role, driver)
     assert made.is_dir(), f"{role}: the base was not made"
+    mode = stat.S_IMODE(made.stat().st_mode) & 0o777
+    assert mode == 0o700, f"expected the mode 0700, found {mode:04o}"
+    check_that_it_works(role, driver, Base(made))
+
+
+@through("BASE-3", "publisher", "subscriber")
+@pytest.mark.parametrize("ending", ["/", "//", "/.", "/./", "/new/.."])
+def test_the_base_is_made_however_it_is_spelled(
+    start: Start, home: Path, role: str, ending: str
+) -> None:
+    """The directory that the path names gets mode 0700, not that of a parent."""
+    made = home / "missing" / "pubsub"
+    driver = start(prefix=umask(0o022), PUBSUB_HOME=f"{made}{ending}")
+    attempt(role, driver)
     mode = stat.S_IMODE(made.stat().st_mode) & 0o777
     assert mode == 0o700, f"expected the mode 0700, found {mode:04o}"
     check_that_it_works(role, driver, Base(made))
