@@ -37,7 +37,8 @@ from pubsub_conformance.oracle.base import Base
 
 from . import __version__, alternatives
 from .implementations import Implementation, Unusable
-from .report import PIPED_COLUMNS, file_system_of, platform_on
+from .judge.report import PIPED_COLUMNS
+from .judge.report.machine import file_system_of, platform_on
 
 REPORT_VERSION: Final = 1
 

@@ -17,6 +17,7 @@ from pubsub_conformance import faults
 from pubsub_conformance.commands import main
 from pubsub_conformance.faults import points as listing
 from pubsub_conformance.faults.points import Hit, Point
+from pubsub_conformance.judge.verdict import Verdict
 from pubsub_conformance.linux import strace
 from pubsub_conformance.linux.strace import Call
 
@@ -223,11 +224,11 @@ def test_a_mutant_that_only_a_fault_shows(
 ) -> None:
     """It behaves where nothing fails, and is caught where something does, in the right words."""
     result = run(mutant, tmp_path / "mutant", operation, point)
-    assert result.exit_code == 1
+    assert result.verdict is Verdict.BROKEN
     (violation,) = result.violations  # of the point, and none of the dry run
     assert str(violation.point) == point
     assert words in " ".join(problem.expected for problem in violation.problems)
-    assert f"--operation {operation} --point {point}" in faults.repeats(result, violation)
+    assert f"--operation {operation} --point {point}" in result.repeat(violation)
 
 
 @needs_strace
@@ -244,9 +245,9 @@ def test_the_reference_keeps_what_it_promises(tmp_path: Path) -> None:
     """Also where it did not once: the count of an error, the end of what is repeated."""
     points = ["link:1:KILL", "link:2:EIO", "link:1:EMLINK+", "unlink:1:EACCES"]
     result = run(Mutant("none", ""), tmp_path / "whole", "publish-several", *points)
-    assert (result.exit_code, result.violations) == (0, [])
+    assert (result.verdict, result.violations) == (Verdict.CONFORMS, [])
     assert result.tallies["publish-several"].run == {"crash": 1, "error": 3}
-    assert faults.as_dict(result)["operations"]["publish-several"]["error"] == 3
+    assert result.as_dict()["operations"]["publish-several"]["error"] == 3
 
 
 @needs_strace

@@ -19,10 +19,12 @@ from mutation import ROOT, Edit, Mutant
 from pubsub_conformance import fuzz
 from pubsub_conformance.commands import main
 from pubsub_conformance.driver import Driver
-from pubsub_conformance.fuzz import TARGETS, Finding, requests
+from pubsub_conformance.fuzz import TARGETS, requests
 from pubsub_conformance.fuzz.messages import Drawing
+from pubsub_conformance.fuzz.report import Finding
 from pubsub_conformance.fuzz.requests import Requests
 from pubsub_conformance.fuzz.target import pruned
+from pubsub_conformance.judge.verdict import Verdict
 
 DRIVER = [sys.executable, str(ROOT / "conformance/implementations/reference/driver.py")]
 C = ROOT / "conformance/implementations/c"
@@ -54,7 +56,7 @@ def found(mutant: Mutant, target: str, inputs: int, directory: Path) -> Finding:
     )
     (outcome,) = report.outcomes
     assert outcome.findings, f"{mutant.what}: not found with {outcome.inputs} inputs"
-    assert report.exit_code == 1
+    assert report.verdict is Verdict.BROKEN
     finding = outcome.findings[0]
     assert finding.file.read_bytes() == finding.input
     return finding
@@ -260,4 +262,4 @@ def test_the_drivers_read_the_corpus_alike(tmp_path: Path) -> None:
         saved=[CORPUS],
         tell=nothing,
     )
-    assert report.exit_code == 0, report
+    assert report.verdict is Verdict.CONFORMS, report

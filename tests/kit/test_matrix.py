@@ -15,12 +15,12 @@ from mutation import Edit, Mutant
 from pubsub_conformance.commands import main
 from pubsub_conformance.driver import DriverError
 from pubsub_conformance.implementations import Implementation
+from pubsub_conformance.judge.outcome import Outcome
 from pubsub_conformance.matrix import checks as stories
 from pubsub_conformance.matrix import run as matrix
 from pubsub_conformance.matrix.checks import CHECKS, Check
 from pubsub_conformance.matrix.parties import Finding, Pair
 from pubsub_conformance.matrix.report import Result
-from pubsub_conformance.report import Outcome
 
 REFERENCE = Mutant("none", "the reference itself")
 MILLISECONDS = Mutant(

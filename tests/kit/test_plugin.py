@@ -17,7 +17,7 @@ import jsonschema  # type: ignore[import-untyped]
 import pubsub_conformance
 import pytest
 from pubsub_conformance.driver.protocol import ROLES
-from pubsub_conformance.report import Outcome
+from pubsub_conformance.judge.outcome import Outcome
 
 PACKAGE = Path(pubsub_conformance.__file__).parent
 SCHEMA = json.loads((PACKAGE / "report.schema.json").read_text())

@@ -14,8 +14,8 @@ from .options import (
     add_home,
     add_json,
     add_workers,
+    finish,
     positive,
-    write_json,
 )
 from .progress import Line
 
@@ -88,6 +88,4 @@ def run(options: argparse.Namespace) -> int:
             workers=options.workers,
             tell=lambda text: line.show(time.monotonic() - begun, text),
         )
-    faults.show(found)
-    write_json(options.json, faults.as_dict(found))
-    return found.exit_code
+    return finish(found, options)

@@ -18,8 +18,8 @@ from .options import (
     add_home,
     add_json,
     add_seed,
+    finish,
     positive,
-    write_json,
 )
 from .progress import Line
 
@@ -95,6 +95,4 @@ def run(options: argparse.Namespace) -> int:
         except ValueError as error:  # a saved input is not what the target takes
             print(error, file=sys.stderr)
             return 2
-    print(report)
-    write_json(options.json, report.as_dict())
-    return report.exit_code
+    return finish(report, options)

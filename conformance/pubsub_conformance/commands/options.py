@@ -9,9 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from rich.console import Console
-
 from .. import seeds
+from ..judge import report
 from ..judge.verdict import Report
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
@@ -77,14 +76,15 @@ def add_workers(
     parser.add_argument("-n", type=convert, default=2, dest="workers", metavar="N", help=help)
 
 
-def finish(report: Report, options: argparse.Namespace) -> int:
-    """Show the report, and write it as JSON if `--json` says so. Returns the exit code.
+def finish(result: Report, options: argparse.Namespace) -> int:
+    """Show a report, and write it as JSON if `--json` asks for it. Returns the exit code.
 
     Raises OSError.
     """
-    report.show(Console())
-    write_json(options.json, report.as_dict())
-    return report.verdict.value
+    result.show(report.console())
+    if options.json:
+        report.write(result, options.json, options.driver, getattr(options, "seed", None))
+    return result.verdict.value
 
 
 def write_json(path: Path | None, report: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ what an operation itself has to keep).
 
 from .operations import OPERATIONS
 from .points import KILL, parse
-from .report import as_dict, repeats, show
-from .runner import Run, run
+from .report import Run
+from .runner import run
 
-__all__ = ["KILL", "OPERATIONS", "Run", "as_dict", "parse", "repeats", "run", "show"]
+__all__ = ["KILL", "OPERATIONS", "Run", "parse", "run"]

@@ -1,114 +1,186 @@
-"""What a run of faults found, as people read it and as JSON."""
+"""What a run of faults found, for people and as JSON."""
 
 from __future__ import annotations
 
 import shlex
 from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from .runner import Run, Tally, Violation
+from ..driver import Hello
+from ..judge.report import count
+from ..judge.verdict import Verdict, conclude
+from .points import Point
+from .verdict import Problem
 
-TOLD_CHARACTERS = 300  # of what was found
-TOLD_VIOLATIONS = 20  # in full; of the others there is a line
-
-
-def repeats(ran: Run, violation: Violation) -> str:
-    """The command that repeats this point alone."""
-    words = ["pubsub-conformance", "faults", "--operation", violation.operation]
-    words += ["--point", str(violation.point)] if violation.point else []
-    for other in ran.others.values():
-        words += ["--other", shlex.join(other)]
-    return shlex.join([*words, "--", *ran.command])
+SHOWN_CHARACTERS = 300  # of what was found
+SHOWN_VIOLATIONS = 20  # in full; each of the others gets one line
 
 
-def show(ran: Run, console: Console | None = None) -> None:
-    console = console or Console()
-    if ran.not_run:
-        console.print(f"NOT RUN: {ran.not_run}", soft_wrap=True, markup=False)
-        if not any(tally.run for tally in ran.tallies.values()):
-            return
-    table = Table(box=None, pad_edge=True)
-    for column in ("operation", "system calls", "crash points", "error points", "violations"):
-        table.add_column(column, justify="left" if column == "operation" else "right")
-    wrong = Counter(one.operation for one in ran.violations)
-    total = Tally()
-    for name, tally in ran.tallies.items():
-        total.calls += tally.calls
-        total.run += tally.run
-        cells = (tally.calls, tally.run["crash"], tally.run["error"], wrong[name])
-        table.add_row(name, *map(str, cells))
-    table.add_row(
-        "all", *map(str, (total.calls, total.run["crash"], total.run["error"], wrong.total()))
-    )
-    console.print(table)
-    for violation in ran.violations[:TOLD_VIOLATIONS]:
-        console.print("\n" + _told(ran, violation), soft_wrap=True, markup=False, highlight=False)
-    for violation in ran.violations[TOLD_VIOLATIONS:]:
-        console.print(f"also: {violation.title}", soft_wrap=True, markup=False, highlight=False)
-    for failure in ran.failed:
-        console.print(failure, soft_wrap=True, markup=False)
-    if ran.not_applicable:
-        console.print(f"not applicable (roles): {', '.join(ran.not_applicable)}")
-    notes = [f"{total.run['untouched']} were not reached again"] * bool(total.run["untouched"])
-    if ran.sampled is not None:
-        notes.append("a sample of the points")
-    if ran.interrupted:
-        notes.append("interrupted: only what there was until then has been judged")
-    console.print(
-        f"{len(ran.tallies)} operations, {total.calls} system calls, {total.run['crash']} crash"
-        f" points, {total.run['error']} error points in {ran.seconds:.0f} s:"
-        f" {wrong.total()} violations" + "".join(f"; {note}" for note in notes),
-        soft_wrap=True,
-    )
+@dataclass(frozen=True)
+class Violation:
+    """An operation that did not keep to the specification."""
+
+    operation: str
+    point: Point | None  # None: nothing was disturbed
+    call: str  # as strace shows it
+    outcome: str
+    problems: tuple[Problem, ...]
+    tree: str  # of the base, right after the request
+
+    @property
+    def title(self) -> str:
+        """The operation, and what disturbed it."""
+        fault = self.point.told if self.point else "undisturbed"
+        return f"{self.operation}, {fault}"
 
 
-def _told(ran: Run, violation: Violation) -> str:
-    lines = [f"VIOLATION: {violation.title}"]
-    lines += [f"  the call: {violation.call}"] if violation.call else []
-    lines.append(f"  it came to: {_cut(violation.outcome)}")
-    for problem in violation.problems:
-        lines += [f"  expected: {problem.expected}", f"  found: {_cut(problem.found)}"]
-    lines += ["  the base then:", *(f"    {line}" for line in violation.tree.splitlines())]
-    lines.append(f"  again: {repeats(ran, violation)}")
-    return "\n".join(lines)
+@dataclass
+class Tally:
+    """What is known of one operation, and how many of its points were run."""
+
+    calls: int = 0
+    points: list[Point] = field(default_factory=list)
+    run: Counter[str] = field(default_factory=Counter)  # by kind: crash, error, untouched, same
+    descriptors: int = 0  # of the process after it was not disturbed
+    stops: list[tuple[str, int]] = field(default_factory=list)
+    own: set[str] = field(default_factory=set)  # the calls by which the driver speaks to the kit
+
+
+@dataclass
+class Run:
+    """The report of `faults`."""
+
+    command: Sequence[str]
+    others: dict[str, Sequence[str]]
+    hello: Hello | None = None
+    tallies: dict[str, Tally] = field(default_factory=dict)
+    not_applicable: list[str] = field(default_factory=list)
+    violations: list[Violation] = field(default_factory=list)
+    not_run: str | None = None  # the machine cannot
+    failed: list[str] = field(default_factory=list)  # a driver did not start, say
+    interrupted: bool = False
+    sampled: int | None = None
+    seconds: float = 0.0
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the implementation keeps to the specification when it is disturbed."""
+        done = any(tally.run["crash"] + tally.run["error"] for tally in self.tallies.values())
+        return conclude(
+            interrupted=self.interrupted,
+            broken=bool(self.violations),
+            judged=done and not self.not_run and not self.failed,
+        )
+
+    def repeat(self, violation: Violation) -> str:
+        """The command line that repeats this point alone."""
+        words = ["pubsub-conformance", "faults", "--operation", violation.operation]
+        words += ["--point", str(violation.point)] if violation.point else []
+        for other in self.others.values():
+            words += ["--other", shlex.join(other)]
+        return shlex.join([*words, "--", *self.command])
+
+    def show(self, console: Console) -> None:
+        """Print the table of operations, each violation, and a summary."""
+        if self.not_run:
+            console.print(f"NOT RUN: {self.not_run}")
+            if not any(tally.run for tally in self.tallies.values()):
+                return
+        console.print(self._table())
+        for violation in self.violations[:SHOWN_VIOLATIONS]:
+            # Commands and paths are for copying: only the terminal may break them.
+            console.print("\n" + self._describe(violation), soft_wrap=True)
+        for violation in self.violations[SHOWN_VIOLATIONS:]:
+            console.print(f"also: {violation.title}")
+        for failure in self.failed:
+            console.print(failure, soft_wrap=True)
+        if self.not_applicable:
+            console.print(f"not applicable (roles): {', '.join(self.not_applicable)}")
+        console.print(self._summary())
+
+    def _total(self) -> Tally:
+        total = Tally()
+        for tally in self.tallies.values():
+            total.calls += tally.calls
+            total.run += tally.run
+        return total
+
+    def _table(self) -> Table:
+        table = Table(box=None, pad_edge=True)
+        for column in ("operation", "system calls", "crash points", "error points", "violations"):
+            table.add_column(column, justify="left" if column == "operation" else "right")
+        wrong = Counter(violation.operation for violation in self.violations)
+        rows = [(name, tally, wrong[name]) for name, tally in self.tallies.items()]
+        for name, tally, violations in [*rows, ("all", self._total(), wrong.total())]:
+            cells = (tally.calls, tally.run["crash"], tally.run["error"], violations)
+            table.add_row(name, *map(str, cells))
+        return table
+
+    def _describe(self, violation: Violation) -> str:
+        lines = [f"VIOLATION: {violation.title}"]
+        lines += [f"  the call: {violation.call}"] if violation.call else []
+        lines.append(f"  it came to: {_cut(violation.outcome)}")
+        for problem in violation.problems:
+            lines += [f"  expected: {problem.expected}", f"  found: {_cut(problem.found)}"]
+        lines += ["  the base then:", *(f"    {line}" for line in violation.tree.splitlines())]
+        lines.append(f"  again: {self.repeat(violation)}")
+        return "\n".join(lines)
+
+    def _summary(self) -> str:
+        total = self._total()
+        parts = [
+            count(len(self.tallies), "operation"),
+            count(total.calls, "system call"),
+            count(total.run["crash"], "crash point"),
+            f"{count(total.run['error'], 'error point')} in {self.seconds:.0f} s:"
+            f" {count(len(self.violations), 'violation')}",
+        ]
+        notes = []
+        if untouched := total.run["untouched"]:
+            notes.append(f"{untouched} not reached again")
+        if self.sampled is not None:
+            notes.append("a sample of the points")
+        if self.interrupted:
+            notes.append("interrupted: only what there was until then has been judged")
+        return "; ".join([", ".join(parts), *notes])
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as JSON, but for its head."""
+        return {
+            "others": {name: list(command) for name, command in self.others.items()},
+            "implementation": self.hello.implementation if self.hello else None,
+            "not_run": self.not_run,
+            "failed": self.failed,
+            "interrupted": self.interrupted,
+            "seconds": round(self.seconds, 1),
+            "not_applicable": self.not_applicable,
+            "operations": {
+                name: {
+                    "calls": tally.calls,
+                    "points": len(tally.points),
+                    **{kind: tally.run[kind] for kind in ("crash", "error", "untouched", "same")},
+                }
+                for name, tally in self.tallies.items()
+            },
+            "violations": [
+                {
+                    "operation": violation.operation,
+                    "point": str(violation.point) if violation.point else None,
+                    "call": violation.call,
+                    "outcome": violation.outcome,
+                    "problems": [vars(problem) for problem in violation.problems],
+                    "tree": violation.tree,
+                    "again": self.repeat(violation),
+                }
+                for violation in self.violations
+            ],
+        }
 
 
 def _cut(text: str) -> str:
-    return text if len(text) <= TOLD_CHARACTERS else f"{text[:TOLD_CHARACTERS]}…"
-
-
-def as_dict(ran: Run) -> dict[str, Any]:
-    """The report as JSON."""
-    return {
-        "command": list(ran.command),
-        "others": {name: list(command) for name, command in ran.others.items()},
-        "implementation": ran.hello.implementation if ran.hello else None,
-        "not_run": ran.not_run,
-        "failed": ran.failed,
-        "interrupted": ran.interrupted,
-        "seconds": round(ran.seconds, 1),
-        "not_applicable": ran.not_applicable,
-        "operations": {
-            name: {
-                "calls": tally.calls,
-                "points": len(tally.points),
-                **{kind: tally.run[kind] for kind in ("crash", "error", "untouched", "same")},
-            }
-            for name, tally in ran.tallies.items()
-        },
-        "violations": [
-            {
-                "operation": one.operation,
-                "point": str(one.point) if one.point else None,
-                "call": one.call,
-                "outcome": one.outcome,
-                "problems": [vars(problem) for problem in one.problems],
-                "tree": one.tree,
-                "again": repeats(ran, one),
-            }
-            for one in ran.violations
-        ],
-    }
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}…"

@@ -8,7 +8,6 @@ import tempfile
 import threading
 import time
 import traceback
-from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
@@ -16,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pubsub_conformance.driver import Driver, DriverError, Hello, Rejected
+from pubsub_conformance.driver import Driver, DriverError, Rejected
 from pubsub_conformance.linux import strace
 from pubsub_conformance.linux.strace import CannotTrace
 
@@ -24,62 +23,12 @@ from . import points as listed
 from .operation import Operation
 from .operations import OPERATIONS
 from .points import Hit, Point
+from .report import Run, Tally, Violation
 from .scenes import Scene, Stage
 from .verdict import Outcome, Problem, Verdict
 
 STRACE_TRIES = 5
 """Where strace could attach once, it can again, if not at the first try on a busy machine."""
-
-
-@dataclass(frozen=True)
-class Violation:
-    operation: str
-    point: Point | None  # None: nothing was disturbed
-    call: str  # as strace shows it
-    outcome: str
-    problems: tuple[Problem, ...]
-    tree: str  # of the base, right after the request
-
-    @property
-    def title(self) -> str:
-        fault = self.point.told if self.point else "undisturbed"
-        return f"{self.operation}, {fault}"
-
-
-@dataclass
-class Tally:
-    """Of one operation."""
-
-    calls: int = 0
-    points: list[Point] = field(default_factory=list)
-    run: Counter[str] = field(default_factory=Counter)  # by kind: crash, error, untouched, same
-    descriptors: int = 0  # of the process after it was not disturbed
-    stops: list[tuple[str, int]] = field(default_factory=list)
-    own: set[str] = field(default_factory=set)  # the calls by which the driver speaks to the kit
-
-
-@dataclass
-class Run:
-    """What came of it."""
-
-    command: Sequence[str]
-    others: dict[str, Sequence[str]]
-    hello: Hello | None = None
-    tallies: dict[str, Tally] = field(default_factory=dict)
-    not_applicable: list[str] = field(default_factory=list)
-    violations: list[Violation] = field(default_factory=list)
-    not_run: str | None = None  # the machine cannot
-    failed: list[str] = field(default_factory=list)  # a driver did not start, say
-    interrupted: bool = False
-    sampled: int | None = None
-    seconds: float = 0.0
-
-    @property
-    def exit_code(self) -> int:
-        if self.violations:
-            return 1
-        done = any(tally.run["crash"] + tally.run["error"] for tally in self.tallies.values())
-        return 0 if done and not (self.not_run or self.failed or self.interrupted) else 2
 
 
 Tell = Callable[[str], None]

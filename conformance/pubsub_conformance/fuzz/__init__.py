@@ -10,7 +10,7 @@ import shlex
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -20,6 +20,7 @@ from pubsub_conformance.driver import Driver
 from .decode import Decode
 from .entries import Entries
 from .queues import Queues
+from .report import Finding, Outcome, Report
 from .requests import Requests
 from .target import Target, Violation
 
@@ -30,105 +31,8 @@ TARGETS: Mapping[str, type[Target[Any]]] = {
 SHRINK_SECONDS = 30.0
 """For what fails to be made smaller; a hang takes the driver's whole time limit for each try."""
 
-TOLD_OCTETS = 200  # of an input, in the text of a finding
-
 Tell = Callable[[float, str], None]
 """Seconds since the beginning, and what is going on."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """A violation, and the input that leads to it."""
-
-    requirement: str
-    what: str
-    input: bytes
-    file: Path
-    repeat: str  # the options that repeat it
-    alone: bool  # whether a fresh driver does the same; else it takes the inputs before it
-
-    def __str__(self) -> str:
-        some = self.input[:TOLD_OCTETS]
-        shown = some.hex(" ")
-        if some.isascii() and some.decode().isprintable():
-            shown = some.decode()
-        shown += " …" if len(self.input) > TOLD_OCTETS else ""
-        return "\n".join(
-            (
-                f"{self.requirement}: {self.what}",
-                f"  input ({len(self.input)} octets): {shown}",
-                f"  saved as {self.file}" + ("" if self.alone else "; alone it does no harm"),
-                f"  repeat it: pubsub-conformance fuzz {self.repeat}",
-            )
-        )
-
-
-@dataclass
-class Outcome:
-    """What came of one target."""
-
-    target: str
-    inputs: int = 0
-    seconds: float = 0.0
-    findings: list[Finding] = field(default_factory=list)
-    not_run: str | None = None  # the reason
-
-    def __str__(self) -> str:
-        if self.not_run:
-            return f"{self.target}: not run: {self.not_run}"
-        rate = self.inputs / self.seconds if self.seconds else 0
-        violations = f"{len(self.findings)} violations" if self.findings else "no violation"
-        spent = f"{self.inputs} inputs in {self.seconds:.0f} s ({rate:.0f} a second)"
-        return "\n".join((f"{self.target}: {spent}, {violations}", *map(str, self.findings)))
-
-
-@dataclass(frozen=True)
-class Report:
-    """What came of all."""
-
-    command: Sequence[str]
-    against: Sequence[str] | None
-    seed: int
-    outcomes: Sequence[Outcome]
-    interrupted: bool
-
-    @property
-    def exit_code(self) -> int:
-        if any(outcome.findings for outcome in self.outcomes):
-            return 1
-        judged = any(outcome.inputs for outcome in self.outcomes)
-        return 0 if judged and not self.interrupted else 2
-
-    def __str__(self) -> str:
-        lines = [str(outcome) for outcome in self.outcomes]
-        return "\n".join(lines + ["interrupted"] * self.interrupted)
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "command": list(self.command),
-            "against": self.against and list(self.against),
-            "seed": self.seed,
-            "interrupted": self.interrupted,
-            "targets": [
-                {
-                    "target": outcome.target,
-                    "inputs": outcome.inputs,
-                    "seconds": round(outcome.seconds, 3),
-                    "not_run": outcome.not_run,
-                    "violations": [
-                        {
-                            "requirement": finding.requirement,
-                            "what": finding.what,
-                            "input": finding.input.hex(),
-                            "file": str(finding.file),
-                            "repeat": f"pubsub-conformance fuzz {finding.repeat}",
-                        }
-                        for finding in outcome.findings
-                    ],
-                }
-                for outcome in self.outcomes
-            ],
-        }
 
 
 def run(
@@ -173,8 +77,8 @@ def run(
             finally:
                 target.stop()
     except KeyboardInterrupt:
-        return Report(command, against, seed, outcomes, True)
-    return Report(command, against, seed, outcomes, False)
+        return Report(against, outcomes, interrupted=True)
+    return Report(against, outcomes)
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,6 @@ class Judgement:
 
     def as_dict(self) -> dict[str, Any]:
         return {
-            "exit": self.verdict.value,
             "contradictions": list(self.contradictions),
             "publishes": self.publishes,
             "receives": self.receives,

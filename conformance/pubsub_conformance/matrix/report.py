@@ -5,21 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from .. import __version__
 from ..implementations import Implementation
 from ..judge.expected import Expected
+from ..judge.outcome import JUDGED, RANK, STYLE, Outcome
+from ..judge.report import PIPED_COLUMNS
+from ..judge.report.machine import platform_on
 from ..judge.verdict import Verdict, conclude
-from ..report import JUDGED, PIPED_COLUMNS, RANK, STYLE, Outcome, platform_on
-from ..requirements import SPEC_VERSION
-
-REPORT_VERSION: Final = 1
 
 _SHORT = {Outcome.EXPECTED_FAILURE: "expected", Outcome.FAIL: "FAIL"}
 
@@ -163,15 +161,10 @@ class Matrix:
 
     def as_dict(self) -> dict[str, Any]:
         return {
-            "report": REPORT_VERSION,
-            "kit": __version__,
-            "spec": SPEC_VERSION,
             "implementations": {each.name: each.as_dict() for each in self.implementations},
             "checks": dict(self.checks),
             "platform": platform_on(self.file_system),
-            "seed": self.seed,
             "seconds": round(self.seconds, 3),
-            "exit": self.verdict.value,
             "interrupted": self.interrupted,
             "cells": [cell.as_dict() for cell in self.cells],
         }

@@ -11,7 +11,8 @@ from pathlib import Path
 from ..driver import DriverError
 from ..implementations import Implementation, Unusable
 from ..judge.expected import load
-from ..report import Outcome, file_system_of
+from ..judge.outcome import Outcome
+from ..judge.report.machine import file_system_of
 from ..requirements import SPEC_VERSION
 from .checks import CHECKS, Check
 from .parties import Finding, Pair

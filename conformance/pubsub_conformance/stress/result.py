@@ -107,8 +107,6 @@ class Result:
 
     def as_dict(self) -> dict[str, Any]:
         return {
-            "exit": self.verdict.value,
-            "seed": self.seed,
             "seconds": round(self.seconds, 3),
             "interrupted": self.interrupted,
             "epochs": self.epochs,

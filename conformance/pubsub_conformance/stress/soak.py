@@ -99,7 +99,6 @@ class Result:
     def as_dict(self) -> dict[str, Any]:
         return {
             **vars(self),
-            "exit": self.verdict.value,
             "series": [series.as_dict() for series in self.series],
         }
 

@@ -1,0 +1,117 @@
+"""What fuzzing found, for people and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from ..judge.report import count
+from ..judge.verdict import Verdict, conclude
+
+SHOWN_OCTETS = 200  # of an input, in the text of a finding
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A violation, and the input that leads to it."""
+
+    requirement: str
+    what: str
+    input: bytes
+    file: Path
+    repeat: str  # the options that repeat it
+    alone: bool  # whether a fresh driver does the same; else it needs the inputs before it
+
+    def __str__(self) -> str:
+        some = self.input[:SHOWN_OCTETS]
+        shown = some.hex(" ")
+        if some.isascii() and some.decode().isprintable():
+            shown = some.decode()
+        shown += " …" if len(self.input) > SHOWN_OCTETS else ""
+        return "\n".join(
+            (
+                f"{self.requirement}: {self.what}",
+                f"  input ({count(len(self.input), 'octet')}): {shown}",
+                f"  saved as {self.file}" + ("" if self.alone else "; alone it does no harm"),
+                f"  repeat it: pubsub-conformance fuzz {self.repeat}",
+            )
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """The finding as JSON."""
+        return {
+            "requirement": self.requirement,
+            "what": self.what,
+            "input": self.input.hex(),
+            "file": str(self.file),
+            "repeat": f"pubsub-conformance fuzz {self.repeat}",
+        }
+
+
+@dataclass
+class Outcome:
+    """The outcome of one target."""
+
+    target: str
+    inputs: int = 0
+    seconds: float = 0.0
+    findings: list[Finding] = field(default_factory=list)
+    not_run: str | None = None  # the reason
+
+    def __str__(self) -> str:
+        if self.not_run:
+            return f"{self.target}: not run: {self.not_run}"
+        rate = self.inputs / self.seconds if self.seconds else 0
+        violations = count(len(self.findings), "violation") if self.findings else "no violation"
+        spent = f"{count(self.inputs, 'input')} in {self.seconds:.0f} s ({rate:.0f} a second)"
+        return f"{self.target}: {spent}, {violations}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The outcome as JSON."""
+        return {
+            "target": self.target,
+            "inputs": self.inputs,
+            "seconds": round(self.seconds, 3),
+            "not_run": self.not_run,
+            "violations": [finding.as_dict() for finding in self.findings],
+        }
+
+
+@dataclass(frozen=True)
+class Report:
+    """The report of `fuzz`."""
+
+    against: Sequence[str] | None
+    outcomes: Sequence[Outcome]
+    interrupted: bool = False
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the implementation withstood all inputs."""
+        return conclude(
+            interrupted=self.interrupted,
+            broken=any(outcome.findings for outcome in self.outcomes),
+            judged=any(outcome.inputs for outcome in self.outcomes),
+        )
+
+    def show(self, console: Console) -> None:
+        """Print the outcome of each target, with what was found."""
+        for outcome in self.outcomes:
+            console.print(str(outcome))
+            for finding in outcome.findings:
+                # Commands and paths are for copying: only the terminal may break them.
+                console.print(str(finding), soft_wrap=True)
+        if self.interrupted:
+            console.print("interrupted")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as JSON, but for its head."""
+        return {
+            "against": self.against and list(self.against),
+            "interrupted": self.interrupted,
+            "targets": [outcome.as_dict() for outcome in self.outcomes],
+        }

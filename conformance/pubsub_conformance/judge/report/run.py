@@ -1,0 +1,194 @@
+"""The report of `run`: an outcome for each requirement."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from ...requirements import Requirement
+from ..outcome import JUDGED, STYLE, Outcome, RequirementResult, TestResult
+from ..verdict import Verdict, conclude
+from . import count
+from .machine import platform_on
+
+TESTS_SHOWN = 3  # with all their evidence, of those of one requirement that failed
+# What a reader must act on is shown with all its evidence.
+SHOWN_IN_FULL = {Outcome.FAIL, Outcome.DRIVER_ERROR, Outcome.WARNING}
+
+
+@dataclass
+class RunReport:
+    """All that the report of a run says."""
+
+    implementation: Mapping[str, Any]
+    command: Sequence[str]
+    home: str | None
+    seed: int
+    started: str  # ISO 8601, UTC
+    seconds: float
+    file_system: str
+    results: Sequence[RequirementResult]
+    problems: Sequence[str] = field(default_factory=list)  # of the kit itself
+    interrupted: bool = False
+
+    @property
+    def outcomes(self) -> set[Outcome]:
+        """The outcomes that occurred."""
+        return {result.outcome for result in self.results}
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the implementation conforms."""
+        return conclude(
+            interrupted=self.interrupted,
+            broken=bool(self.outcomes & {Outcome.FAIL, Outcome.UNEXPECTED_PASS}),
+            judged=not self.problems
+            and Outcome.DRIVER_ERROR not in self.outcomes
+            and bool(self.outcomes & JUDGED),
+        )
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The number of requirements by outcome, the most serious outcome first."""
+        counted = Counter(result.outcome for result in self.results)
+        return {o.value: counted[o] for o in reversed(Outcome) if counted[o]}
+
+    def repeat(self, requirement: Requirement) -> str:
+        """The command line that judges this requirement again."""
+        home = ["--home", self.home] if self.home else []
+        options = ["--requirement", requirement.id, *home, "--seed", str(self.seed)]
+        return shlex.join(["pubsub-conformance", "run", *options, "--", *self.command])
+
+    def show(self, console: Console) -> None:
+        """Print the table of requirements, what failed with its evidence, and the verdict."""
+        section = None
+        for result in self.results:
+            if result.requirement.section != section:
+                section = result.requirement.section
+                console.print(Text(f"\n{section}", style="bold"))
+            console.print(_row(result, console.width), soft_wrap=True)
+        for result in self.results:
+            if result.outcome in SHOWN_IN_FULL:
+                # Commands and paths are for copying: only the terminal may break them.
+                console.print(self._details(result), soft_wrap=True)
+            elif result.outcome is Outcome.UNEXPECTED_PASS:
+                console.print(
+                    f"\n{result.requirement.id} passes, but {result.reason}; strike it out"
+                )
+        for problem in self.problems:
+            console.print(f"\nThe kit itself failed: {problem}", soft_wrap=True)
+        console.print(self._summary())
+
+    def _details(self, result: RequirementResult) -> Text:
+        requirement = result.requirement
+        text = Text(f"\n{requirement.id} ")
+        text.append(result.outcome.value, STYLE.get(result.outcome, ""))
+        _add(text, "spec", f"{requirement.text}\n({requirement.file}, {requirement.section})")
+        _add(text, "repeat", self.repeat(requirement))
+        failed = [
+            test for test in result.tests if test.outcome in {Outcome.FAIL, Outcome.DRIVER_ERROR}
+        ]
+        for test in failed[:TESTS_SHOWN]:
+            _add(text, "test", test.name)
+            _add(text, "done", test.done)
+            _add(text, "expected", test.expected)
+            _add(text, "found", test.reason)
+            _add(text, "base", test.base)
+        if more := failed[TESTS_SHOWN:]:
+            _add(text, "also", "\n".join(test.name for test in more))
+        return text
+
+    def _summary(self) -> Text:
+        counted = ", ".join(f"{number} {outcome}" for outcome, number in self.counts.items())
+        text = Text(f"\n{counted or 'no requirements'}; {self.seconds:.1f} s, seed {self.seed}\n")
+        text.append(f"{self.implementation['implementation']} {self.implementation['version']} ")
+        return text.append(self._conclusion(), _VERDICT_STYLE[self.verdict])
+
+    def _conclusion(self) -> str:
+        if self.interrupted:
+            return "was not judged: interrupted, the report is partial"
+        if not self.results:
+            return "was not judged: no test was selected"
+        if not self.outcomes & JUDGED:
+            return "was not judged: nothing that was selected could be tested"
+        missing = self.counts.get(Outcome.NOT_RUN.value, 0)
+        if self.verdict is Verdict.CONFORMS and missing:
+            were = "was" if missing == 1 else "were"
+            return (
+                f"{self.verdict} in all that could be run here;"
+                f" {count(missing, 'requirement')} {were} not"
+            )
+        return str(self.verdict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as JSON, but for its head: see report.schema.json."""
+        return {
+            "implementation": dict(self.implementation),
+            "platform": platform_on(self.file_system),
+            "started": self.started,
+            "seconds": round(self.seconds, 3),
+            "interrupted": self.interrupted,
+            "problems": list(self.problems),
+            "counts": self.counts,
+            "requirements": [_requirement_as_dict(result) for result in self.results],
+        }
+
+
+_VERDICT_STYLE = {
+    Verdict.CONFORMS: "bold green",
+    Verdict.BROKEN: "bold red",
+    Verdict.UNJUDGED: "bold magenta",
+}
+
+
+def _row(result: RequirementResult, width: int) -> Text:
+    """One line of the table."""
+    outcome = result.outcome
+    text = result.requirement.text
+    if outcome is not Outcome.PASS and result.reason and outcome not in SHOWN_IN_FULL:
+        text = result.reason
+    line = Text(f"  {result.requirement.id:<10}")
+    line.append(f"{outcome.value:<18}", STYLE.get(outcome, "dim"))
+    line.append(" ".join(text.split()), "dim" if outcome is Outcome.PASS else "")
+    line.truncate(width, overflow="ellipsis")
+    return line
+
+
+def _add(text: Text, label: str, body: str) -> None:
+    if body:
+        text.append(f"\n  {label:<10}", "bold")
+        text.append(("\n" + " " * 12).join(body.splitlines()))
+
+
+def _requirement_as_dict(result: RequirementResult) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "id": result.requirement.id,
+        "level": result.requirement.level,
+        "section": result.requirement.key,
+        "outcome": result.outcome.value,
+    }
+    if result.reason:
+        entry["reason"] = result.reason
+    entry["tests"] = [_test_as_dict(test) for test in result.tests]
+    return entry
+
+
+def _test_as_dict(test: TestResult) -> dict[str, Any]:
+    entry = {
+        "name": test.name,
+        "outcome": test.outcome.value,
+        "seconds": round(test.seconds, 3),
+    }
+    evidence = {
+        "reason": test.reason,
+        "expected": test.expected,
+        "done": test.done,
+        "base": test.base,
+    }
+    return entry | {name: text for name, text in evidence.items() if text}

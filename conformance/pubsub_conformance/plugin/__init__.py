@@ -1,0 +1,184 @@
+"""The pytest plugin: `pytest -p pubsub_conformance.plugin --driver "COMMAND" …`.
+
+It does nothing without --driver. There is no pytest11 entry point, so that it adds no options to
+other people's runs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+
+from .. import seeds
+from ..driver import Driver, DriverError
+from ..driver.protocol import ROLES
+from ..judge.outcome import Outcome, failure_of
+from ..linux import Unavailable
+from ..requirements import SPEC_VERSION
+from .collector import Collector
+from .evidence import evidence_of
+from .outcome import not_applicable, not_run, outcome_of
+from .session import SESSION, session_of
+
+__all__ = ["TEST_SECONDS", "not_run"]
+
+TEST_SECONDS = 120
+"""For a test that sets no limit of its own. A silent driver is noticed within one request; this is
+for what the kit itself waits for, and so much longer than any test takes on a slow machine."""
+
+pytest_plugins = ("pubsub_conformance.plugin.fixtures",)
+
+pytest.register_assert_rewrite("pubsub_conformance.suite")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("pubsub-conformance")
+    add = group.addoption
+    add("--driver", metavar="COMMAND", help="the driver of the implementation under test")
+    add("--home", metavar="DIR", help="the directory in which each test makes its base directory")
+    add("--expected", metavar="FILE", help="expected failures (TOML)")
+    text = "the seed of all random choices (default: drawn, and shown)"
+    add("--seed", type=int, default=seeds.draw(), metavar="N", help=text)
+    add("--json", metavar="FILE", help="write a report to this file")
+    for option, what in (
+        ("--requirement", "ID"),
+        ("--section", "NAME"),
+        ("--role", "ROLE"),
+    ):
+        add(option, action="append", default=[], metavar=what, help="select (repeatable)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line(
+        "markers",
+        "requirement(id, ..., role=()): the requirements of the specification that a test"
+        " checks, and the role or roles that it takes where they bind several",
+    )
+    if config.getoption("driver") is None:
+        return
+    kit = config.stash[SESSION] = session_of(config)
+    # A request takes milliseconds and more on a busy machine; failures are repeated by seed.
+    hypothesis.settings.register_profile("pubsub", deadline=None, database=None)
+    hypothesis.settings.load_profile("pubsub")
+    worker = getattr(config, "workerinput", None)
+    if worker is not None:
+        kit.hello = worker["hello"]
+        config.option.seed = worker["seed"]
+        return
+    config.pluginmanager.register(Collector(config, kit), "pubsub-conformance")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """The handshake, once for the session: an implementation that cannot be asked is not judged."""
+    kit = session.config.stash.get(SESSION, None)
+    if kit is None or kit.hello or session.config.option.collectonly:
+        return
+    with tempfile.TemporaryDirectory(dir=session.config.getoption("home")) as directory:
+        try:
+            driver = Driver(kit.command, Path(directory, "base"))
+        except DriverError as error:
+            pytest.exit(f"the handshake with the driver failed\n{error}", returncode=2)
+        with contextlib.suppress(DriverError):  # how it ends is a matter for a test
+            driver.close()
+    hello = dataclasses.asdict(driver.hello)
+    kit.hello = {**hello, "roles": sorted(hello["roles"], key=ROLES.index)}
+    if kit.hello["spec"] != SPEC_VERSION:
+        pytest.exit(
+            f"the driver implements specification {kit.hello['spec']},"
+            f" this kit judges by {SPEC_VERSION}",
+            returncode=2,
+        )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """xdist is about to start a worker."""
+    if (kit := node.config.stash.get(SESSION, None)) is not None:
+        node.workerinput["hello"] = kit.hello
+        node.workerinput["seed"] = node.config.option.seed
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    kit = config.stash.get(SESSION, None)
+    if kit is None:
+        return
+    chosen: list[pytest.Item] = []
+    others: list[pytest.Item] = []
+    for item in items:
+        ids = _ids(item)
+        if not ids or not kit.requirements.keys() >= set(ids):
+            raise pytest.UsageError(f"{item.nodeid}: names no requirement, or an unknown one")
+        (chosen if kit.selected & set(ids) else others).append(item)
+        item.user_properties += [("requirement", name) for name in ids]  # for JUnit
+        if item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(TEST_SECONDS))
+    items[:] = chosen
+    if others:
+        config.hook.pytest_deselected(items=others)
+
+
+def _ids(item: pytest.Item) -> list[str]:
+    """The requirements that a test names."""
+    named = [name for mark in item.iter_markers("requirement") for name in mark.args]
+    return list(dict.fromkeys(named))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    kit = item.config.stash.get(SESSION, None)
+    if kit is None:
+        return
+    needed = [kit.requirements[name].roles for name in _ids(item)]
+    for mark in item.iter_markers("requirement"):
+        role = mark.kwargs.get("role", ())
+        needed += [(one,) for one in ([role] if isinstance(role, str) else role)]
+    for roles in needed:
+        if not set(roles) & set(kit.hello["roles"]):
+            not_applicable(*roles)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call() -> Generator[None, object, object]:
+    """A test that needs what this machine does not have is not run."""
+    try:
+        return (yield)
+    except Unavailable as lacking:
+        not_run(str(lacking))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    made = yield
+    kit = item.config.stash.get(SESSION, None)
+    if kit is None or (call.excinfo is None and call.when != "call"):
+        return made
+    names = [name for name in _ids(item) if name in kit.selected]
+    outcome, reason, broken = outcome_of(call, item.path)
+    result = {
+        "outcome": outcome.value,
+        "reason": reason,
+        "requirements": names,
+        "broken": broken,
+    }
+    if outcome in {Outcome.FAIL, Outcome.DRIVER_ERROR}:
+        result |= evidence_of(item)
+    vars(made)["conformance"] = result  # plain data, so that xdist carries it
+    meant = {failure_of(kit.requirements[name], kit.expected) for name in names}
+    if outcome is Outcome.FAIL and Outcome.FAIL not in meant:
+        # For pytest's own terminal and JUnit report, an expected failure is an xfail.
+        made.outcome = "skipped"
+        reasons = [
+            kit.expected[name].reason if name in kit.expected else f"{name} is a SHOULD"
+            for name in names
+        ]
+        vars(made)["wasxfail"] = "; ".join(reasons)
+    return made

@@ -1,0 +1,113 @@
+"""The main process collects what its workers found, and reports it."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ..judge import report
+from ..judge.outcome import RANK, Outcome, TestResult, combine
+from ..judge.report.machine import file_system_of
+from ..judge.report.run import RunReport
+from .session import Session
+
+
+class Collector:
+    """The plugin of the main process alone."""
+
+    def __init__(self, config: pytest.Config, kit: Session) -> None:
+        self._config = config
+        self._kit = kit
+        self._tests: dict[str, TestResult] = {}
+        self._requirements: dict[str, list[str]] = {}  # by test
+        self._problems: list[str] = []
+        self._interrupted = False
+        self._started = datetime.datetime.now(datetime.timezone.utc)
+        self._clock = time.monotonic()
+        self._report: RunReport | None = None
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        found = getattr(report, "conformance", None)
+        if found is not None:
+            self._take(report, found)
+        elif report.failed:  # xdist's own report on a worker that died
+            self._problems.append(f"{report.nodeid}: {report.longreprtext}")
+
+    def _take(self, report: pytest.TestReport, found: Mapping[str, Any]) -> None:
+        """Keep the most serious outcome of a test's three phases."""
+        path, _, function = report.nodeid.partition("::")
+        self._requirements[report.nodeid] = found["requirements"]
+        result = TestResult(
+            f"{_name_in_suite(path)}::{function}",
+            Outcome(found["outcome"]),
+            report.duration,
+            *(found.get(key, "") for key in ("reason", "expected", "done", "base")),
+        )
+        if found["broken"]:
+            self._problems.append(f"{result.name}: {result.reason}")
+        before = self._tests.get(report.nodeid)
+        if before is None or RANK[result.outcome] > RANK[before.outcome]:
+            self._tests[report.nodeid] = result
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed:
+            self._problems.append(f"{report.nodeid}: {report.longreprtext}")
+
+    def pytest_internalerror(self, excrepr: object) -> None:
+        self._problems.append(str(excrepr))
+
+    def pytest_keyboard_interrupt(self) -> None:
+        self._interrupted = True
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if not self._kit.hello:  # no handshake, or --collect-only
+            return
+        self._report = self._judge()
+        session.exitstatus = self._report.verdict.value
+        if path := self._config.getoption("json"):
+            try:
+                report.write(self._report, Path(path), self._kit.command, self._report.seed)
+            except OSError as error:
+                print(f"--json: {error}", file=sys.stderr)
+                session.exitstatus = 2
+
+    def pytest_terminal_summary(self) -> None:
+        if self._report:
+            self._report.show(report.console())
+
+    def _judge(self) -> RunReport:
+        results = []
+        for requirement in self._kit.requirements.values():
+            if requirement.id not in self._kit.selected:
+                continue
+            nodes = [node for node, ids in self._requirements.items() if requirement.id in ids]
+            if nodes or requirement.untested:
+                tests = [self._tests[node] for node in sorted(nodes)]
+                results.append(combine(requirement, tests, self._kit.expected))
+        home = self._config.getoption("home")
+        return RunReport(
+            implementation=self._kit.hello,
+            command=self._kit.command,
+            home=home,
+            seed=self._config.getoption("seed"),
+            started=self._started.isoformat(timespec="seconds"),
+            seconds=time.monotonic() - self._clock,
+            file_system=file_system_of(Path(home or tempfile.gettempdir())),
+            results=results,
+            problems=self._problems,
+            interrupted=self._interrupted,
+        )
+
+
+def _name_in_suite(path: str) -> str:
+    """A test's file as reports call it: below the suite, as `publish/test_ids.py`."""
+    *_, name = path.rpartition("suite/")
+    return name if name != path else Path(path).name

@@ -1,0 +1,50 @@
+"""The evidence of a failure: the test's docstring, the drivers' transcripts, the base directory."""
+
+from __future__ import annotations
+
+import contextlib
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .session import HOME, STARTED
+
+TRANSCRIPT_CHARACTERS = 6000  # of each driver's transcript, the last ones
+STDERR_CHARACTERS = 2000
+LISTED_ENTRIES = 100  # of a base directory
+
+
+def evidence_of(item: pytest.Item) -> dict[str, str]:
+    """What a test expected, what it did, and its base directory afterwards, as text."""
+    done = []
+    for driver in item.stash.get(STARTED, []):
+        done.append(f"driver {driver.pid}:\n{driver.transcript[-TRANSCRIPT_CHARACTERS:]}")
+        if driver.stderr.strip():
+            done.append(f"its stderr:\n{driver.stderr[-STDERR_CHARACTERS:]}")
+    home = item.stash.get(HOME, None)
+    doc = getattr(getattr(item, "obj", None), "__doc__", None) or ""
+    return {
+        "expected": " ".join(doc.split()),
+        "done": "\n".join(done),
+        "base": "\n".join(_listing(home)) if home else "",
+    }
+
+
+def _listing(home: Path) -> Iterator[str]:
+    if not home.exists():
+        yield f"{home} is not there"
+        return
+    for number, path in enumerate([home, *sorted(home.rglob("*"))]):
+        if number == LISTED_ENTRIES:
+            yield "…"
+            return
+        with contextlib.suppress(OSError):
+            status = path.lstat()
+            name = path if path == home else path.relative_to(home)
+            shown = str(name).encode(errors="backslashreplace").decode()
+            yield (
+                f"{stat.filemode(status.st_mode)} {status.st_nlink} {status.st_uid}"
+                f" {status.st_size:>8} {shown}"
+            )

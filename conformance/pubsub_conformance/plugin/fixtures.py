@@ -1,0 +1,85 @@
+"""What the tests of the suite get: a base directory, drivers on it, the oracle, the seed."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import pytest
+
+from ..driver import Driver
+from ..driver.protocol import OPS
+from ..oracle.base import Base
+from .outcome import not_applicable
+from .session import HOME, SESSION, STARTED
+
+
+class _Claimed(Driver):
+    """A driver that is never asked for what it does not claim.
+
+    A requirement of two roles is tested through each; a publish-only driver meets half of it.
+    """
+
+    def __repr__(self) -> str:  # in assertions
+        return "driver"
+
+    def _send(self, op: str, fields: Mapping[str, object], within: float) -> None:
+        role = OPS[op].role if op in OPS else None
+        if role is not None and role not in self.hello.roles:
+            not_applicable(role)
+        super()._send(op, fields, within)
+
+
+@pytest.fixture
+def home(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """The path of a base directory for this test alone; it does not exist yet."""
+    parent = Path(tempfile.mkdtemp(prefix="pubsub-", dir=request.config.getoption("home")))
+    path = request.node.stash[HOME] = parent / "base"
+    yield path
+    for directory, _, _ in os.walk(parent):  # a test may have taken permissions away
+        with contextlib.suppress(OSError):
+            os.chmod(directory, 0o700)
+    shutil.rmtree(parent, ignore_errors=True)
+
+
+@pytest.fixture
+def start(request: pytest.FixtureRequest, home: Path) -> Iterator[Callable[..., Driver]]:
+    """A function that starts a driver on `home`.
+
+    `prefix` runs its command (`env`, `strace` and the like); environment variables by keyword,
+    None removes one.
+    """
+    kit = request.config.stash.get(SESSION, None)
+    if kit is None:
+        raise pytest.UsageError("--driver is missing")
+    started = request.node.stash[STARTED] = []
+    with contextlib.ExitStack() as closing:
+
+        def start(prefix: Sequence[str] = (), **env: str | None) -> Driver:
+            driver = closing.enter_context(_Claimed([*prefix, *kit.command], home, env=env))
+            started.append(driver)
+            return driver
+
+        yield start
+
+
+@pytest.fixture
+def driver(start: Callable[..., Driver]) -> Driver:
+    """A driver on `home`."""
+    return start()
+
+
+@pytest.fixture
+def base(home: Path) -> Base:
+    """The kit's own publisher and subscriber on `home`."""
+    return Base(home)
+
+
+@pytest.fixture
+def seed(request: pytest.FixtureRequest) -> int:
+    """The seed of all random choices in a test."""
+    return int(request.config.getoption("seed"))

@@ -1,0 +1,77 @@
+"""What the options of a run amount to, and where hooks and fixtures keep what they share."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .. import requirements
+from ..driver import Driver
+from ..driver.protocol import ROLES
+from ..judge import expected
+from ..judge.expected import Expected, ExpectedError
+from ..requirements import Requirement, SpecError
+
+
+@dataclass
+class Session:
+    """The options, in the main process and in every xdist worker."""
+
+    command: list[str]
+    requirements: Mapping[str, Requirement]
+    selected: frozenset[str]
+    expected: Mapping[str, Expected]
+    hello: dict[str, Any] = field(default_factory=dict)
+    """What the driver says of itself; empty before the handshake."""
+
+
+SESSION = pytest.StashKey[Session]()
+"""Of the configuration. Missing without `--driver`."""
+STARTED = pytest.StashKey[list[Driver]]()
+"""Of a test: the drivers that it started."""
+HOME = pytest.StashKey[Path]()
+"""Of a test: its base directory."""
+
+
+def session_of(config: pytest.Config) -> Session:
+    """What the options amount to. Raises pytest.UsageError if one of them is wrong."""
+    try:
+        known = requirements.load()
+        path = config.getoption("expected")
+        listed = expected.load(Path(path), {"requirement": known}) if path else {}
+    except (SpecError, ExpectedError) as error:
+        raise pytest.UsageError(str(error)) from None
+    command = shlex.split(config.getoption("driver"))
+    if not command:
+        raise pytest.UsageError("--driver: the command is empty")
+    home = config.getoption("home")
+    if home and not Path(home).is_dir():
+        raise pytest.UsageError(f"--home: {home} is not a directory")
+    failures = {name: failure for (name,), failure in listed.items()}
+    return Session(command, known, _selection(config, known), failures)
+
+
+def _selection(config: pytest.Config, known: Mapping[str, Requirement]) -> frozenset[str]:
+    """The ids that every one of the three kinds of option lets through."""
+    ids, sections, roles = (config.getoption(kind) for kind in ("requirement", "section", "role"))
+    there = {
+        "requirement": set(known),
+        "section": {requirement.key for requirement in known.values()},
+        "role": set(ROLES),
+    }
+    for kind, asked in (("requirement", ids), ("section", sections), ("role", roles)):
+        for name in asked:
+            if name not in there[kind]:
+                raise pytest.UsageError(f"--{kind}: there is no {name!r}")
+    return frozenset(
+        requirement.id
+        for requirement in known.values()
+        if (not ids or requirement.id in ids)
+        and (not sections or requirement.key in sections)
+        and (not roles or set(roles) & set(requirement.roles))
+    )
