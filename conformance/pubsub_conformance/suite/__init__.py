@@ -1,1 +1,4 @@
-"""The conformance tests, one module for each page of the specification and one for the driver."""
+"""The conformance tests: a module or folder for each page of the specification, and for DRIVER.md.
+
+A test's docstring is a sentence that says what has to happen: reports show it as "expected".
+"""

@@ -1,4 +1,4 @@
-"""What several of the suite's modules share."""
+"""What the tests of several pages share."""
 
 from __future__ import annotations
 
@@ -17,33 +17,34 @@ from pubsub_conformance.driver import Driver, DriverError, Rejected
 from pubsub_conformance.oracle.message import Message
 from pubsub_conformance.plugin import not_run
 
-Start = Callable[..., Driver]  # the fixture `start`
+Start = Callable[..., Driver]
+"""The type of the fixture `start`."""
 
 
 @contextlib.contextmanager
 def refuses(*codes: str, what: str = "the request") -> Iterator[None]:
-    """The implementation has to refuse what is done inside, with one of these error codes."""
+    """The request inside has to fail with one of these error codes."""
     expected = " or ".join(codes)
     try:
         yield
-    except Rejected as no:
-        if no.code not in codes:
-            pytest.fail(f"{what}: expected the error {expected}, found {no}")
+    except Rejected as refusal:
+        if refusal.code not in codes:
+            pytest.fail(f"{what}: expected the error {expected}, found {refusal}")
     else:
         pytest.fail(f"{what}: expected the error {expected}, but it was accepted")
 
 
 @contextlib.contextmanager
 def answers(what: str) -> Iterator[None]:
-    """For what kills or hangs an implementation: no answer is then a failure of its own."""
+    """The driver has to reply to the request inside: a crash or a hang fails the test."""
     try:
         yield
     except DriverError as error:
-        pytest.fail(f"{what}: expected an answer, found {error}")
+        pytest.fail(f"{what}: expected a reply, found {error}")
 
 
 def as_message(fields: Mapping[str, Any]) -> Message:
-    """A message of the specification's vectors, written as a driver shows one."""
+    """The message with these fields, in the form of the driver protocol and of the vectors."""
     return Message(
         int(fields["id"]),
         int(fields["timestamp"]),
@@ -54,7 +55,7 @@ def as_message(fields: Mapping[str, Any]) -> Message:
 
 
 def through(rule: str, *roles: str) -> pytest.MarkDecorator:
-    """Run the test once for each of these roles, which it gets as `role`."""
+    """Run the test once for each of these roles, which it takes as `role`."""
     marked = [pytest.param(role, marks=pytest.mark.requirement(rule, role=role)) for role in roles]
     return pytest.mark.parametrize("role", marked)
 
@@ -65,7 +66,7 @@ def umask(mask: int) -> list[str]:
 
 
 def snapshot(path: Path) -> dict[str, tuple[int, int, int, int]]:
-    """Everything at and under a path: name to mode, owner, inode, time of the last change."""
+    """Everything at and under a path: name to mode, owner, inode, modification time (ns)."""
     found = {}
     for entry in [path, *sorted(path.rglob("*"))]:
         status = entry.lstat()
@@ -74,16 +75,18 @@ def snapshot(path: Path) -> dict[str, tuple[int, int, int, int]]:
 
 
 GROUP = 4711
+"""The group of the users that tests run drivers as."""
 
 
 def as_user(uid: int, *command: str, group: int = GROUP) -> list[str]:
-    """The prefix that runs a command as this user, of this group alone."""
+    """The prefix that runs a command as this user, in this group alone. Needs root."""
     if os.geteuid() != 0 or shutil.which("setpriv") is None:
-        not_run("another user's process needs root, and setpriv")
+        not_run("needs root and setpriv, to run a process as another user")
     return [*command, "setpriv", f"--reuid={uid}", f"--regid={group}", "--clear-groups"]
 
 
 def start_as(start: Start, prefix: list[str], **env: str | None) -> Driver:
+    """Start a driver behind a prefix of `as_user`, with these environment variables."""
     try:
         return start(prefix=prefix, **env)
     except DriverError as error:
@@ -91,7 +94,7 @@ def start_as(start: Start, prefix: list[str], **env: str | None) -> Driver:
 
 
 def most_memory(driver: Driver) -> int:
-    """The most address space that the driver ever had, in octets."""
+    """The largest address space that the driver ever had, in octets. Needs Linux."""
     status = Path(f"/proc/{driver.pid}/status")
     peak = re.search(r"VmPeak:\s+(\d+) kB", status.read_text()) if status.exists() else None
     if peak is None:

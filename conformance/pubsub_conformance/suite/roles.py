@@ -1,4 +1,4 @@
-"""What each role does, where any of it will do."""
+"""The operation of each role, for tests that hold for every role."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from pubsub_conformance.oracle.base import Base
 from pubsub_conformance.suite.helpers import refuses, snapshot
 
 EVERYBODY = ("publisher", "subscriber", "reaper")
+"""The roles that work in a base directory."""
 
 
 def check_that_it_works(role: str, driver: Driver, base: Base) -> None:
-    """What the role does has its effect in this base."""
+    """The role's operation has to succeed in this base, and its effect has to be on the disk."""
     if role == "publisher":
-        # Of a process that the driver may ask for: whether one judges by that is CHAN-9.
+        # The pid of a process that runs: an implementation that looks at it breaks CHAN-9 only.
         with base.open("a", pid=driver.pid) as channel:
             assert driver.publish("a") == 1, f"{base.path} holds one channel that matches"
             assert len(channel.fetch_all()) == 1
     elif role == "subscriber":
         opened = driver.open("a")
         directory = base.path / opened.directory.name
-        assert directory.is_dir(), f"the channel was opened, and {directory} is not there"
+        assert directory.is_dir(), f"the channel was opened, but {directory} does not exist"
         message = base.publish("a")
         assert driver.fetch(opened) == message
         driver.close_channel(opened)
@@ -33,7 +34,7 @@ def check_that_it_works(role: str, driver: Driver, base: Base) -> None:
 
 
 def attempt(role: str, driver: Driver) -> None:
-    """What the role does."""
+    """Do the role's operation. Raises Rejected."""
     if role == "publisher":
         driver.publish("a")
     elif role == "subscriber":
@@ -43,8 +44,8 @@ def attempt(role: str, driver: Driver) -> None:
 
 
 def check_that_it_is_refused(role: str, driver: Driver, top: Path, what: str) -> None:
-    """What the role does fails as base-unusable, and changes nothing under `top`."""
+    """The role's operation has to fail with base-unusable, and to change nothing under `top`."""
     before = snapshot(top)
     with refuses("base-unusable", what=f"{role}: {what}"):
         attempt(role, driver)
-    assert snapshot(top) == before, f"{what}: the operation was refused, and changed something"
+    assert snapshot(top) == before, f"{what}: the operation was refused, but changed something"
