@@ -208,22 +208,24 @@ def test_a_late_link_while_reaping(driver: Driver, base: Base) -> None:
 def _meets_a_late_link(
     base: Base, directory: Path, driver: Driver, take_down: Callable[[], None]
 ) -> None:
-    # The queue is the only entry. Stopped right after it went, the directory has been read, and
-    # what is put there now is what rmdir will meet.
+    # When a removal has left the directory empty, the driver has read it, and removes it next: a
+    # link that comes now is late. A second one comes after the driver has met the first.
     inode = directory.stat().st_ino
-    with traced(driver, stop(UNLINK)) as trace:
-        taken_down = trace.begin(take_down)
-        trace.stopped()
-        # In tmp, if it was claimed (CHAN-16).
-        places = [directory, *(base.tmp.iterdir() if base.tmp.exists() else ())]
-        found = [place for place in places if place.exists() and place.stat().st_ino == inode]
-        if not found:
-            not_run("the directory is neither in the base nor in tmp")
-        (found[0] / str(fresh_id())).write_bytes(b"late")
-        trace.go_on()
-        with contextlib.suppress(Rejected):  # what is left shows
-            taken_down.result()
-    assert not found[0].exists(), f"the late link was left, and its directory:\n{base.tree()}"
+    left = [fresh_id(), fresh_id()]
+    claimed: Path | None = None
+    with traced(driver, stop(UNLINK, nth=None)) as trace:
+        trace.begin(take_down)
+        with contextlib.suppress(Rejected):  # the directory shows what is wrong
+            for _ in trace.stops():
+                # In tmp, if it was claimed (CHAN-16).
+                for place in (directory, *(base.tmp.iterdir() if base.tmp.exists() else ())):
+                    if left and place.exists() and place.stat().st_ino == inode:
+                        claimed = place
+                        if not os.listdir(place):
+                            (place / str(left.pop())).write_bytes(b"late")
+    if claimed is None:
+        not_run("the directory is neither in the base nor in tmp")
+    assert not claimed.exists(), f"the late link was left, and its directory:\n{base.tree()}"
     met = [call for call in trace.calls("rmdir", *UNLINK) if call.errno in ("ENOTEMPTY", "EEXIST")]
     if not met:
         not_run("the late link was seen before the directory was to be removed")
