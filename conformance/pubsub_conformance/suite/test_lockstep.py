@@ -5,10 +5,20 @@ One search is made, and every test looks at what it found for the breach of one 
 
 from __future__ import annotations
 
+import functools
+import shlex
+
 import pytest
 
 from pubsub_conformance.driver import DriverError
-from pubsub_conformance.lockstep import CHECKED, failure
+from pubsub_conformance.lockstep.search import Failure, search
+from pubsub_conformance.lockstep.world import CHECKED
+from pubsub_conformance.plugin import not_run
+
+
+@functools.cache
+def _searched(command: str, under: str | None, seed: int) -> Failure | None:
+    return search(shlex.split(command), under, seed)
 
 
 @pytest.mark.parametrize(
@@ -17,10 +27,16 @@ from pubsub_conformance.lockstep import CHECKED, failure
 def test_lockstep(rule: str, request: pytest.FixtureRequest, seed: int) -> None:
     """In drawn schedules of requests to two drivers and the kit, what each reply says and what is
     on the disk after it is what the steps so far make of it."""
-    found = failure(request.config.getoption("driver"), request.config.getoption("home"), seed)
-    if found is not None and isinstance(found.error, DriverError):
+    options = request.config.option
+    found = _searched(options.driver, options.home, seed)
+    if found is None:
+        return
+    if isinstance(found.error, DriverError):
         error = found.error
-        what = f"{error.what}, after these steps:\n" + "\n".join(found.script)
-        raise DriverError(what, request=error.request, end=error.end, stderr=error.stderr)
-    if found is not None and found.requirement == rule:
+        script = "\n".join(["", "after these steps:", *found.script]) if found.script else ""
+        raise DriverError(
+            error.what + script, request=error.request, end=error.end, stderr=error.stderr
+        )
+    if found.requirement == rule:
         pytest.fail(str(found), pytrace=False)
+    not_run(f"the search ended at {found.requirement}, {found.place}")
