@@ -52,6 +52,43 @@ int closedir(DIR *dir)
 """
 
 
+# A fork that the C library does not see either, as that of a program in another language.
+FORKED_CHILD = r"""
+#define _GNU_SOURCE
+#include "pubsub.h"
+#include <assert.h>
+#include <signal.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+int main(void)
+{
+    struct pubsub_channel *channel;
+    struct pubsub_message *message;
+    size_t count;
+    bool ready;
+    int status;
+    assert(!pubsub_open("a", &channel, NULL));
+    assert(!pubsub_publish("a", NULL, "x", 1, 0, &count, NULL) && count == 1);
+    long child = syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
+    if (!child) {
+        bool refused = pubsub_fetch(channel, &message, NULL) == PUBSUB_CHANNEL_CLOSED &&
+                       pubsub_wait(channel, 0, &ready, NULL) == PUBSUB_CHANNEL_CLOSED &&
+                       pubsub_sweep(channel, 0, NULL) == PUBSUB_CHANNEL_CLOSED &&
+                       pubsub_close(channel, NULL) == PUBSUB_CHANNEL_CLOSED;
+        pubsub_channel_free(channel);
+        _exit(!refused);
+    }
+    assert(child > 0 && waitpid((pid_t)child, &status, 0) == child && !status);
+    assert(!pubsub_fetch(channel, &message, NULL) && message);
+    pubsub_message_free(message);
+    assert(!pubsub_close(channel, NULL));
+    pubsub_channel_free(channel);
+    return 0;
+}
+"""
+
+
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy to build in."""
@@ -142,21 +179,18 @@ def test_headers_that_end_within_an_escape(sanitized: Path, home: Path, escape: 
                 driver.decode(pack(2**60, 0, b"a", headers.encode(), b""))
 
 
-@pytest.fixture
-def skipping(sources: Path, tmp_path: Path) -> Mapping[str, str]:
-    """An environment in which listings skip entries while others are removed."""
-    source, library = tmp_path / "skipping.c", tmp_path / "skipping.so"
-    source.write_text(SKIPPING_READDIR)
-    command = ["cc", "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"]
+def preloaded(code: str, directory: Path) -> Mapping[str, str]:
+    """An environment in which these functions take the place of the system's."""
     if sys.platform != "linux":
         pytest.skip("needs LD_PRELOAD and the names of Linux's libc")
+    source, library = directory / "preloaded.c", directory / "preloaded.so"
+    source.write_text(code)
+    command = ["cc", "-shared", "-fPIC", "-o", str(library), str(source), "-ldl"]
     subprocess.run(command, check=True)
     return {"LD_PRELOAD": str(library)}
 
 
-def test_reaping_where_listings_skip_entries(
-    sources: Path, skipping: Mapping[str, str], home: Path
-) -> None:
+def test_reaping_where_listings_skip_entries(sources: Path, tmp_path: Path, home: Path) -> None:
     """What is removed while a directory is listed hides nothing else (REAP-3, REAP-7)."""
     (home / "tmp").mkdir(parents=True)
     for n in range(10):
@@ -165,10 +199,52 @@ def test_reaping_where_listings_skip_entries(
         channel.mkdir()
         os.mkfifo(channel / "queue")
     let_age(*(home / "tmp").iterdir())
-    with Driver([str(build(sources, "driver"))], home, env=skipping) as driver:
+    command = [str(build(sources, "driver"))]
+    with Driver(command, home, env=preloaded(SKIPPING_READDIR, tmp_path)) as driver:
         driver.reap(0)
     assert [path.name for path in home.iterdir()] == ["tmp"]
     assert not list((home / "tmp").iterdir())
+
+
+@pytest.mark.parametrize("full", ["mkdirat", "linkat"])
+def test_errors_name_place_and_remedy(sources: Path, tmp_path: Path, home: Path, full: str) -> None:
+    """Where the disk is full, the text says so, where that is, and what helps."""
+    command = [str(build(sources, "driver"))]
+    code = f"#include <errno.h>\nint {full}() {{ errno = ENOSPC; return -1; }}"
+    home.mkdir()
+    with Driver(command, home) as subscriber:
+        channel = subscriber.open("a") if full == "linkat" else None
+        driver = Driver(command, home, env=preloaded(code, tmp_path))
+        with driver, pytest.raises(Rejected) as raised:
+            driver.publish("a") if channel else driver.open("a")
+    where = f"{home}/{channel.directory.name}/" if channel else f"{home} has a tmp"
+    assert raised.value.detail.startswith(where)
+    assert "No space left on device; set PUBSUB_HOME to" in raised.value.detail
+
+
+def test_an_error_below_a_long_path_names_its_reason(sources: Path, tmp_path: Path) -> None:
+    """The text has room for the beginning of the path, and for the reason."""
+    home = tmp_path
+    for _ in range(15):
+        home /= "d" * 250
+    home /= "d" * (4080 - len(str(home)))
+    driver = Driver([str(build(sources, "driver"))], home)
+    with driver, pytest.raises(Rejected, match="File name too long") as raised:
+        driver.open("a")
+    assert raised.value.detail.startswith(str(tmp_path))
+
+
+def test_a_forked_child_does_not_own_the_channel(sources: Path, tmp_path: Path, home: Path) -> None:
+    """It takes no message of its parent's, and does not remove the directory."""
+    if sys.platform != "linux":
+        pytest.skip("needs the system call clone")
+    library = build(sources, "libpubsub.a")
+    program, code = tmp_path / "program", tmp_path / "program.c"
+    code.write_text(FORKED_CHILD)
+    command = ["cc", f"-I{sources}", "-o", str(program), str(code), str(library), "-lpthread"]
+    subprocess.run(command, check=True)
+    subprocess.run([str(program)], check=True)
+    assert [path.name for path in home.iterdir()] == ["tmp"]
 
 
 def test_names_that_the_linker_sees(sources: Path) -> None:

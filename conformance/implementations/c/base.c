@@ -133,6 +133,23 @@ static enum pubsub_code unusable(struct pubsub_error *e, const struct ps_base *b
                    "%.200s %s; set PUBSUB_HOME to another directory", b->path, what);
 }
 
+static enum pubsub_code unusable_for(struct pubsub_error *e, const struct ps_base *b,
+                                     const char *what, int err)
+{
+    char text[128], reason[300];
+    snprintf(reason, sizeof reason, "%s: %s", what, ps_reason(err, text));
+    return unusable(e, b, reason);
+}
+
+enum pubsub_code ps_entry_fail(const struct ps_base *b, const char *entry, int err,
+                               struct pubsub_error *e)
+{
+    char text[128];
+    return ps_fail(e, PUBSUB_IO_ERROR, err, "%.200s%s%s: %s%s", b->path, *entry ? "/" : "", entry,
+                   ps_reason(err, text), err == ENOSPC || err == EDQUOT
+                       ? "; set PUBSUB_HOME to a directory that has room" : "");
+}
+
 /* Whether the error is one of a busy system, and says nothing about the base. */
 static bool is_passing(int err)
 {
@@ -151,22 +168,23 @@ enum pubsub_code ps_base_open(struct ps_base *b, bool make, struct pubsub_error 
     while (b->fd < 0 && (errno == EINTR ||
                          (errno == ENOENT && make && tries-- && !base_make(b->path))));
     if (b->fd < 0) {
-        char text[128], what[160];
         int err = errno;
         if (err == ENOENT && lstat(b->path, &st) && !make)
             return PUBSUB_OK;
         if (is_passing(err))
-            return ps_io_fail(e, err, b->path);
+            return ps_entry_fail(b, "", err, e);
         if (err == ENOTDIR || err == ELOOP || (err == ENOENT && S_ISLNK(st.st_mode)))
             return unusable(e, b, is_explicit ? "is not a directory"
                                               : "is not a directory or is a symbolic link");
-        snprintf(what, sizeof what, "cannot be made or opened: %s", ps_reason(err, text));
-        return unusable(e, b, what);
+        return unusable_for(e, b, "cannot be made or opened", err);
     }
     const char *wrong = NULL;
-    if (fstat(b->fd, &st))
-        wrong = "cannot be looked at";
-    else if (!is_explicit && st.st_uid != geteuid() && st.st_uid != 0)          /* BASE-4 */
+    if (fstat(b->fd, &st)) {
+        int err = errno;
+        ps_close_fd(&b->fd);
+        return unusable_for(e, b, "cannot be examined", err);
+    }
+    if (!is_explicit && st.st_uid != geteuid() && st.st_uid != 0)          /* BASE-4 */
         wrong = "belongs to another user";
     else if (st.st_mode & (is_explicit ? 002 : 022) && !(st.st_mode & S_ISVTX)) /* BASE-5 */
         wrong = "may be written to by others and has no sticky bit";
@@ -207,8 +225,8 @@ enum pubsub_code ps_tmp_fail(const struct ps_base *b, int err, struct pubsub_err
     if (err == ENOTDIR)
         return unusable(e, b, "holds a tmp that is not a directory");
     if (err == ENOENT || is_passing(err))
-        return ps_io_fail(e, err, "tmp");
-    return unusable(e, b, "has a tmp that cannot be made or looked at");
+        return ps_entry_fail(b, "tmp", err, e);
+    return unusable_for(e, b, "has a tmp that cannot be made or opened", err);
 }
 
 /* ---- channels as others see them -------------------------------------------------------- */
@@ -239,8 +257,12 @@ bool ps_is_message_name(const char *name)
 
 enum ps_life ps_open_queue(int at, const char *dir, int *fd, struct stat *st)
 {
-    char queue[PS_ENTRY + 8];
-    snprintf(queue, sizeof queue, "%s/queue", dir);
+    char queue[1040];               /* the longest name is 255 octets, on macOS perhaps 1,023 */
+    *fd = -1;
+    if (snprintf(queue, sizeof queue, "%s/queue", dir) >= (int)sizeof queue) {
+        errno = ENAMETOOLONG;
+        return PS_UNKNOWN;
+    }
     *fd = openat(at, queue, O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC);
     int err = *fd < 0 ? errno : 0;
     if (err == ENOENT)

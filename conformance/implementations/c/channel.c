@@ -105,7 +105,7 @@ static enum pubsub_code open_once(struct pubsub_channel *ch, const char *pattern
     }
     close(tmp);
     if (err)
-        return ps_io_fail(e, err, ch->name);
+        return ps_entry_fail(&ch->base, ch->name, err, e);
     ch->dev = made.st_dev;
     ch->queue_inode = made.st_ino;
     ch->dir_inode = st.st_ino;
@@ -113,7 +113,7 @@ static enum pubsub_code open_once(struct pubsub_channel *ch, const char *pattern
     if (!err)
         return PUBSUB_OK;
     take_down(ch);
-    return ps_io_fail(e, err, ch->name);
+    return ps_entry_fail(&ch->base, ch->name, err, e);
 }
 
 enum pubsub_code pubsub_open(const char *pattern, struct pubsub_channel **channel,
@@ -166,7 +166,7 @@ static enum pubsub_code enter(struct pubsub_channel *ch, struct pubsub_error *e)
 
 static enum pubsub_code lost(const struct pubsub_channel *ch, struct pubsub_error *e)
 {
-    return ps_fail(e, PUBSUB_CHANNEL_LOST, 0, "%s is gone", ch->name);
+    return ps_fail(e, PUBSUB_CHANNEL_LOST, 0, "%.200s/%s is gone", ch->base.path, ch->name);
 }
 
 /* ---- orphans ---------------------------------------------------------------------------- */
@@ -203,7 +203,7 @@ enum pubsub_code pubsub_sweep(struct pubsub_channel *ch, long long stale_ms, str
         return code;
     int err = sweep(ch, stale_ms);
     pthread_mutex_unlock(&ch->lock);
-    return err ? ps_io_fail(e, err, ch->name) : PUBSUB_OK;
+    return err ? ps_entry_fail(&ch->base, ch->name, err, e) : PUBSUB_OK;
 }
 
 /* ---- fetching --------------------------------------------------------------------------- */
@@ -287,7 +287,7 @@ static enum pubsub_code next_id(struct pubsub_channel *ch, bool *empty, struct p
         n = read(ch->reader, id, 8);
     while (n < 0 && errno == EINTR);
     if (n < 0 && errno != EAGAIN)
-        return ps_io_fail(e, errno, ch->queue_path);
+        return ps_entry_fail(&ch->base, ch->name, errno, e);
     if (n == 8) {
         ch->hand = ps_get(id, 8);
         return PUBSUB_OK;
@@ -312,11 +312,11 @@ static enum pubsub_code take(struct pubsub_channel *ch, struct pubsub_message **
     uint64_t id = ch->hand;
     int err = read_and_remove(ch, message, &why);
     if (err && err != ENOENT && err != EBADMSG)
-        return ps_io_fail(e, err, ch->name);    /* FETCH-8: the id stays in hand */
+        return ps_entry_fail(&ch->base, ch->name, err, e);      /* FETCH-8: the id stays in hand */
     ch->hand = 0;
     return err != EBADMSG ? PUBSUB_OK
-        : ps_fail(e, PUBSUB_INVALID_MESSAGE, 0, "%s/%" PRIu64 ": not a message: %s", ch->name, id,
-                  why);
+        : ps_fail(e, PUBSUB_INVALID_MESSAGE, 0, "%.200s/%s/%" PRIu64 ": not a message: %s",
+                  ch->base.path, ch->name, id, why);
 }
 
 enum pubsub_code pubsub_fetch(struct pubsub_channel *ch, struct pubsub_message **message,
@@ -394,8 +394,10 @@ enum pubsub_code pubsub_close(struct pubsub_channel *ch, struct pubsub_error *e)
     while (ch->waiters)
         pthread_cond_wait(&ch->no_waiters, &ch->lock);
     int err = take_down(ch);
-    enum pubsub_code code = !err ? PUBSUB_OK
-        : err == ENOTDIR ? ps_tmp_fail(&ch->base, err, e) : ps_io_fail(e, err, ch->name);
+    enum pubsub_code code = PUBSUB_OK;
+    if (err)
+        code = err == ENOTDIR ? ps_tmp_fail(&ch->base, err, e)
+                              : ps_entry_fail(&ch->base, ch->name, err, e);
     ps_close_fd(&ch->base.fd);
     pthread_mutex_unlock(&ch->lock);
     return code;

@@ -112,6 +112,10 @@ enum pubsub_code ps_base_open(struct ps_base *b, bool make, struct pubsub_error 
 int ps_open_tmp(const struct ps_base *b);
 enum pubsub_code ps_tmp_fail(const struct ps_base *b, int errnum, struct pubsub_error *e);
 
+/* The error of the system at an entry of the base; "": at the base. */
+enum pubsub_code ps_entry_fail(const struct ps_base *b, const char *entry, int errnum,
+                               struct pubsub_error *e);
+
 int ps_set_mode(int fd, mode_t mode);
 int ps_open_place(int at, const char *name);            /* a directory, following no link */
 DIR *ps_open_dir(int at, const char *name);

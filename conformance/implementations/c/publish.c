@@ -22,7 +22,7 @@ struct publish {
     int tmp;                        /* where the message is staged */
     char staged[24];                /* its name there, which is the id; empty: it is not staged */
     struct ps_names channels;       /* still to be tried */
-    int unseen;                     /* the errno of a channel that could not be looked at, or 0 */
+    struct pubsub_error unseen;     /* of a channel that could not be examined; code 0: none */
     int tries;                      /* how often something may still be repeated */
 };
 
@@ -36,14 +36,14 @@ static enum pubsub_code find_channels(struct publish *p, const char *topic, stru
     struct stat st;
     DIR *dir = ps_open_dir(p->base.fd, ".");
     if (!dir)
-        return ps_io_fail(e, errno, p->base.path);
+        return ps_entry_fail(&p->base, "", errno, e);
     p->channels.size = 0;
     while ((name = ps_next_name(dir))) {
         if (!ps_parse_channel(name, pattern, &pid) || !ps_matches(pattern, topic))
             continue;
         if (fstatat(p->base.fd, name, &st, AT_SYMLINK_NOFOLLOW)) {
             if (errno != ENOENT)
-                p->unseen = errno;                                              /* PUB-13 */
+                ps_entry_fail(&p->base, name, errno, &p->unseen);               /* PUB-13 */
             continue;
         }
         if (!S_ISDIR(st.st_mode))           /* a link to one would lead out of the base (BASE-10) */
@@ -53,7 +53,7 @@ static enum pubsub_code find_channels(struct publish *p, const char *topic, stru
     }
     int err = errno;
     closedir(dir);
-    return err ? ps_io_fail(e, err, p->base.path) : PUBSUB_OK;
+    return err ? ps_entry_fail(&p->base, "", err, e) : PUBSUB_OK;
 }
 
 /* ---- staging ---------------------------------------------------------------------------- */
@@ -90,7 +90,7 @@ static mode_t message_mode(const struct ps_base *b)
    fails, the earlier one stays. io-error with ENOENT: the base is gone. */
 static enum pubsub_code stage(struct publish *p, struct pubsub_error *e)
 {
-    char name[sizeof p->staged];
+    char name[sizeof p->staged], path[sizeof name + 4];
     uint64_t id;
     int tmp = -1, fd, err;
     do {
@@ -103,12 +103,13 @@ static enum pubsub_code stage(struct publish *p, struct pubsub_error *e)
             return ps_io_fail(e, err, "/dev/urandom");
         }
         snprintf(name, sizeof name, "%" PRIu64, id);
+        snprintf(path, sizeof path, "tmp/%s", name);
         fd = openat(tmp, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
         err = fd < 0 ? errno : 0;
     } while ((err == EEXIST || err == ENOENT || err == EINTR) && p->tries-- > 0);
     if (err) {                                                                  /* PUB-3, PUB-6 */
         close(tmp);
-        return ps_io_fail(e, err, name);
+        return ps_entry_fail(&p->base, path, err, e);
     }
     ps_put(p->file + 5, id, 8);
     if (write_whole(fd, p->file, p->size) || fchmod(fd, message_mode(&p->base)))
@@ -120,7 +121,7 @@ static enum pubsub_code stage(struct publish *p, struct pubsub_error *e)
     if (err) {
         unlinkat(tmp, name, 0);
         close(tmp);
-        return ps_io_fail(e, err, name);
+        return ps_entry_fail(&p->base, path, err, e);
     }
     ps_close_fd(&p->tmp);
     p->tmp = tmp;
@@ -149,14 +150,14 @@ static enum outcome link_message(struct publish *p, const char *channel, char li
             if (!fstatat(p->tmp, p->staged, &st, AT_SYMLINK_NOFOLLOW))
                 return GONE;
             if (errno != ENOENT) {          /* it may well be there */
-                ps_io_fail(e, errno, link);
+                ps_entry_fail(&p->base, link, errno, e);
                 return FAILED;
             }
             *p->staged = 0;                 /* PUB-12: a cleaner took it */
         }
         if ((err != ENOENT && err != ENOTDIR && err != EEXIST && err != EMLINK) ||
             p->tries-- <= 0) {
-            ps_io_fail(e, err, link);
+            ps_entry_fail(&p->base, link, err, e);
             return FAILED;
         }
     }
@@ -171,7 +172,7 @@ static enum outcome deliver(struct publish *p, const char *channel, struct pubsu
     int fd;
     enum ps_life life = ps_open_queue(p->base.fd, channel, &fd, &st);
     if (life == PS_UNKNOWN && errno != ENXIO && errno != ENOTDIR) {
-        ps_io_fail(e, errno, channel);
+        ps_entry_fail(&p->base, channel, errno, e);
         return FAILED;
     }
     if (life != PS_ALIVE)                                                       /* PUB-11 */
@@ -188,10 +189,10 @@ static enum outcome deliver(struct publish *p, const char *channel, struct pubsu
             int err = n < 0 ? errno : EIO;
             outcome = err == EAGAIN ? FULL : err == EPIPE ? GONE : FAILED;
             if (outcome == FAILED)
-                ps_io_fail(e, err, name);
+                ps_entry_fail(&p->base, name, err, e);
             if (unlinkat(p->base.fd, name, 0) && errno != ENOENT &&             /* PUB-10 */
                 outcome != FAILED) {
-                ps_io_fail(e, errno, name);
+                ps_entry_fail(&p->base, name, errno, e);
                 outcome = FAILED;
             }
         }
@@ -294,10 +295,12 @@ enum pubsub_code pubsub_publish(const char *topic, const char *headers, const vo
     if (!code && p.channels.size) {
         code = deliver_quietly(&p, wait_ms, count, e);
         if (unstage(&p) && !code)                                               /* PUB-14 */
-            code = ps_io_fail(e, errno, "removing the staged file");
+            code = ps_entry_fail(&p.base, "tmp", errno, e);
     }
-    if (!code && p.unseen)
-        code = ps_io_fail(e, p.unseen, "looking at a channel");
+    if (!code && p.unseen.code) {
+        code = p.unseen.code;
+        *e = p.unseen;
+    }
     ps_close_fd(&p.tmp);
     ps_close_fd(&p.base.fd);
     free(p.channels.text);

@@ -67,7 +67,7 @@ enum pubsub_code {
 struct pubsub_error {
     enum pubsub_code code;
     int errnum;         /* PUBSUB_IO_ERROR: the errno; else 0 */
-    char text[400];     /* a sentence for people */
+    char text[600];     /* a sentence for people; of a long path, the beginning */
 };
 
 /* "invalid-topic" and so on; "ok" for PUBSUB_OK. */

@@ -191,7 +191,7 @@ enum pubsub_code ps_reap_base(const struct ps_base *b, long long stale_ms, struc
         return ps_tmp_fail(b, ENOTDIR, e);
     DIR *dir = ps_open_dir(b->fd, ".");
     if (!dir)
-        return ps_io_fail(e, errno, b->path);
+        return ps_entry_fail(b, "", errno, e);
     int err = list(dir, &names);
     closedir(dir);
     while ((name = ps_name_after(&names, name)))
@@ -207,7 +207,7 @@ enum pubsub_code ps_reap_base(const struct ps_base *b, long long stale_ms, struc
         err = err ? err : errno;
     }
     free(names.text);
-    return err ? ps_io_fail(e, err, b->path) : PUBSUB_OK;
+    return err ? ps_entry_fail(b, "", err, e) : PUBSUB_OK;
 }
 
 enum pubsub_code pubsub_reap(long long stale_ms, struct pubsub_error *e)
