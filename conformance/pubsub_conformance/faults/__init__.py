@@ -1,9 +1,9 @@
 """Every crash point and every error point of every operation, one run for each.
 
-A dry run under strace lists the calls of an operation (`points`). Then each is disturbed in its
-turn, in a fresh process in a fresh base (`scenes`, `operations`): the process is killed there, or
-the call fails. After that the specification's promises are looked at one by one (`verdict`, and
-what an operation itself has to keep).
+A dry run under strace lists the calls of an operation (`points`). Then each call is disturbed in
+its turn, in a fresh process in a fresh base (`scenes`, `operations`): the process is killed there,
+or the call fails. After that, the promises of the specification are checked one by one (`verdict`,
+and the operation itself).
 """
 
 from .operations import OPERATIONS

@@ -1,4 +1,4 @@
-"""An operation that is disturbed: it arranges its scene, makes one request, and judges it."""
+"""An operation to disturb: it arranges its scene, makes one request, and judges the outcome."""
 
 from __future__ import annotations
 
@@ -6,43 +6,63 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
+from pubsub_conformance.driver import DriverError, OpenChannel, Rejected
 from pubsub_conformance.linux.strace import Call
 
 from .scenes import Scene
 from .verdict import Verdict
 
-WAIT_SECONDS = 0.05  # for room that does not come, or for a message
+WAIT_SECONDS = 0.05
+"""The time limit of a wait for room that does not come, or for a message."""
 
-BIG = b"0123456789abcdef" * 32768  # half a MiB: more than a reader or writer may take at once
+BIG = b"0123456789abcdef" * 32768
+"""Half a MiB of content: more than some readers and writers take in one call."""
 
 
 class Operation:
-    """One request, and what it needs."""
+    """One request, and the scene that it needs."""
 
     roles: tuple[str, ...]
-    base_is_there = True
+    """The roles that a driver needs."""
+
+    base_exists = True
+    """Whether the base exists before the request."""
+
     stops: tuple[Callable[[Call], bool], ...] = ()
-    """Something happens in between: the process is stopped after the first call of which this
-    holds. There are two, if possible, so that calls of either's name can be disturbed, too."""
+    """Tests of a call: the process is stopped after the first call that passes, for `between`.
+    There are two, if possible, so that calls of either's name can be disturbed as well."""
 
     def arrange(self, scene: Scene) -> None:
-        """Puts into the base what this operation needs there."""
+        """Put into the base what this operation needs there."""
 
     def between(self, scene: Scene) -> None:
-        """What others do while the process is stopped."""
+        """Do what others do while the process is stopped."""
 
     def request(self, scene: Scene) -> object:
+        """Make the request. Returns its result. Raises Rejected and DriverError."""
         raise NotImplementedError
 
     def judge(self, verdict: Verdict) -> None:
-        """What the process that was not killed said and did; what was killed, if that matters."""
+        """Check what the process said and did; after a kill, only what the disk shows."""
 
-    def again(self, verdict: Verdict) -> None:
-        """The same operation, once the fault is gone."""
+    def repeat(self, verdict: Verdict) -> None:
+        """Check that the same operation works once the fault is gone."""
 
 
 def list_directory(path: Path) -> list[str]:
+    """The sorted names in a directory; none if it does not exist."""
     try:
         return sorted(os.listdir(path))
     except FileNotFoundError:
         return []
+
+
+def fetch(scene: Scene, channel: OpenChannel) -> str:
+    """Have the victim fetch. Returns the content, "nothing", or the code or text of an error."""
+    try:
+        message = scene.victim.fetch(channel)
+    except Rejected as error:
+        return error.code
+    except DriverError as error:
+        return str(error)
+    return "nothing" if message is None else message.content.decode("utf-8", "replace")

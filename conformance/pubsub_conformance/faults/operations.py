@@ -1,11 +1,11 @@
-"""All operations that are disturbed."""
+"""All operations that are disturbed, by name."""
 
-from . import publishing, subscribing
+from . import fetching, opening, publishing, reaping
 from .operation import Operation
 
 OPERATIONS: dict[str, Operation] = {
-    "open": subscribing.Open(),
-    "open-first": subscribing.OpenFirst(),
+    "open": opening.Open(),
+    "open-first": opening.OpenFirst(),
     "publish-one": publishing.PublishToOne(),
     "publish-several": publishing.Publish(),
     "publish-large": publishing.PublishLarge(),
@@ -16,13 +16,13 @@ OPERATIONS: dict[str, Operation] = {
     "publish-closing": publishing.PublishClosing(),
     "publish-dying": publishing.PublishDying(),
     "publish-first": publishing.PublishFirst(),
-    "fetch": subscribing.Fetch(),
-    "fetch-large": subscribing.FetchLarge(),
-    "fetch-invalid": subscribing.FetchInvalid(),
-    "fetch-missing": subscribing.FetchMissing(),
-    "fetch-nothing": subscribing.FetchNothing(),
-    "wait": subscribing.Wait(),
-    "wait-in-vain": subscribing.WaitInVain(),
-    "close": subscribing.Close(),
-    "reap": subscribing.Reap(),
+    "fetch": fetching.Fetch(),
+    "fetch-large": fetching.FetchLarge(),
+    "fetch-invalid": fetching.FetchInvalid(),
+    "fetch-missing": fetching.FetchMissing(),
+    "fetch-nothing": fetching.FetchNothing(),
+    "wait": fetching.Wait(),
+    "wait-in-vain": fetching.WaitInVain(),
+    "close": opening.Close(),
+    "reap": reaping.Reap(),
 }

@@ -1,16 +1,17 @@
-"""Where an operation can be disturbed, and how: its system calls, listed in a dry run.
+"""Points: where an operation can be disturbed, and how. A dry run lists its system calls.
 
-A crash point is a call at which the process is killed before the call is done. Nothing that others
-can see happens between one call and the next, so these points, and the one before the reply, are
-all the states in which a crash can leave the disk. An error point is a call that fails, without
-being done, with an error that it can have.
+At a crash point, the process is killed before a call is done. Others can see no change between one
+call and the next, so the crash points, with the one before the reply, are all the states in which a
+crash can leave the disk. At an error point, a call fails with an error that it can have, and is not
+done.
 
-Left out are
-- the driver's own stdin, stdout and stderr, whose failure says nothing about the implementation
-  (but that the kill before the reply is one of the crash points),
-- calls that do not concern the base directory: the language's run time loads modules, allocates
-  memory, reads clocks; `/dev/urandom` is not one of these, for ids and names need it,
-- errors of `close`: a system releases the descriptor all the same, an injected error does not.
+Not disturbed are
+- calls on the driver's own stdin, stdout and stderr, whose failure says nothing about the
+  implementation (except that the kill before the reply is a crash point),
+- calls that do not concern the base directory: a run time loads modules, allocates memory, reads
+  clocks. Calls on `/dev/urandom` are disturbed, for ids and names need it,
+- errors of `close`: a system that reports one has still released the descriptor, but strace's
+  error keeps it open.
 """
 
 from __future__ import annotations
@@ -26,13 +27,16 @@ from pubsub_conformance.linux.strace import Call
 from pubsub_conformance.oracle.base import CHANNEL_NAME, MESSAGE_NAME
 
 KILL = "KILL"
+"""The fault of a crash point."""
+
 EVER = "+"
+"""The mark of an error that lasts."""
 
 CREATE = ("ENOSPC", "EMFILE", "ENFILE", "ENOMEM", "EACCES", "EIO", "EINTR", "ENOENT")
 ENTRY = ("ENOSPC", "EMLINK", "ENOMEM", "EACCES", "EIO", "ENOENT")  # a new name in a directory
 
 ERRORS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    # What makes or opens a descriptor can meet the limits of process and system.
+    # A call that makes a descriptor can meet the limits of process and system.
     "create": (strace.OPEN, CREATE),
     "open": (strace.OPEN, CREATE[1:]),
     # ENOSPC: a directory grows as well. EMLINK: so many subdirectories, so many links of a file.
@@ -42,9 +46,9 @@ ERRORS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     ),
     "node": (strace.MAKE_FIFO, ("ENOSPC", "ENOMEM", "EACCES", "EIO", "ENOENT")),
     "remove": ((*strace.UNLINK, "rmdir"), ("ENOMEM", "EACCES", "EIO", "ENOENT")),
-    # Not ENOENT: it says that the directory is removed, which no later call would confirm.
+    # Not ENOENT: it would say that the directory was removed, and the next call would deny it.
     "list": (strace.LIST, ("ENOMEM", "EIO")),
-    # By path, by descriptor: what is open can be neither denied nor gone.
+    # By path or by descriptor: an open file can be neither denied nor gone.
     "look": (strace.LOOK, ("ENOMEM", "EACCES", "EIO", "ENOENT")),
     "look at what is open": (("fstat", "newfstatat", "statx"), ("ENOMEM", "EIO")),
     "mode": (("chmod", "fchmodat", "fchmodat2"), ("EACCES", "EIO", "ENOENT")),
@@ -62,11 +66,12 @@ ERRORS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 @dataclass(frozen=True)
 class Point:
-    """The n-th call of this name is disturbed, or (`ever`) this and all later ones."""
+    """The n-th call of this name is disturbed, or (`ever`) this one and all later ones."""
 
     call: str
     nth: int
-    fault: str  # KILL or the name of an errno
+    fault: str
+    """KILL, or the name of an errno."""
     ever: bool = False
 
     def __str__(self) -> str:
@@ -74,17 +79,17 @@ class Point:
 
     @property
     def is_crash(self) -> bool:
+        """Whether the process is killed there."""
         return self.fault == KILL
 
     def injection(self, last: int | None = None) -> str:
-        """For strace; `last` ends what is for ever with the call of this number."""
+        """The option of strace. `last` ends a lasting error with the call of this number."""
         what = "signal=KILL" if self.is_crash else f"error={self.fault}"
         until = "" if not self.ever else EVER if last is None else f"..{last}"
         return f"inject={self.call}:{what}:when={self.nth}{until}"
 
-    @property
-    def told(self) -> str:
-        """In words."""
+    def describe(self) -> str:
+        """The point in words."""
         which = f"{self.call} number {self.nth}"
         if self.is_crash:
             return f"killed at {which}"
@@ -92,7 +97,7 @@ class Point:
 
 
 def parse(text: str) -> Point:
-    """A point as `str` writes it; ValueError."""
+    """The point that `str` writes in this way. Raises ValueError."""
     found = re.fullmatch(r"(\w+):([1-9][0-9]*):(KILL|E[A-Z0-9]+)(\+?)", text)
     if not found or (found[3] == KILL and found[4]):
         raise ValueError(f"{text!r} is no point, such as link:1:EIO, link:1:EIO+ or link:1:KILL")
@@ -100,12 +105,12 @@ def parse(text: str) -> Point:
 
 
 def is_own(call: Call) -> bool:
-    """Whether this is the driver's own conversation with the kit."""
+    """Whether the call is part of the driver's conversation with the kit."""
     return re.match(r"[012](<|$)|\[\{fd=[012]<", call.args) is not None
 
 
 def concerns(call: Call, where: Path) -> bool:
-    """Whether a call has to do with the base directory, which is in `where`."""
+    """Whether a call concerns the base directory, which is in `where`."""
     return (str(where) in call.args or '"/dev/urandom"' in call.args) and not is_own(call)
 
 
@@ -140,10 +145,10 @@ def errors(call: Call) -> tuple[str, ...]:
 
 
 def _may_last(call: Call, errno: str) -> bool:
-    """Whether an error may come for ever.
+    """Whether an error may last.
 
-    A call that is interrupted for ever may be repeated for ever, and so may the removal of
-    something of which the system says for ever that it is there and that it is gone.
+    A call that is always interrupted may be repeated endlessly. So may the removal of an entry, if
+    a listing always shows it and its removal always says that it is gone.
     """
     within = len(call.paths) > 1 and "tmp" in call.paths[0].parts[-3:-2]  # tmp/<directory>/<entry>
     removal = call.name in (*strace.UNLINK, "rmdir") or (call.name in strace.RENAME and within)
@@ -169,15 +174,17 @@ class Hit:
     """A call that was made to fail."""
 
     call: Call
-    where: Path  # the base
+    where: Path
+    """The base."""
 
     @property
     def errno(self) -> str:
+        """The error's name, such as EIO."""
         return self.call.errno or ""
 
     @property
     def parts(self) -> list[tuple[str, ...]]:
-        """The paths that it names, in the base."""
+        """The paths in the base that the call names, relative to the base and split."""
         paths = self.call.paths
         if self.call.descriptor:
             paths.append(self.call.descriptor)
@@ -189,7 +196,7 @@ class Hit:
 
     @property
     def channel(self) -> str | None:
-        """The channel that it is about, if it is about one."""
+        """The name of the channel that the call is about, if any."""
         for parts in self.parts:
             if CHANNEL_NAME.fullmatch(parts[0]):
                 return parts[0]
@@ -197,7 +204,7 @@ class Hit:
 
     @property
     def entry(self) -> str | None:
-        """What it is about in the base: a channel, or `tmp/…`."""
+        """The entry that the call is about, if any: a channel, or `tmp/…`."""
         for parts in self.parts:
             if CHANNEL_NAME.fullmatch(parts[0]):
                 return parts[0]
@@ -208,7 +215,7 @@ class Hit:
 
     @property
     def staged(self) -> bool:
-        """Whether it names a message file in `tmp`."""
+        """Whether the call names a message file in `tmp`."""
         return any(
             len(parts) == 2 and parts[0] == "tmp" and MESSAGE_NAME.fullmatch(parts[1])
             for parts in self.parts
@@ -216,7 +223,7 @@ class Hit:
 
     @property
     def message(self) -> bool:
-        """Whether it names a message file in a channel."""
+        """Whether the call names a message file in a channel."""
         return any(
             len(parts) == 2 and MESSAGE_NAME.fullmatch(parts[1]) and parts[0] != "tmp"
             for parts in self.parts
@@ -224,19 +231,22 @@ class Hit:
 
     @property
     def removes(self) -> bool:
+        """Whether the call was to remove an entry."""
         return self.call.name in (*strace.UNLINK, "rmdir")
 
     @property
     def says_gone(self) -> bool:
+        """Whether the error says that an entry or a reader is gone."""
         return self.errno in ("ENOENT", "ENOTDIR", "ENXIO")
 
     @property
     def says_full(self) -> bool:
+        """Whether the error says that a queue is full."""
         return self.errno == "EAGAIN" and self.call.name in strace.WRITE
 
 
 def sample(points: list[tuple[str, Point]], size: int) -> list[tuple[str, Point]]:
-    """So many of them, spread evenly, the same each time."""
+    """So many of the points, spread evenly, the same ones each time."""
     if size >= len(points):
         return points
     return [points[(2 * i + 1) * len(points) // (2 * size)] for i in range(size)]

@@ -4,127 +4,131 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pubsub_conformance.driver import DriverError, Rejected
+from pubsub_conformance.driver import DriverError
 from pubsub_conformance.linux import strace
 from pubsub_conformance.linux.strace import Call
 from pubsub_conformance.oracle.message import Scalar
 from pubsub_conformance.oracle.queue import fill
 
+from .channels import Receiver, drain
 from .operation import BIG, WAIT_SECONDS, Operation, list_directory
-from .scenes import Receiver, Scene, drain
+from .scenes import Scene
 from .verdict import Verdict
 
 TOPIC = "a.b"
-HELD = "=.b"  # a pattern that no other channel has
+
+HELD = "=.b"
+"""The pattern of the held channel. No other channel has it."""
 
 
 class Publish(Operation):
-    """To several channels, of the kit and of bystanders."""
+    """A publish to several channels, of the kit and of bystanders."""
 
     roles = ("publisher",)
     content = b"content"
     headers: dict[str, Scalar] = {}  # noqa: RUF012 (nobody writes to it)
     timeout: float | None = None
-    is_cleaned = False  # what is staged again for a channel may fail for that channel (PUB-12)
+    is_cleaned = False
+    """Whether a cleaner removes the staged file, so that staging again may fail (PUB-12)."""
 
     def arrange(self, scene: Scene) -> None:
-        scene.add_oracle("the kit's second", "a.=")
+        scene.channels.add_oracle("the kit (second channel)", "a.=")
 
     def request(self, scene: Scene) -> object:
         return scene.victim.publish(TOPIC, self.content, self.headers, self.timeout)
 
     def judge(self, verdict: Verdict) -> None:
-        scene, outcome = verdict.scene, verdict.outcome
-        receivers = scene.matching(TOPIC)
-        took = [self._taken(verdict, receiver) for receiver in receivers]
-        spurned = self._spurned(verdict)
+        outcome = verdict.outcome
+        receivers = verdict.scene.channels.matching(TOPIC)
+        taken = [self._take(verdict, receiver) for receiver in receivers]
+        taken_elsewhere = self._take_elsewhere(verdict)
         if outcome.killed:
             return
         count = outcome.error.count or 0 if outcome.error else outcome.result
         if outcome.error is None or outcome.error.code == "io-error":
+            due = sum(taken) + taken_elsewhere
             verdict.expect(
-                count == sum(took) + spurned,
-                f"GUAR-1: the count is {sum(took) + spurned}, that of the queues that took it",
-                outcome.told,
+                count == due,
+                f"GUAR-1: the count is {due}, the number of queues that took the id",
+                outcome.describe(),
             )
-        verdict.error_is_right("PUB-13")
-        self._served(verdict, receivers, took)
-        self._clean(verdict, receivers)
+        verdict.check_error("PUB-13")
+        self._check_served(verdict, receivers, taken)
+        self._check_leftovers(verdict, receivers)
 
-    def _taken(self, verdict: Verdict, receiver: Receiver) -> int:
-        """How often a channel got it; whatever happened: whole, and at most once."""
+    def _take(self, verdict: Verdict, receiver: Receiver) -> int:
+        """Fetch the message from a channel, whole and at most once. Returns how often it came."""
         try:
             messages, faults = receiver.drain()
         except DriverError as error:
             messages, faults = [], [str(error)]
-        verdict.expect(not faults, f"PUB-8, GUAR-3: {receiver.name} gets whole messages", faults)
+        verdict.expect(not faults, f"PUB-8, GUAR-3: {receiver.owner} gets whole messages", faults)
         for message in messages:
             verdict.expect(
                 (message.topic, dict(message.headers), message.content)
                 == (TOPIC, self.headers, self.content),
-                f"GUAR-3: {receiver.name} gets it as it was published",
+                f"GUAR-3: {receiver.owner} gets the message as it was published",
                 f"{message.topic} {message.headers} {len(message.content)} octets",
             )
         verdict.expect(
-            len(messages) <= 1, f"GUAR-2: {receiver.name} gets it at most once", len(messages)
+            len(messages) <= 1,
+            f"GUAR-2: {receiver.owner} gets the message at most once",
+            len(messages),
         )
         return len(messages)
 
-    def _spurned(self, verdict: Verdict) -> int:
-        """What full and dead channels took: nothing."""
-        scene = verdict.scene
-        taken = 0
-        if scene.full:
-            messages, faults = drain(scene.full)
-            taken = len(messages)
-            fill(scene.full.directory)
-            verdict.expect(not messages and not faults, "PUB-10: a full queue takes no id", faults)
-        return taken
+    def _take_elsewhere(self, verdict: Verdict) -> int:
+        """Empty the full channel. Returns how many messages were taken beside the receivers."""
+        full = verdict.scene.channels.full
+        if full is None:
+            return 0
+        messages, faults = drain(full)
+        fill(full.directory)
+        verdict.expect(not messages and not faults, "PUB-10: a full queue takes no id", faults)
+        return len(messages)
 
-    def _served(self, verdict: Verdict, receivers: list[Receiver], took: list[int]) -> None:
-        missing = [one for one, n in zip(receivers, took, strict=True) if n == 0]
+    def _check_served(self, verdict: Verdict, receivers: list[Receiver], taken: list[int]) -> None:
+        missed = [receiver for receiver, n in zip(receivers, taken, strict=True) if n == 0]
         error = verdict.outcome.error
         if error is None:
-            silent = [one.name for one in missing if not self._excused(verdict, one)]
+            names = [each.owner for each in missed if not self._is_excused(verdict, each)]
             verdict.expect(
-                not silent,
-                "PUB-13, GUAR-5: each living channel with room gets it, or the error is reported",
-                f"success, and nothing for {', '.join(silent)}",
+                not names,
+                "PUB-13, GUAR-5: each living channel with room gets the message, or the error is"
+                " reported",
+                f"success, and no message for {', '.join(names)}",
             )
         elif verdict.is_once:
             (hit,) = verdict.hits
             if hit.channel or (hit.staged and hit.removes):
-                kept = [one.name for one in missing if not verdict.concerned(one)]
+                names = [each.owner for each in missed if not verdict.hit_channel(each)]
                 verdict.expect(
-                    not kept,
-                    "GUAR-7, PUB-13: the failure of one channel keeps it from no other",
-                    f"nothing for {', '.join(kept)}",
+                    not names,
+                    "GUAR-7, PUB-13: the failure of one channel keeps the message from no other",
+                    f"no message for {', '.join(names)}",
                 )
             if hit.errno == "EMLINK" and hit.call.name in strace.LINK:
-                verdict.expect(False, "PUB-3: EMLINK is met with another copy", error)
+                verdict.expect(False, "PUB-3: after EMLINK another copy is staged", error)
             if hit.errno == "ENOENT" and hit.channel is None and not self.is_cleaned:
                 verdict.expect(
                     error.code != "io-error",
-                    "publish.md, steps: what is gone is passed over or made again",
+                    "publish.md, steps: a publisher passes over a missing entry, or makes it again",
                     error,
                 )
 
-    def _excused(self, verdict: Verdict, receiver: Receiver) -> bool:
-        return verdict.excused(receiver)
+    def _is_excused(self, verdict: Verdict, receiver: Receiver) -> bool:
+        return verdict.excuses(receiver)
 
-    def _clean(self, verdict: Verdict, receivers: list[Receiver]) -> None:
-        scene = verdict.scene
+    def _check_leftovers(self, verdict: Verdict, receivers: list[Receiver]) -> None:
+        channels = verdict.scene.channels
         reported = verdict.outcome.error is not None
-        staged = [name for name in list_directory(scene.base.tmp) if name.isdecimal()]
         excused = any(
             hit.staged and (hit.says_gone or (hit.removes and reported)) for hit in verdict.hits
         )
-        verdict.expect(
-            not staged or excused, "PUB-14: a publish that returns leaves no staged file", staged
-        )
-        channels = [one.directory for one in receivers] + scene.dead
-        channels += [scene.full.directory] if scene.full else []
-        for directory in channels:
+        self._check_staged(verdict, excused)
+        directories = [receiver.directory for receiver in receivers] + channels.dead
+        directories += [channels.full.directory] if channels.full else []
+        for directory in directories:
             excused = any(
                 hit.removes and hit.channel == directory.name and (reported or hit.says_gone)
                 for hit in verdict.hits
@@ -132,84 +136,83 @@ class Publish(Operation):
             left = [
                 name
                 for name in list_directory(directory)
-                if name != "queue" and directory not in scene.planted
+                if name != "queue" and directory not in channels.planted
             ]
             verdict.expect(
                 not left or excused,
-                "PUB-10: the link is withdrawn where no queue took the id",
+                "PUB-10: the link is withdrawn from a channel whose queue did not take the id",
                 left,
             )
             for name in left:
                 (directory / name).unlink()
 
-    def again(self, verdict: Verdict) -> None:
-        scene = verdict.scene
-        receivers = scene.matching(TOPIC)
-        try:
-            count: object = self.request(scene)
-        except (Rejected, DriverError) as error:
-            count = error
-        verdict.expect(
-            count == len(receivers),
-            f"PUB-13: the next publish reaches all {len(receivers)}, for the fault is gone",
-            count,
-        )
-        for receiver in receivers:
-            n = self._taken(verdict, receiver)
-            verdict.expect(n == 1, f"GUAR-2: {receiver.name} gets the next message once", n)
-        self._spurned(verdict)
-        staged = [name for name in list_directory(scene.base.tmp) if name.isdecimal()]
-        excused = any(hit.staged and (hit.says_gone or hit.removes) for hit in verdict.hits)
+    def _check_staged(self, verdict: Verdict, excused: bool) -> None:
+        staged = [name for name in list_directory(verdict.scene.base.tmp) if name.isdecimal()]
         verdict.expect(
             not staged or excused, "PUB-14: a publish that returns leaves no staged file", staged
         )
 
+    def repeat(self, verdict: Verdict) -> None:
+        scene = verdict.scene
+        receivers = scene.channels.matching(TOPIC)
+        verdict.expect_count(
+            lambda: self.request(scene),
+            len(receivers),
+            f"PUB-13: without the fault, the next publish reaches all {len(receivers)} channels",
+        )
+        for receiver in receivers:
+            n = self._take(verdict, receiver)
+            verdict.expect(n == 1, f"GUAR-2: {receiver.owner} gets the next message once", n)
+        self._take_elsewhere(verdict)
+        excused = any(hit.staged and (hit.says_gone or hit.removes) for hit in verdict.hits)
+        self._check_staged(verdict, excused)
+
 
 class PublishToOne(Publish):
-    """To one channel only."""
+    """A publish to one channel only."""
 
     def arrange(self, scene: Scene) -> None:
-        for receiver in scene.receivers[1:]:
-            assert receiver.driver
-            assert receiver.handle
-            receiver.driver.close_channel(receiver.handle)
-        del scene.receivers[1:]
+        for receiver in scene.channels.receivers[1:]:
+            receiver.close()
+        del scene.channels.receivers[1:]
 
 
 class PublishLarge(Publish):
-    """With headers, and a content that takes more than one write on some systems."""
+    """A publish with headers, and a content that some systems take in several writes."""
 
     content = BIG
     headers = {"text": "fünf", "number": 5, "none": None}  # noqa: RUF012
 
 
 class PublishToFull(Publish):
-    """One channel is full; the others are not."""
+    """A publish to several channels, one of which is full."""
 
     def arrange(self, scene: Scene) -> None:
-        scene.add_full()
-        scene.add_oracle("the kit's second", "a.=")
+        scene.channels.add_full()
+        super().arrange(scene)
 
 
 class PublishWaiting(PublishToFull):
-    """The same with a timeout: it waits for room, in vain."""
+    """A publish that waits for room in a full channel until its time is over."""
 
     timeout = WAIT_SECONDS
 
 
 class PublishToDead(Publish):
-    """One channel has no reader."""
+    """A publish to several channels, one of which has no reader."""
 
     def arrange(self, scene: Scene) -> None:
-        scene.add_dead()
-        scene.add_oracle("the kit's second", "a.=")
+        scene.channels.add_dead()
+        super().arrange(scene)
 
 
 def opens_queue(call: Call) -> bool:
+    """Whether the call opens a queue."""
     return call.name in strace.OPEN and bool(call.paths) and call.paths[-1].name == "queue"
 
 
 def writes_staged(call: Call) -> bool:
+    """Whether the call writes to a staged file."""
     return (
         call.name in strace.WRITE
         and call.descriptor is not None
@@ -218,23 +221,25 @@ def writes_staged(call: Call) -> bool:
 
 
 def lists(call: Call) -> bool:
+    """Whether the call lists a directory."""
     return call.name in strace.LIST
 
 
-def links(call: Call) -> bool:
-    return call.name in strace.LINK
+def links_into_held(call: Call) -> bool:
+    """Whether the call makes a link in the held channel."""
+    return call.name in strace.LINK and f"/{HELD}_" in call.args.replace('"', "/")
 
 
 class PublishCleaned(Publish):
-    """A cleaner removes all that is staged, and `tmp`, before the first link."""
+    """A publish before whose first link a cleaner removes all staged files, and `tmp`."""
 
     stops = (opens_queue, writes_staged)
     is_cleaned = True
 
-    def _excused(self, verdict: Verdict, receiver: Receiver) -> bool:
-        # Who stages again and finds that the base is gone takes the channel for gone with it.
+    def _is_excused(self, verdict: Verdict, receiver: Receiver) -> bool:
+        # A publisher that stages again and finds no base may take the channel for gone as well.
         gone = any(hit.says_gone for hit in verdict.hits)
-        return gone or super()._excused(verdict, receiver)
+        return gone or super()._is_excused(verdict, receiver)
 
     def between(self, scene: Scene) -> None:
         for staged in scene.base.tmp.iterdir():
@@ -243,39 +248,37 @@ class PublishCleaned(Publish):
 
 
 class PublishClosing(Publish):
-    """One of the channels is closed before the message is linked into it."""
+    """A publish during which a channel is closed, before the message is linked into it."""
 
     stops: tuple[Callable[[Call], bool], ...] = (opens_queue, lists)
 
     def between(self, scene: Scene) -> None:
-        closing = scene.oracles[-1]
-        scene.forget(closing)
-        closing.close()
+        scene.channels.close_oracle(scene.channels.oracles[-1])
 
 
 class PublishDying(Publish):
-    """A reader dies after the message was linked into its channel, before the id is written."""
+    """A publish during which a reader dies, between the link and the write of the id."""
+
+    stops = (links_into_held,)
 
     def arrange(self, scene: Scene) -> None:
         super().arrange(scene)
-        scene.add_held(HELD)
+        scene.channels.add_held(HELD)
 
     def between(self, scene: Scene) -> None:
-        scene.let_die()
+        scene.channels.kill_holder()
 
-    def _spurned(self, verdict: Verdict) -> int:
-        if verdict.scene.held:  # the process did not come so far
-            verdict.scene.let_die()
-        buried, verdict.scene.buried = verdict.scene.buried, 0
-        return super()._spurned(verdict) + buried
-
-    stops = (lambda call: links(call) and f"/{HELD}_" in call.args.replace('"', "/"),)
+    def _take_elsewhere(self, verdict: Verdict) -> int:
+        channels = verdict.scene.channels
+        channels.kill_holder()  # it is alive if the publish did not come to the link
+        lost, channels.lost = channels.lost, 0
+        return super()._take_elsewhere(verdict) + lost
 
 
 class PublishFirst(Publish):
-    """Neither the base nor its parent is there."""
+    """A publish before the base and its parent exist."""
 
-    base_is_there = False
+    base_exists = False
 
     def arrange(self, scene: Scene) -> None:
         pass
@@ -283,9 +286,11 @@ class PublishFirst(Publish):
     def judge(self, verdict: Verdict) -> None:
         outcome = verdict.outcome
         if not outcome.killed:
-            verdict.error_is_right("BASE-3")
+            verdict.check_error("BASE-3")
         if not outcome.killed and outcome.error is None:
-            verdict.expect(outcome.result == 0, "PUB-17: nobody is there, 0", outcome.told)
+            verdict.expect(
+                outcome.result == 0, "PUB-17: the count without a channel is 0", outcome.describe()
+            )
             verdict.expect(
                 verdict.scene.base.path.is_dir(), "BASE-3: publishing makes the base", "no base"
             )

@@ -17,8 +17,11 @@ from ..judge.verdict import Verdict, conclude
 from .points import Point
 from .verdict import Problem
 
-SHOWN_CHARACTERS = 300  # of what was found
-SHOWN_VIOLATIONS = 20  # in full; each of the others gets one line
+SHOWN_CHARACTERS = 300
+"""How much of a finding is shown."""
+
+SHOWN_VIOLATIONS = 20
+"""How many violations are shown in full; each of the others gets one line."""
 
 
 @dataclass(frozen=True)
@@ -26,29 +29,36 @@ class Violation:
     """An operation that did not keep to the specification."""
 
     operation: str
-    point: Point | None  # None: nothing was disturbed
-    call: str  # as strace shows it
+    point: Point | None
+    """None: nothing was disturbed."""
+    call: str
+    """The disturbed call, as strace shows it."""
     outcome: str
     problems: tuple[Problem, ...]
-    tree: str  # of the base, right after the request
+    tree: str
+    """The base, right after the request."""
 
     @property
     def title(self) -> str:
         """The operation, and what disturbed it."""
-        fault = self.point.told if self.point else "undisturbed"
+        fault = self.point.describe() if self.point else "undisturbed"
         return f"{self.operation}, {fault}"
 
 
 @dataclass
 class Tally:
-    """What is known of one operation, and how many of its points were run."""
+    """The calls and points of one operation, and how many points were run."""
 
     calls: int = 0
     points: list[Point] = field(default_factory=list)
-    run: Counter[str] = field(default_factory=Counter)  # by kind: crash, error, untouched, same
-    descriptors: int = 0  # of the process after it was not disturbed
+    run: Counter[str] = field(default_factory=Counter)
+    """How many points of each kind were run: crash, error, untouched, same."""
+    descriptors: int = 0
+    """How many descriptors the process has open after an undisturbed operation."""
     stops: list[tuple[str, int]] = field(default_factory=list)
-    own: set[str] = field(default_factory=set)  # the calls by which the driver speaks to the kit
+    """Name and number of the calls after which the process may be stopped."""
+    own: set[str] = field(default_factory=set)
+    """The names of the calls by which the driver speaks to the kit."""
 
 
 @dataclass
@@ -61,8 +71,10 @@ class Run:
     tallies: dict[str, Tally] = field(default_factory=dict)
     not_applicable: list[str] = field(default_factory=list)
     violations: list[Violation] = field(default_factory=list)
-    not_run: str | None = None  # the machine cannot
-    failed: list[str] = field(default_factory=list)  # a driver did not start, say
+    not_run: str | None = None
+    """Why this machine cannot run it."""
+    failed: list[str] = field(default_factory=list)
+    """Points that could not be judged, with the reason: a driver did not start, say."""
     interrupted: bool = False
     sampled: int | None = None
     seconds: float = 0.0
@@ -124,10 +136,10 @@ class Run:
     def _describe(self, violation: Violation) -> str:
         lines = [f"VIOLATION: {violation.title}"]
         lines += [f"  the call: {violation.call}"] if violation.call else []
-        lines.append(f"  it came to: {_cut(violation.outcome)}")
+        lines.append(f"  the outcome: {_cut(violation.outcome)}")
         for problem in violation.problems:
             lines += [f"  expected: {problem.expected}", f"  found: {_cut(problem.found)}"]
-        lines += ["  the base then:", *(f"    {line}" for line in violation.tree.splitlines())]
+        lines += ["  the base after it:", *(f"    {line}" for line in violation.tree.splitlines())]
         lines.append(f"  again: {self.repeat(violation)}")
         return "\n".join(lines)
 
@@ -146,7 +158,7 @@ class Run:
         if self.sampled is not None:
             notes.append("a sample of the points")
         if self.interrupted:
-            notes.append("interrupted: only what there was until then has been judged")
+            notes.append("interrupted: only the points run so far were judged")
         return "; ".join([", ".join(parts), *notes])
 
     def as_dict(self) -> dict[str, Any]:

@@ -1,8 +1,10 @@
-"""What must hold after a fault, whatever the operation was."""
+"""The verdict on one disturbance: what must hold after a fault, whatever the operation was."""
 
 from __future__ import annotations
 
+import functools
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,30 +14,33 @@ from pubsub_conformance.oracle.base import CHANNEL_NAME, MESSAGE_NAME
 from pubsub_conformance.oracle.message import InvalidMessage, decode
 from pubsub_conformance.oracle.queue import has_reader
 
+from .channels import Receiver, identity
 from .points import Hit, Point
-from .scenes import Participant, Receiver, Scene, identity
+from .scenes import Participant, Scene
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One sentence of the specification that was not kept."""
+    """A sentence of the specification that the implementation did not keep."""
 
-    expected: str  # with the requirement's id
+    expected: str
+    """The sentence, with the requirement's id."""
     found: str
 
 
 @dataclass
 class Outcome:
-    """What the disturbed operation came to."""
+    """The outcome of the disturbed request."""
 
     result: object = None
     error: Rejected | None = None
     broken: DriverError | None = None
+    """The driver crashed, hung or wrote no reply."""
     hits: list[Hit] = field(default_factory=list)
     killed: bool = False
 
-    @property
-    def told(self) -> str:
+    def describe(self) -> str:
+        """The outcome in words."""
         if self.killed:
             return "the process was killed"
         if self.broken:
@@ -45,45 +50,58 @@ class Outcome:
 
 @dataclass
 class Verdict:
-    """Collects what is wrong."""
+    """Checks the promises of the specification one by one, and collects the problems."""
 
     scene: Scene
-    point: Point | None  # None: a dry run
+    point: Point | None
+    """None: nothing was disturbed."""
     outcome: Outcome
     problems: list[Problem] = field(default_factory=list)
 
     def expect(self, holds: bool, expected: str, found: object) -> bool:
+        """Note a problem unless the condition holds. Returns whether it holds."""
         if not holds:
             self.problems.append(Problem(expected, str(found)))
         return holds
+
+    def expect_count(self, publish: Callable[[], object], count: int, expected: str) -> None:
+        """Publish, and note a problem unless the result is this count."""
+        try:
+            found = publish()
+        except (DriverError, Rejected) as error:
+            found = error
+        self.expect(found == count, expected, found)
 
     # How the fault bears on what may be expected.
 
     @property
     def hits(self) -> list[Hit]:
+        """The calls that failed."""
         return self.outcome.hits
 
     @property
     def is_once(self) -> bool:
+        """Whether exactly one call failed."""
         return len(self.hits) == 1
 
-    def excused(self, receiver: Receiver) -> bool:
-        """Whether a call said that this channel was gone or full, or may have done so."""
+    def excuses(self, receiver: Receiver) -> bool:
+        """Whether a failed call said, or may have said, that this channel was gone or full."""
         said = [hit for hit in self.hits if hit.says_gone or hit.says_full]
         return any(hit.channel in (None, receiver.directory.name) for hit in said) and (
             not self.is_once or said[0].channel is not None
         )
 
-    def concerned(self, receiver: Receiver) -> bool:
+    def hit_channel(self, receiver: Receiver) -> bool:
+        """Whether a failed call was about this channel."""
         return any(hit.channel == receiver.directory.name for hit in self.hits)
 
     # The checks.
 
-    def error_is_right(self, requirement: str, *codes: str) -> None:
-        """An error says what the system said."""
+    def check_error(self, requirement: str, *codes: str) -> None:
+        """An error has to say what the system said, or to have one of these codes."""
         error = self.outcome.error
         if error is None or not self.expect(
-            bool(self.hits), f"{requirement}: no error where nothing failed", error
+            bool(self.hits), f"{requirement}: no error where no call failed", error
         ):
             return
         right = error.code in ("io-error", "base-unusable", *codes)
@@ -93,18 +111,19 @@ class Verdict:
             self.expect(about_base, f"{requirement}: io-error, for the base is usable", error)
         if error.code == "io-error":
             errnos = {hit.errno for hit in self.hits}
-            # What is repeated is repeated a bounded number of times; then any error is right.
+            # A step is repeated a bounded number of times; after the last, any error is right.
             bounded = not self.is_once and errnos & {"ENOENT", "EMLINK", "EINTR"}
             right = error.errno in errnos or bool(bounded)
             self.expect(right, f"{requirement}: errno {' or '.join(sorted(errnos))}", error)
 
-    def visible_is_whole(self) -> None:
-        """Right after the fault, before anybody else does anything."""
+    def check_visible(self) -> None:
+        """Right after the fault, all that others can see has to be whole."""
         scene = self.scene
+        planted = scene.channels.planted
         if not scene.base.path.is_dir():
             return
         for entry in scene.base.path.iterdir():
-            if not CHANNEL_NAME.fullmatch(entry.name) or entry in scene.planted:
+            if not CHANNEL_NAME.fullmatch(entry.name) or entry in planted:
                 continue
             try:
                 names = os.listdir(entry)
@@ -116,7 +135,7 @@ class Verdict:
                 f"{entry.name} has no queue",
             )
             for name in filter(MESSAGE_NAME.fullmatch, names):
-                if entry / name in scene.planted:
+                if entry / name in planted:
                     continue
                 try:
                     id = decode((entry / name).read_bytes()).id
@@ -129,8 +148,10 @@ class Verdict:
                         str(id) == name, "PUB-5: a message file is complete", f"{name} holds {id}"
                     )
 
-    def living_are_unharmed(self) -> None:
-        for receiver in self.scene.receivers:
+    def check_living(self) -> None:
+        """Every channel that is alive has to stay, with its queue and its reader."""
+        channels = self.scene.channels
+        for receiver in channels.receivers:
             try:
                 same = identity(receiver.directory / "queue") == receiver.queue
                 found = "" if same else "another queue"
@@ -140,46 +161,47 @@ class Verdict:
                 found = str(error)
             self.expect(
                 not found,
-                f"REAP-4, CHAN-13: the channel of {receiver.name} lives on, in its place",
+                f"REAP-4, CHAN-13: the channel of {receiver.owner} lives on, in its place",
                 found,
             )
-        for directory in self.scene.living() - {one.directory for one in self.scene.receivers}:
+        for directory in channels.living() - {each.directory for each in channels.receivers}:
             self.expect(
                 directory.is_dir(), "REAP-4: a living channel is not removed", f"no {directory}"
             )
 
-    def others_go_on(self) -> None:
-        """Others open channels, publish, receive, and reap: after a crash fresh processes as well.
+    def check_others(self) -> None:
+        """The bystanders have to open channels, publish, receive and reap as if nothing happened.
 
-        Starting these takes most of the time of a point, and after an error the process that met it
-        goes on before our eyes.
+        After a crash, and in a dry run, fresh processes have to do so as well. After an error they
+        are left out, for the process that met it goes on itself, and their starts take most of the
+        time of a point.
         """
         scene = self.scene
-        others = {f"the bystander, {who}": one for who, one in scene.stage.bystanders.items()}
+        others = {
+            f"the bystander, {label}": driver for label, driver in scene.stage.bystanders.items()
+        }
         fresh: list[Driver] = []
-        receivers = scene.matching("go.on")
+        receivers = scene.channels.matching("go.on")
         opened: list[Receiver] = []
         try:
             if self.outcome.killed or self.point is None:
                 for label, command in scene.stage.commands.items():
                     fresh.append(Participant(command, scene.base.path))
                     others[f"a fresh process of {label}"] = fresh[-1]
-            for who, driver in others.items():
+            for label, driver in others.items():
                 if "subscriber" in driver.hello.roles:
                     try:
                         channel = driver.open("go.=")
                     except (DriverError, Rejected) as error:
-                        self.expect(False, f"GUAR-7, GUAR-8: {who} can open a channel", error)
+                        self.expect(False, f"GUAR-7, GUAR-8: {label} can open a channel", error)
                     else:
                         opened.append(
-                            Receiver(who, "go.=", channel.directory, None, driver, channel)
+                            Receiver(label, "go.=", channel.directory, None, driver, channel)
                         )
-            self._all_receive(others, receivers + opened)
-            self._reaping_cleans(others, receivers + opened)
+            self._check_all_receive(others, receivers + opened)
+            self._check_reaping(others, receivers + opened)
             for receiver in opened:
-                assert receiver.driver
-                assert receiver.handle
-                receiver.driver.close_channel(receiver.handle)
+                receiver.close()
         except (DriverError, Rejected) as error:
             self.expect(False, "GUAR-7, GUAR-8: everybody else goes on", error)
         finally:
@@ -187,38 +209,35 @@ class Verdict:
                 try:
                     driver.close()
                 except DriverError as error:
-                    self.expect(False, "a fresh process ends in good order", error)
+                    self.expect(False, "DRIVER-6: a fresh process ends with exit status 0", error)
 
-    def _all_receive(self, publishers: dict[str, Driver], receivers: list[Receiver]) -> None:
-        sent = []
-        for who, driver in publishers.items():
+    def _check_all_receive(self, publishers: dict[str, Driver], receivers: list[Receiver]) -> None:
+        sent: list[bytes] = []
+        for label, driver in publishers.items():
             if "publisher" not in driver.hello.roles:
                 continue
-            sent.append(f"from {who}".encode())
-            try:
-                count: object = driver.publish("go.on", sent[-1], {"n": len(sent)})
-            except (DriverError, Rejected) as error:
-                count = error
-            self.expect(
-                count == len(receivers),
-                f"GUAR-5, GUAR-7: {who} publishes to {len(receivers)} living channels",
-                count,
+            content = f"from {label}".encode()
+            sent.append(content)
+            self.expect_count(
+                functools.partial(driver.publish, "go.on", content, {"n": len(sent)}),
+                len(receivers),
+                f"GUAR-5, GUAR-7: {label} publishes to {len(receivers)} living channels",
             )
         for receiver in receivers:
             messages, faults = receiver.drain()
             contents = [message.content for message in messages]
             self.expect(
                 contents == sent and not faults,
-                f"GUAR-2, GUAR-3: {receiver.name} receives {len(sent)} messages, each once",
+                f"GUAR-2, GUAR-3: {receiver.owner} receives {len(sent)} messages, each once",
                 faults or contents,
             )
 
-    def _reaping_cleans(self, others: dict[str, Driver], receivers: list[Receiver]) -> None:
-        """Nothing is left but what is alive."""
+    def _check_reaping(self, others: dict[str, Driver], receivers: list[Receiver]) -> None:
+        """Reaping has to leave only what is alive."""
         reapers = [driver for driver in others.values() if "reaper" in driver.hello.roles]
         if not reapers:
             return
-        own = {one.directory for one in receivers} | self.scene.living()
+        own = {receiver.directory for receiver in receivers} | self.scene.channels.living()
         left = self._left(own)
         for attempt in range(2):
             if left and (attempt or self.scene.stage.slow_clock):
@@ -242,9 +261,9 @@ class Verdict:
             if entry not in own and entry != base.tmp
         ]
 
-    def victim_ends(self) -> None:
-        """What the fault left of a process that survived it: it ends in good order."""
+    def check_end(self) -> None:
+        """A process that survived the fault has to end in good order."""
         try:
             self.scene.victim.close()
         except DriverError as error:
-            self.expect(False, "DRIVER.md: at the end of stdin a driver exits with 0", error)
+            self.expect(False, "DRIVER-6: at the end of stdin a driver exits with 0", error)

@@ -1,0 +1,168 @@
+"""One disturbance: an operation runs in a fresh scene, with one fault, and is judged."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pubsub_conformance.driver import DriverError, Rejected
+from pubsub_conformance.linux import strace
+from pubsub_conformance.linux.strace import CannotTrace
+
+from . import points as listed
+from .operation import Operation
+from .operations import OPERATIONS
+from .points import Hit, Point
+from .report import Tally
+from .scenes import Scene, Stage
+from .verdict import Outcome, Problem, Verdict
+
+
+@dataclass
+class Disturbed:
+    """One run of an operation, disturbed or not."""
+
+    outcome: Outcome
+    calls: list[strace.Call]
+    problems: list[Problem] = field(default_factory=list)
+    tree: str = ""
+    descriptors: int = 0
+    """How many the process had open in the end."""
+    last: int | None = None
+    """Where a lasting error met the driver's own conversation: the number of the last call that
+    may fail. The run was not judged."""
+
+    @property
+    def kind(self) -> str:
+        """ "crash", "error", or "untouched" if the point was not reached."""
+        if self.outcome.killed:
+            return "crash"
+        return "error" if self.outcome.hits or self.outcome.broken else "untouched"
+
+    @property
+    def call(self) -> str:
+        """The call that was disturbed, as strace shows it."""
+        if self.outcome.hits:
+            return str(self.outcome.hits[0].call)
+        return str(self.calls[-1]) if self.outcome.killed and self.calls else ""
+
+
+def disturb(
+    stage: Stage,
+    name: str,
+    tally: Tally,
+    point: Point | None,
+    *,
+    last: int | None = None,
+    stop: tuple[str, int] | None = None,
+    judge: bool = True,
+) -> Disturbed:
+    """Run an operation in a fresh scene, with this fault, and judge the outcome.
+
+    Without a point it is a dry run. `last` ends a lasting error with the call of this number;
+    `stop` is the name and number of the call after which `between` runs. Raises CannotTrace,
+    and DriverError, Rejected or OSError if the scene cannot be made.
+    """
+    operation = OPERATIONS[name]
+    if point and tally.stops:
+        stop = next(((name, n) for name, n in tally.stops if name != point.call), None)
+    with stage.scene(operation.base_exists) as scene:
+        operation.arrange(scene)
+        injections = [f"inject={stop[0]}:signal=STOP:when={stop[1]}"] if stop else []
+        injections += [point.injection(last)] if point else []
+        outcome = Outcome()
+        with strace.traced(scene.victim, *injections) as trace:
+            _ask(operation, scene, trace, outcome, stop is not None)
+        calls = trace.calls()
+        ran = Disturbed(outcome, calls, tree=scene.base.tree())
+        if point and not point.is_crash:
+            outcome.hits = [
+                Hit(call, scene.base.path)
+                for call in calls
+                if call.injected and call.errno == point.fault
+            ]
+            ran.last = _bound(point, last, calls, tally)
+            if ran.last is not None:
+                return ran
+        if judge:
+            verdict = Verdict(scene, point, outcome)
+            _judge(operation, verdict, ran, tally)
+            ran.problems = verdict.problems
+    return ran
+
+
+def _bound(point: Point, last: int | None, calls: list[strace.Call], tally: Tally) -> int | None:
+    """The number of the last call that may fail, if the driver's own conversation fails after it.
+
+    The log may lack the driver's next read, which is under way when strace detaches.
+    """
+    own: list[int] = []
+    others = [0]
+    for n, call in listed.numbered(calls):
+        if call.name == point.call:
+            (own if call.injected and listed.is_own(call) else others).append(n)
+    if own:
+        return own[0] - 1
+    return max(others) if point.ever and last is None and point.call in tally.own else None
+
+
+def _ask(
+    operation: Operation, scene: Scene, trace: strace.Trace, outcome: Outcome, stops: bool
+) -> None:
+    """Make the request. Where the process stops, let others do what they do in between."""
+    try:
+        if not stops:
+            outcome.result = operation.request(scene)
+            return
+        begun = trace.begin(operation.request, scene)
+        with suppress(CannotTrace):  # it ended before that call
+            trace.stopped()
+            operation.between(scene)
+            trace.go_on()
+        outcome.result = begun.result()
+    except Rejected as error:
+        outcome.error = error
+    except DriverError as error:
+        outcome.broken = error
+        outcome.killed = error.end == "killed by SIGKILL"
+
+
+def _judge(operation: Operation, verdict: Verdict, ran: Disturbed, tally: Tally) -> None:
+    scene, outcome = verdict.scene, verdict.outcome
+    answered = outcome.broken is None or outcome.killed
+    verdict.expect(
+        answered, "GUAR-8: the driver replies, without crash or hang", outcome.describe()
+    )
+    verdict.check_visible()
+    verdict.check_living()
+    if answered:
+        operation.judge(verdict)
+    else:
+        for receiver in scene.channels.receivers:
+            receiver.drain()
+    if answered and not outcome.killed:
+        operation.repeat(verdict)
+        ran.descriptors = _descriptors(scene.victim.pid)
+        if tally.descriptors:
+            verdict.expect(
+                ran.descriptors <= tally.descriptors,
+                f"no descriptor leaks: {tally.descriptors} are open, as without a fault",
+                f"{ran.descriptors}: {_open_files(scene.victim.pid)}",
+            )
+        verdict.check_end()
+    verdict.check_living()
+    verdict.check_others()
+
+
+def _descriptors(pid: int) -> int:
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def _open_files(pid: int) -> str:
+    names = []
+    for entry in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(OSError):
+            names.append(os.readlink(entry))
+    return ", ".join(names)

@@ -1,0 +1,195 @@
+"""Fetching and waiting, disturbed."""
+
+from __future__ import annotations
+
+from pubsub_conformance.driver import DriverError, Rejected
+from pubsub_conformance.oracle.base import put
+from pubsub_conformance.oracle.message import a_message, fresh_id
+from pubsub_conformance.oracle.queue import enqueue
+
+from .operation import BIG, WAIT_SECONDS, Operation, fetch, list_directory
+from .scenes import Scene
+from .verdict import Verdict
+
+
+class Fetch(Operation):
+    """The fetch of a good message, which another one follows."""
+
+    roles = ("subscriber",)
+    expected: tuple[str, ...] = ("first", "second")
+    """The contents and error codes that fetches yield, in order, where no call fails."""
+
+    def arrange(self, scene: Scene) -> None:
+        scene.victim_channel = scene.victim.open("victim")
+        self.put(scene)
+
+    def put(self, scene: Scene) -> None:
+        """Put what is to be fetched into the channel."""
+        assert scene.victim_channel
+        put(scene.victim_channel.directory, a_message("victim", b"first"))
+        put(scene.victim_channel.directory, a_message("victim", b"second"))
+
+    def request(self, scene: Scene) -> object:
+        assert scene.victim_channel
+        message = scene.victim.fetch(scene.victim_channel)
+        return "nothing" if message is None else message.content.decode("utf-8", "replace")
+
+    def judge(self, verdict: Verdict) -> None:
+        scene, outcome = verdict.scene, verdict.outcome
+        if outcome.killed:
+            return
+        came: list[str] = []
+        if outcome.error is None:
+            came.append(str(outcome.result))
+        elif outcome.error.code in self.expected:
+            came.append(outcome.error.code)
+        elif outcome.error.code == "channel-lost":
+            self._check_lost(verdict, outcome.error)
+        else:
+            verdict.check_error("FETCH-8")
+        if came == ["nothing"] and self.expected:
+            verdict.expect(
+                any(hit.errno == "EAGAIN" for hit in verdict.hits) or self._is_skipped(verdict),
+                "FETCH-8, GUAR-2: a message is in the queue, so fetch yields it or the error",
+                "nothing",
+            )
+        came = [*filter("nothing".__ne__, came), *self._rest(scene)]
+        right = [list(self.expected)]
+        if self._is_skipped(verdict):
+            right += [list(self.expected[1:])] + [[]] * (not verdict.is_once)
+        verdict.expect(
+            came in right,
+            "FETCH-8, GUAR-2: all that the queue took is yielded once, in order:"
+            f" {', '.join(self.expected) or 'nothing'}",
+            ", ".join(came) or "nothing",
+        )
+        assert scene.victim_channel
+        left = [name for name in list_directory(scene.victim_channel.directory) if name != "queue"]
+        excused = any((hit.removes or hit.says_gone) for hit in verdict.hits)
+        verdict.expect(
+            not left or excused, "FETCH-4, FETCH-5: a fetched file is removed", ", ".join(left)
+        )
+
+    def _check_lost(self, verdict: Verdict, error: Rejected) -> None:
+        verdict.expect(
+            any(hit.says_gone for hit in verdict.hits),
+            "FETCH-14: channel-lost only where the queue is not in its place",
+            error,
+        )
+
+    def _is_skipped(self, verdict: Verdict) -> bool:
+        """Whether a call said that the message's file does not exist (FETCH-3)."""
+        return any(hit.says_gone and hit.message for hit in verdict.hits)
+
+    def _rest(self, scene: Scene) -> list[str]:
+        """The outcomes of further fetches, until there is nothing more."""
+        assert scene.victim_channel
+        came = []
+        for _ in range(5):
+            found = fetch(scene, scene.victim_channel)
+            if found in ("nothing", "channel-lost"):
+                break
+            came.append(found)
+        return came
+
+    def repeat(self, verdict: Verdict) -> None:
+        scene = verdict.scene
+        self.put(scene)
+        came = self._rest(scene)
+        verdict.expect(
+            came == list(self.expected),
+            f"FETCH-8: the next fetches yield {', '.join(self.expected) or 'nothing'}",
+            ", ".join(came) or "nothing",
+        )
+
+
+class FetchInvalid(Fetch):
+    """The fetch of a file that is not a message; a good message follows."""
+
+    expected = ("invalid-message", "second")
+
+    def put(self, scene: Scene) -> None:
+        assert scene.victim_channel
+        bad = put(scene.victim_channel.directory, b"not a message", name=str(fresh_id()))
+        scene.channels.planted.add(bad)
+        put(scene.victim_channel.directory, a_message("victim", b"second"))
+
+
+class FetchMissing(Fetch):
+    """The fetch of an id that has no file; a good message follows."""
+
+    expected = ("second",)
+
+    def put(self, scene: Scene) -> None:
+        assert scene.victim_channel
+        enqueue(scene.victim_channel.directory, fresh_id())
+        put(scene.victim_channel.directory, a_message("victim", b"second"))
+
+
+class FetchNothing(Fetch):
+    """A fetch from an empty queue."""
+
+    expected = ()
+
+    def put(self, scene: Scene) -> None:
+        pass
+
+
+class FetchLarge(Fetch):
+    """The fetch of a message that some systems read in several calls."""
+
+    expected = (BIG.decode(), "second")
+
+    def put(self, scene: Scene) -> None:
+        assert scene.victim_channel
+        put(scene.victim_channel.directory, a_message("victim", BIG, {"n": 1}))
+        put(scene.victim_channel.directory, a_message("victim", b"second"))
+
+
+class Wait(Fetch):
+    """A wait while a message is in the queue."""
+
+    ready = True
+
+    def request(self, scene: Scene) -> object:
+        assert scene.victim_channel
+        return scene.victim.wait(scene.victim_channel, WAIT_SECONDS)
+
+    def judge(self, verdict: Verdict) -> None:
+        scene, outcome = verdict.scene, verdict.outcome
+        if outcome.killed:
+            return
+        if outcome.error is not None and outcome.error.code == "channel-lost":
+            self._check_lost(verdict, outcome.error)
+        elif outcome.error:
+            verdict.check_error("FETCH-13")
+        else:
+            verdict.expect(
+                outcome.result is self.ready, f"FETCH-13: ready is {self.ready}", outcome.describe()
+            )
+        came = self._rest(scene)
+        verdict.expect(
+            came == list(self.expected), f"GUAR-2: then {', '.join(self.expected)}", ", ".join(came)
+        )
+
+    def repeat(self, verdict: Verdict) -> None:
+        lost = any(hit.says_gone for hit in verdict.hits)  # a lost channel stays lost
+        scene = verdict.scene
+        self.put(scene)
+        try:
+            found: object = self.request(scene)
+        except (Rejected, DriverError) as error:
+            if lost and isinstance(error, Rejected) and error.code == "channel-lost":
+                return
+            found = error
+        verdict.expect(found is self.ready, f"FETCH-13: the next wait: {self.ready}", found)
+
+
+class WaitInVain(Wait):
+    """A wait for a message that does not come."""
+
+    ready = False
+    expected = ()
+
+    def put(self, scene: Scene) -> None:
+        pass

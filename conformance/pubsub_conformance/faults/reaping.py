@@ -1,0 +1,83 @@
+"""Reaping, disturbed."""
+
+from __future__ import annotations
+
+import os
+
+from pubsub_conformance.driver import DriverError, Rejected
+from pubsub_conformance.oracle.base import fresh_name, put
+from pubsub_conformance.oracle.message import a_message, fresh_id
+
+from .operation import Operation, list_directory
+from .scenes import Scene
+from .verdict import Verdict
+
+
+class Reap(Operation):
+    """Reaping with dead channels, stale entries of `tmp`, and an orphan in the reaper's channel."""
+
+    roles = ("reaper",)
+
+    def arrange(self, scene: Scene) -> None:
+        channels = scene.channels
+        channels.add_dead()
+        channels.add_dead()
+        self.litter(scene)
+        if "subscriber" in scene.victim.hello.roles:
+            scene.victim_channel = scene.victim.open("victim")
+            # That opening has reaped the dead channels.
+            channels.dead.clear()
+            channels.add_dead()
+            channels.add_dead()
+            put(scene.victim_channel.directory, a_message("victim", b"orphan"), enqueue=False)
+
+    def litter(self, scene: Scene) -> None:
+        """Put into `tmp` what a publisher and a subscriber leave there when they are killed."""
+        scene.base.stage(str(fresh_id()), b"half a mess")
+        directory = scene.base.tmp / fresh_name()
+        directory.mkdir()
+        os.mkfifo(directory / "queue")
+        (directory / str(fresh_id())).write_bytes(b"")
+
+    def request(self, scene: Scene) -> object:
+        scene.victim.reap(0)
+        return None
+
+    def judge(self, verdict: Verdict) -> None:
+        scene, outcome = verdict.scene, verdict.outcome
+        if outcome.killed:
+            return
+        verdict.check_error("REAP-11")
+        left = self._left(scene)
+        if verdict.point is None:
+            # An implementation that counts whole seconds takes nothing for stale yet.
+            scene.stage.slow_clock = bool(left)
+        if verdict.is_once:
+            (hit,) = verdict.hits
+            entry = hit.entry
+            own = scene.victim_channel.directory.name if scene.victim_channel else None
+            if entry and entry != own and not hit.says_gone:
+                verdict.expect(
+                    outcome.error is None,
+                    "REAP-11: an entry that cannot be examined or removed is passed over silently",
+                    outcome.describe(),
+                )
+                if not scene.stage.slow_clock:
+                    verdict.expect(
+                        len(left) <= 1, "REAP-11: such an entry keeps no other from removal", left
+                    )
+
+    def _left(self, scene: Scene) -> list[str]:
+        names = [path.name for path in scene.channels.dead if path.exists()]
+        return names + [f"tmp/{name}" for name in list_directory(scene.base.tmp)]
+
+    def repeat(self, verdict: Verdict) -> None:
+        scene = verdict.scene
+        try:
+            self.request(scene)
+        except (Rejected, DriverError) as error:
+            verdict.expect(False, "REAP-11: without the fault, the next reaping works", error)
+            return
+        left = self._left(scene)
+        if not scene.stage.slow_clock:
+            verdict.expect(not left, "REAP-3, REAP-7, REAP-9: the next reaping removes all", left)
