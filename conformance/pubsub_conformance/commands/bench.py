@@ -6,19 +6,19 @@ import argparse
 
 from rich.console import Console
 
-from .. import alternatives, bench
+from ..bench import run as bench
+from ..bench.measures import GROUPS
 from ..implementations import named
-from .options import Subparsers, add_home, add_json, duration, positive, write_json
+from .options import Subparsers, add_home, add_json, duration, finish, positive
 
 
 def add(subparsers: Subparsers) -> None:
     """Add the command."""
-    others = ", ".join(map("alternative:{}".format, alternatives.NAMES))
     parser = subparsers.add_parser(
         "bench",
         help="measure implementations side by side",
-        description="Measures implementations, and what could be used instead of them, in rounds"
-        f" that alternate. COMMAND starts a driver, or is one of {others}.",
+        description="Measures implementations in alternating rounds. COMMAND starts the driver of"
+        " an implementation.",
         epilog="Exit codes: 0 measured, 2 not all of it. No figure is a verdict.",
     )
     add = parser.add_argument
@@ -37,7 +37,7 @@ def add(subparsers: Subparsers) -> None:
         action="append",
         default=[],
         metavar="GROUP",
-        help=f"measure only this group, one of {', '.join(bench.GROUPS)}",
+        help=f"measure only this group, one of {', '.join(GROUPS)}",
     )
     add_json(parser)
     add_home(parser, default="/dev/shm, if it exists")
@@ -47,7 +47,7 @@ def add(subparsers: Subparsers) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command. Returns the exit code. Raises OSError (`--home`, `--json`)."""
     with Console(stderr=True).status("") as status:
-        found = bench.run(
+        report = bench.run(
             named(options.implementations),
             baseline=options.baseline,
             rounds=options.rounds,
@@ -56,6 +56,4 @@ def run(options: argparse.Namespace) -> int:
             home=options.home,
             tell=status.update,
         )
-    bench.show(found)
-    write_json(options.json, bench.as_dict(found))
-    return found.exit_code
+    return finish(report, options)

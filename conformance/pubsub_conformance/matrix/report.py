@@ -140,7 +140,7 @@ class Matrix:
     def show(self, console: Console) -> None:
         """Print the table, and each result that is not a pass."""
         for implementation in self.implementations:
-            console.print(Text(str(implementation)), soft_wrap=True)
+            console.print(str(implementation))
         table = Table("publishes \\ reads", box=box.SIMPLE_HEAD, show_lines=True)
         for implementation in self.implementations:
             table.add_column(implementation.name, overflow="fold")
@@ -148,16 +148,15 @@ class Matrix:
             row = [cell for cell in self.cells if cell.publisher == implementation.name]
             table.add_row(implementation.name, *(cell.render() for cell in row))
         piped = max(PIPED_COLUMNS, 16 + 22 * len(self.implementations))
-        console.print(table, width=None if console.is_terminal else piped)
+        console.print(table, width=None if console.is_terminal else piped, soft_wrap=False)
         for cell in self.cells:
             for result in cell.notable:
                 text = Text(f"\n{cell.publisher} to {cell.reader}, ").append(result.describe())
-                console.print(text, soft_wrap=True)
+                console.print(text)
         counted = Counter(result.outcome for cell in self.cells for result in cell.results)
         counts = ", ".join(f"{counted[o]} {o.value}" for o in reversed(Outcome) if counted[o])
-        ran = f"\n{counts or 'no checks'}; {self.seconds:.0f} s, seed {self.seed}"
-        console.print(Text(ran), soft_wrap=True)
-        console.print(Text(*_VERDICTS[self.verdict]), soft_wrap=True)
+        console.print(f"\n{counts or 'no checks'}; {self.seconds:.0f} s, seed {self.seed}")
+        console.print(Text(*_VERDICTS[self.verdict]))
 
     def as_dict(self) -> dict[str, Any]:
         return {

@@ -1,36 +1,30 @@
-"""ZeroMQ PUB/SUB over ipc://, high-water marks and all as they come.
+"""ZeroMQ PUB/SUB over ipc://, with its default high-water marks.
 
-The first process to start is the publisher, and binds; channels connect to it. It hands messages
-over to a thread, drops what a full subscriber does not take, and does not know who got what.
+The publisher hands messages to a thread, drops what a full subscriber does not take, and does not
+know which subscriber got what.
 """
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import importlib.util
 import json
-import sys
-from pathlib import Path
 from typing import Any
 
-from . import Fields, home, serve
+from alternative import Fields, Received, home, serve
 
 
 def missing() -> str:
+    """What is not installed here; empty if everything is."""
     there = importlib.util.find_spec("zmq")
     return "" if there else "the Python package pyzmq is not installed"
-
-
-def hosting(home: Path) -> contextlib.AbstractContextManager[None]:
-    return contextlib.nullcontext()
 
 
 class Channel:
     def __init__(self, socket: Any) -> None:
         self._socket = socket
 
-    def take(self, timeout: float) -> tuple[str, Fields, bytes] | None:
+    def take(self, timeout: float) -> Received | None:
         if not self._socket.poll(timeout * 1000):
             return None
         topic, headers, content = self._socket.recv_multipart()
@@ -41,15 +35,17 @@ class Channel:
 
 
 class ZeroMQ:
+    """The first process of a measurement is the publisher; channels connect to it."""
+
     name = "zeromq"
 
     def __init__(self) -> None:
         self._zmq: Any = importlib.import_module("zmq")
         self.version: str = self._zmq.zmq_version()
         self._context = self._zmq.Context()
-        self._endpoint = f"ipc://{home() / 'zeromq'}"
-        with contextlib.suppress(FileExistsError):
-            (home() / "publisher").touch(exist_ok=False)
+        path = home() / "zeromq"
+        self._endpoint = f"ipc://{path}"
+        if not path.exists():
             self._publisher = self._context.socket(self._zmq.PUB)
             self._publisher.bind(self._endpoint)
 
@@ -68,4 +64,4 @@ class ZeroMQ:
 
 
 if __name__ == "__main__":
-    serve(ZeroMQ, sys.stdin, sys.stdout)
+    serve(ZeroMQ)

@@ -1,0 +1,117 @@
+"""The run: all contenders in alternating rounds."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ..driver import DriverError, Rejected
+from ..implementations import Implementation, Unusable
+from ..judge.report.machine import file_system_of, platform_on
+from .measures import GROUPS, NotMeasured, Stage
+from .report import Benchmark, Losses, Plan
+
+
+def run(
+    commands: Mapping[str, Sequence[str]],
+    *,
+    baseline: str | None = None,
+    rounds: int = 5,
+    seconds: float = 0.5,
+    only: Sequence[str] = (),
+    home: str | None = None,
+    tell: Callable[[str], object] = lambda _: None,
+) -> Benchmark:
+    """Measure all contenders, given by the commands of their drivers.
+
+    `baseline` is the first one by default, `seconds` the time of each timed measurement, `only`
+    the groups to measure (default: all), `home` the directory for the base directories. `tell`
+    gets a line of progress. On KeyboardInterrupt the report has the figures so far. Raises
+    Unusable and, for `home`, OSError.
+    """
+    baseline = next(iter(commands)) if baseline is None else baseline
+    if baseline not in commands:
+        raise Unusable(f"the baseline {baseline!r} is not measured")
+    for name in only:
+        if name not in GROUPS:
+            raise Unusable(f"there is no group {name!r}: {', '.join(GROUPS)}")
+    groups = [name for name in GROUPS if not only or name in only]
+    if home is None and os.path.isdir("/dev/shm"):
+        home = "/dev/shm"  # where a base is by default
+    with tempfile.TemporaryDirectory(prefix="pubsub-", dir=home) as directory:
+        plan = Plan(commands, baseline, rounds, seconds, groups)
+        benchmark = Benchmark(plan, _machine(Path(directory)))
+        began = time.monotonic()
+        try:
+            for number in range(rounds):
+                _round(benchmark, number, Path(directory), tell)
+        except KeyboardInterrupt:
+            benchmark.interrupted = True
+        benchmark.took = time.monotonic() - began
+    benchmark.machine["load_after"] = round(os.getloadavg()[0], 2)
+    return benchmark
+
+
+def _round(
+    benchmark: Benchmark, number: int, directory: Path, tell: Callable[[str], object]
+) -> None:
+    plan = benchmark.plan
+    with contextlib.ExitStack() as drivers:
+        stages: dict[str, Stage] = {}
+        # Each round begins with another one: with a cold cache or after a busy neighbour.
+        names = list(plan.commands)
+        turn = number % len(names)
+        for place, name in enumerate([*names[turn:], *names[:turn]]):
+            if name in benchmark.failures:
+                continue
+            drivers.enter_context(_blaming(benchmark, name))  # as its drivers are closed
+            with _blaming(benchmark, name):
+                command = plan.commands[name]
+                stage = Stage(command, directory / f"{number}.{place}", plan.seconds, drivers)
+                hello = stage.publisher.hello
+                benchmark.contenders[name] = Implementation(name, command, hello)
+                stages[name] = stage
+        for group in plan.groups:
+            for name, stage in stages.items():
+                if name in benchmark.failures:
+                    continue
+                tell(f"round {number + 1} of {plan.rounds}: {name}, {group}")
+                stage.sent = stage.lost = 0
+                with _blaming(benchmark, name):
+                    for figure, value in GROUPS[group].measure(stage).items():
+                        benchmark.values.setdefault((group, figure, name), []).append(value)
+                losses = benchmark.losses.setdefault((group, name), Losses())
+                losses.sent += stage.sent
+                losses.lost += stage.lost
+
+
+@contextlib.contextmanager
+def _blaming(benchmark: Benchmark, name: str) -> Iterator[None]:
+    """Note a failure of this contender; the others go on."""
+    try:
+        yield
+    except (DriverError, Rejected, NotMeasured, OSError) as error:
+        benchmark.failures[name] = str(error)
+
+
+def _machine(home: Path) -> dict[str, Any]:
+    return {
+        **platform_on(file_system_of(home)),
+        "processor": _processor(),
+        "processors": os.cpu_count(),
+        "load_before": round(os.getloadavg()[0], 2),
+    }
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
+        for line in file:
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or "unknown"
