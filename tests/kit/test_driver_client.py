@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
-from pubsub_conformance.driver import Done, Driver, DriverError, OpenChannel, Rejected
+from pubsub_conformance.driver import Done, Driver, DriverError, Limits, OpenChannel, Rejected
 from pubsub_conformance.driver.output import STDERR_OCTETS
 from pubsub_conformance.driver.protocol import OPS, SCHEMAS, load_schema, reply_fault
 from pubsub_conformance.driver.tables import DRIVER_MD, with_tables
@@ -26,23 +26,23 @@ NOWHERE = Path("/nonexistent/home")  # no implementation is behind these drivers
 
 
 class Quick(Driver):
-    start_seconds = 10.0  # of which the interpreter needs one on a loaded machine
-    reply_seconds = 0.3
-    close_seconds = 0.3
-    last_words_seconds = 0.2
-    unread_octets = 2**20
+    limits = Limits(
+        start_seconds=10.0,  # of which the interpreter needs one on a loaded machine
+        reply_seconds=0.3,
+        close_seconds=0.3,
+        last_words_seconds=0.2,
+        unread_octets=2**20,
+    )
 
 
 class Patient(Quick):
     """For modes in which the answer comes, if after some time."""
 
-    reply_seconds = 10.0
-    close_seconds = 10.0
-    last_words_seconds = 5.0
+    limits = Quick.limits._replace(reply_seconds=10.0, close_seconds=10.0, last_words_seconds=5.0)
 
 
 class HastyStart(Quick):
-    start_seconds = 0.3
+    limits = Quick.limits._replace(start_seconds=0.3)
 
 
 Begin = Callable[..., Driver]
@@ -249,7 +249,7 @@ def test_process_left_behind(begin: Begin, mode: str) -> None:
     wait_until(lambda: "child" in driver.stderr)
     pid = int(driver.stderr.split()[1])
     assert runs(pid)
-    driver.close_seconds = 10
+    driver.limits = driver.limits._replace(close_seconds=10.0)
     with pytest.raises(DriverError, match="left processes of its own behind"):
         driver.close()
     wait_until(lambda: not runs(pid))

@@ -18,7 +18,7 @@ from mutants import MUTANTS
 from mutation import ROOT, Edit, Mutant
 from pubsub_conformance import fuzz
 from pubsub_conformance.commands import main
-from pubsub_conformance.driver import Driver
+from pubsub_conformance.driver import Driver, Limits
 from pubsub_conformance.fuzz import TARGETS, requests
 from pubsub_conformance.fuzz.messages import Drawing
 from pubsub_conformance.fuzz.report import Finding
@@ -44,7 +44,7 @@ def nothing(seconds: float, text: str) -> None:
 def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))  # where evidence is kept
     monkeypatch.setattr(fuzz, "SHRINK_SECONDS", 2.0)
-    monkeypatch.setattr(Driver, "reply_seconds", 2.0)
+    monkeypatch.setattr(Driver, "limits", Limits(reply_seconds=2.0))
 
 
 def found(mutant: Mutant, target: str, inputs: int, directory: Path) -> Finding:

@@ -15,19 +15,18 @@ _READ = 64 * 2**10
 
 
 class Flood(Exception):
-    """More on stdout than is kept in memory."""
+    """There is more on stdout than is kept in memory."""
 
 
 class Output:
     """Reads stdout and stderr of a driver all the time, so that it never blocks on either.
 
     A thread and not the requests themselves: a driver that streams to a kit busy elsewhere would
-    otherwise be slowed down by its pipe, and its history distorted.
+    otherwise be slowed down by its pipe, and its history distorted. `limit` is in octets: so many
+    of stdout are kept in memory.
     """
 
     def __init__(self, stdout: int, stderr: int, limit: int) -> None:
-        self._stdout = stdout
-        self._stderr = stderr
         self._limit = limit
         self._stopping, self._to_stop = os.pipe()
         self._changed = threading.Condition()
@@ -37,11 +36,16 @@ class Output:
         self._ended = False
         self._flooded = False
         self._errors = bytearray()
-        self._thread = threading.Thread(target=self._run, name="driver output", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, args=(stdout, stderr), name="driver output", daemon=True
+        )
         self._thread.start()
 
     def line(self, deadline: float) -> bytes | None:
-        """The next line; None if none came before `deadline`, empty at the end of stdout."""
+        """The next line; None if none came before `deadline`, empty at the end of stdout.
+
+        The deadline is on time.monotonic(). Raises Flood.
+        """
         with self._changed:
             while not (self._lines or self._ended or self._flooded):
                 remaining = deadline - time.monotonic()
@@ -56,7 +60,7 @@ class Output:
                 self._unread -= len(line)
                 return line
             if self._flooded:
-                raise Flood
+                raise Flood(f"more than {self._limit} octets on stdout that nobody could read")
             return b""
 
     def unread(self) -> bytes:
@@ -70,6 +74,7 @@ class Output:
             return self._ended
 
     def stderr(self) -> str:
+        """The tail of stderr so far."""
         with self._changed:
             return self._errors.decode("utf-8", "replace")
 
@@ -80,10 +85,10 @@ class Output:
         self._thread.join()
         os.close(self._stopping)
 
-    def _run(self) -> None:
+    def _run(self, stdout: int, stderr: int) -> None:
         part: list[bytes] = []  # of a line that has not ended
         with selectors.DefaultSelector() as selector:
-            for descriptor in (self._stdout, self._stderr, self._stopping):
+            for descriptor in (stdout, stderr, self._stopping):
                 selector.register(descriptor, selectors.EVENT_READ)
             while len(selector.get_map()) > 1:  # more than the pipe to stop it
                 for key, _ in selector.select():
@@ -92,7 +97,7 @@ class Output:
                     data = os.read(key.fd, _READ)
                     if not data:
                         selector.unregister(key.fd)
-                    if key.fd == self._stderr:
+                    if key.fd == stderr:
                         with self._changed:
                             self._errors += data
                             del self._errors[:-STDERR_OCTETS]

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pubsub_conformance.driver import Driver, DriverError, OpenChannel, Rejected
+from pubsub_conformance.driver import Driver, DriverError, Limits, OpenChannel, Rejected
 from pubsub_conformance.oracle.arrange import dead_pid
 from pubsub_conformance.oracle.base import Base
 
@@ -24,8 +24,7 @@ Command = Sequence[str]
 class Participant(Driver):
     """A driver with shorter time limits: no operation of a scene takes a second."""
 
-    reply_seconds = 6.0
-    close_seconds = 6.0
+    limits = Limits(reply_seconds=6.0, close_seconds=6.0)
 
 
 class Scene:

@@ -46,7 +46,7 @@ class Party(Driver):
             raise Finding(f"{self.name} answered {op} with {error}") from error
 
     def _part(self) -> dict[str, Any]:
-        op = self._asked.op if self._asked else ""
+        op = self._exchange.op
         try:
             return super()._part()
         except Rejected as error:

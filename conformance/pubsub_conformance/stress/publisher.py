@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from pubsub_conformance.driver import STREAM_SECONDS, Driver, Rejected
+from pubsub_conformance.driver import Driver, Rejected
 
 from .load import TOPICS, Load
 from .recorded import RecordedPublisher
@@ -45,7 +45,7 @@ class Publisher(Worker[Scene]):
         if self._recorded.name != life:
             self._recorded = RecordedPublisher(self.host.note, life)
         topic, messages, sizes, timeout = self.draw(self.host.load)
-        within = STREAM_SECONDS + messages * (timeout or 0)
+        within = driver.limits.stream_seconds + messages * (timeout or 0)
         stream = self._recorded.publish(
             driver, topic, messages, sizes, timeout=timeout, within=within
         )

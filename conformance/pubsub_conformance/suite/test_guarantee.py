@@ -364,7 +364,7 @@ def test_nobody_waits_for_one_that_stopped_between_two_steps(
     """While another process is stopped after any of its steps on the disk, every operation is
     answered."""
     driver, stopped = start(), start()
-    stopped.reply_seconds = 60  # seconds; it is to answer late
+    stopped.limits = stopped.limits._replace(reply_seconds=60)  # it is to answer late
     with base.open("a"), traced(stopped, stop(STEPS, None)) as trace:
         trace.begin(one_operation, role, stopped, base)
         steps = 0
@@ -381,7 +381,7 @@ def test_nobody_waits_for_a_stopped_process(start: Start, base: Base, role: str,
     """While another process is stopped in the middle of its work, every operation is answered."""
     moments = random.Random(seed)
     driver, stopped = start(), start()
-    stopped.reply_seconds = 60  # seconds; it is to answer late
+    stopped.limits = stopped.limits._replace(reply_seconds=60)  # it is to answer late
     with base.open("a"), at_work(role, stopped, base):
         for n in range(50):
             time.sleep(moments.uniform(0, 0.004))  # at work, up to some moment

@@ -6,7 +6,7 @@ import zlib
 
 import pytest
 
-from pubsub_conformance.driver import REPLY_SECONDS, Driver, OpenChannel
+from pubsub_conformance.driver import Driver, OpenChannel
 from pubsub_conformance.driver.produced import content_of
 from pubsub_conformance.oracle.base import Base, put
 from pubsub_conformance.oracle.message import a_message
@@ -51,7 +51,7 @@ def test_consume_says_when(start: Start) -> None:
         for _ in range(5):
             put(channel.directory, a_message("times"))
         before = now()
-        stream = driver.consume(channel, count=5, within=REPLY_SECONDS)
+        stream = driver.consume(channel, count=5, within=driver.limits.reply_seconds)
         spans = [(line.start, line.end) for line in stream]
         done = stream.finish()
         after = now()
@@ -155,7 +155,9 @@ def test_consume_totals(start: Start) -> None:
     """With the report "totals", `consume` writes only the last line."""
     driver = start()
     with finds('see the table of `consume`, "report"'):
-        stream = driver.consume(filled(driver), count=4, report="totals", within=REPLY_SECONDS)
+        stream = driver.consume(
+            filled(driver), count=4, report="totals", within=driver.limits.reply_seconds
+        )
         lines = list(stream)
     assert lines == []
     assert stream.finish().messages == 4
