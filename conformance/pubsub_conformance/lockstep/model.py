@@ -8,7 +8,8 @@ from typing import Any
 
 
 def names(directory: Path) -> set[str]:
-    return {entry.name for entry in directory.iterdir()}
+    """The entries of a directory; none if it is gone."""
+    return {entry.name for entry in directory.iterdir()} if directory.is_dir() else set()
 
 
 @dataclass(frozen=True)

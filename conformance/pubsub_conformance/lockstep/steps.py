@@ -69,6 +69,7 @@ class Publish:
         sent = Sent(world.made, self.topic, self.repeat, name)
         source = f"{name}.publish({sent.source})"
         count = world.request("publish", source, lambda: party.publish(*sent.fields))
+        world.look_at_base("publish")
         reached = 0
         for channel in world.channels:
             fits = matches(channel.pattern, self.topic)

@@ -186,10 +186,24 @@ class World:
 
     def look(self, operation: str) -> None:
         """Compare the disk with the model: nothing less, and nothing more. Raises Broken."""
-        gone, left = OPERATIONS[operation]
+        self.look_at_base(operation)
+        gone, reaps = self._gone(operation)
+        for channel in self.channels:
+            others = "FETCH-18" if reaps and channel.owner == KIT else gone
+            self.expect_files(others, channel)
+            mine = gone if reaps else "CHAN-3"
+            entries = names(channel.directory)
+            self.keeps(mine, channel.name, {"queue", *channel.foreign}, entries)
+
+    def _gone(self, operation: str) -> tuple[str, bool]:
+        """What is broken if something is gone after the operation, and whether it reaps."""
         reaps = operation == "reap" or (operation == "open" and "reaper" in self.roles)  # REAP-1
-        if reaps:
-            gone, _ = OPERATIONS["reap"]
+        return OPERATIONS["reap" if reaps else operation][0], reaps
+
+    def look_at_base(self, operation: str) -> None:
+        """Compare the names in the base and in `tmp` with the model. Raises Broken."""
+        gone, reaps = self._gone(operation)
+        left = OPERATIONS[operation][1]
         living = {channel.directory.name for channel in self.channels}
         dead = {dead.path.name for dead in self.dead if not dead.may_be_reaped}
         maybe = {dead.path.name for dead in self.dead if dead.may_be_reaped}
@@ -200,12 +214,6 @@ class World:
         self.holds_only(left, "the base", living | dead | maybe | self.in_base, found)
         self.keeps("REAP-8" if reaps else gone, "tmp", self.in_tmp, in_tmp)
         self.holds_only(left, "tmp", self.in_tmp, in_tmp)
-        for channel in self.channels:
-            others = "FETCH-18" if reaps and channel.owner == KIT else gone
-            self.expect_files(others, channel)
-            mine = gone if reaps else "CHAN-3"
-            entries = names(channel.directory)
-            self.keeps(mine, channel.name, {"queue", *channel.foreign}, entries)
 
     def expect_files(self, requirement: str, channel: Channel) -> None:
         what = f"the number of message files in {channel.name}"
