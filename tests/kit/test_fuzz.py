@@ -71,7 +71,7 @@ def found(mutant: Mutant, target: str, inputs: int, directory: Path) -> Finding:
                 "takes what follows",
                 Edit("decode", "end != size", "end > size"),
             ),
-            "accepted what is invalid: 1 octets follow the content",
+            "accepted an invalid file: 1 octets follow the content",
         ),
         (
             Mutant(
@@ -101,7 +101,7 @@ def found(mutant: Mutant, target: str, inputs: int, directory: Path) -> Finding:
             ),
             "exit status 3",
         ),
-        (known("MSG-10"), "accepted what is invalid: not an interoperable integer: "),
+        (known("MSG-10"), "accepted an invalid file: not an interoperable integer: "),
     ],
     ids=lambda value: value.what if isinstance(value, Mutant) else "",
 )

@@ -1,7 +1,7 @@
-"""Hostile input: drawn, given to a driver, judged, and made small where something is wrong.
+"""Hostile input: drawn, given to a driver, judged by the reaction, and made small if it fails.
 
-Each target is a module: message files (decode), what stands in directories (entries), what stands
-in queues (queues), and the driver's own requests (requests).
+Each target is a module: message files (decode), entries of directories (entries), octets in queues
+(queues), and the driver's own requests (requests).
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ TARGETS: Mapping[str, type[Target[Any]]] = {
 }
 
 SHRINK_SECONDS = 30.0
-"""For what fails to be made smaller; a hang takes the driver's whole time limit for each try."""
+"""How long an input that fails is made smaller. A hang takes the driver's time limit each time."""
 
 Tell = Callable[[float, str], None]
-"""Seconds since the beginning, and what is going on."""
+"""Takes the progress: seconds since the beginning, and a line of text."""
 
 
 def run(
@@ -47,12 +47,13 @@ def run(
     saved: Sequence[Path] = (),
     tell: Tell,
 ) -> Report:
-    """Fuzzes these targets one after the other, each until it finds a violation, its part of the
-    time is over, or it had so many inputs. With `saved` files, or directories of them: these are
-    the inputs, and all of them are judged.
+    """Fuzz these targets one after the other.
 
-    Bases are made in `directory`. Raises DriverError for a driver that does not start, OSError and
-    ValueError for saved inputs that cannot be read.
+    Each target ends when it finds a violation, when its part of `seconds` is over, or after so many
+    `inputs`. `saved` files, or the files in saved directories, are judged instead of drawn inputs,
+    all of them. `against` starts a second driver that decodes the same files. Bases are made in
+    `directory`. Raises DriverError if a driver does not start, OSError and ValueError if a saved
+    input cannot be read.
     """
     with Driver(command, directory / "base") as driver:
         roles = driver.hello.roles
@@ -83,6 +84,8 @@ def run(
 
 @dataclass(frozen=True)
 class _Search:
+    """The search for a violation in one target."""
+
     target: Target[Any]
     outcome: Outcome
     seed: int
@@ -113,7 +116,7 @@ class _Search:
         deadline = time.monotonic() + SHRINK_SECONDS
 
         def fails(smaller: Any) -> bool:
-            """Whatever is wrong with it: what is left in the end tells best what that is."""
+            """Any violation counts: the smallest input shows best what is wrong."""
             nonlocal violation
             if time.monotonic() > deadline:
                 return False

@@ -1,4 +1,5 @@
-"""Message files, through `decode`: the driver takes what the oracle takes, and reads the same."""
+"""Message files, through `decode`: the driver has to accept what the oracle accepts, and to read
+the same messages."""
 
 from __future__ import annotations
 
@@ -15,7 +16,6 @@ from pubsub_conformance.oracle.message import InvalidMessage, Message, decode
 from .messages import Drawing, smaller
 from .target import Memory, Target, Violation, end
 
-# How the oracle's reasons begin, or what they hold, and the rule that is broken.
 REASONS = (
     ("the length of", "MSG-1"),
     ("the magic needs", "MSG-1"),
@@ -35,9 +35,12 @@ REASONS = (
     ("follow the content", "MSG-14"),
     ("", "MSG-7"),
 )
+"""Words in the oracle's reason to refuse a file, and the requirement that such a file breaks."""
 
 
 class Decode(Target[bytes]):
+    """Fuzzes message files."""
+
     name = "decode"
     roles = frozenset({"codec"})
     keeps_driver = True
@@ -90,7 +93,7 @@ class Decode(Target[bytes]):
         except DriverError as error:
             self.stop()
             raise Violation(self.blame(input), f"{name} did not live through it: {error}") from None
-        # A schema takes much longer to look at than a driver to answer: only where it matters.
+        # The check of a schema takes much longer than the driver's reply: only where it matters.
         right = _shows(reply, expected) if isinstance(expected, Message) else _refuses(reply)
         if right and reply["seq"] == self._seq:
             return
@@ -103,12 +106,12 @@ class Decode(Target[bytes]):
             raise Violation("MSG-1", f"{name}: expected invalid-message, found {refused}")
         if isinstance(expected, Message):
             if refused:
-                told = f"refused what is valid: {refused['detail']}; it holds {expected}"
+                found = f"refused a valid file: {refused['detail']}; it holds {expected}"
             else:
-                told = f"read {reply['message']} where {expected} stands"
-            raise Violation("MSG-17", f"{name} {told}")
+                found = f"read {reply['message']}; the file holds {expected}"
+            raise Violation("MSG-17", f"{name} {found}")
         if not refused:
-            raise Violation(rule(expected), f"{name} accepted what is invalid: {expected}")
+            raise Violation(rule(expected), f"{name} accepted an invalid file: {expected}")
 
     def blame(self, input: bytes) -> str:
         try:
@@ -128,12 +131,12 @@ class Decode(Target[bytes]):
 
 
 def rule(reason: InvalidMessage) -> str:
-    """The requirement that a file breaks which the oracle refuses for this reason."""
+    """The requirement that a file breaks if the oracle refuses it for this reason."""
     return next(rule for words, rule in REASONS if words in str(reason))
 
 
 def _shows(reply: dict[str, Any], message: Message) -> bool:
-    """Whether this is all that a reply says which shows the message."""
+    """Whether the reply shows the message, and nothing else."""
     fields = reply.get("message")
     return (
         isinstance(fields, dict)
@@ -149,7 +152,7 @@ def _shows(reply: dict[str, Any], message: Message) -> bool:
 
 
 def _refuses(reply: dict[str, Any]) -> bool:
-    """The same for the refusal."""
+    """Whether the reply is the error invalid-message, and nothing else."""
     error = reply.get("error")
     return (
         isinstance(error, dict)
@@ -161,6 +164,6 @@ def _refuses(reply: dict[str, Any]) -> bool:
 
 
 def same(found: Any, expected: Any) -> bool:
-    """Whether headers are the same: 1.0 is 1, but `true` is not."""
+    """Whether headers are equal: 1.0 equals 1, but `true` does not."""
     a, b = (Message(1, 1, "a", headers, b"") for headers in (found, expected))
     return a == b

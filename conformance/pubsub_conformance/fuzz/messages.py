@@ -1,7 +1,7 @@
-"""Message files, drawn: valid ones, and what stands close to one (spec/message.md).
+"""Message files, drawn: valid ones, and files that differ from one in a detail (message.md).
 
-Drawn here and not with hypothesis: that draws some hundreds of them in a second where a driver
-judges thousands. What fails is made small by `smaller` all the same.
+This module draws them, and not hypothesis, which draws some hundreds a second where a driver
+decodes thousands. `smaller` makes a file that fails small.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from pubsub_conformance.oracle.message import pack
 from .target import pruned
 
 LARGEST = 2**32 - 1
-LIMIT = 2**1024 - 2**970  # the least integer that becomes infinite as a double, of 309 digits
+"""The largest length of a field."""
+
+LIMIT = 2**1024 - 2**970
+"""The least integer that becomes infinite as a double. It has 309 digits."""
 
 TOPICS = (b"a", b"Z", b"a.b", b"a.b-c.0", b"news.sports", b"a" * 200, b"-", b"a." * 99 + b"a")
 NO_TOPICS = (
@@ -105,10 +108,12 @@ class Drawing:
         self.seen: deque[bytes] = deque(maxlen=200)
         self.seen += (vector.data for vector in vectors.messages())
         self.seen += (bytes.fromhex(row["hex"]) for row in vectors.table("invalid-message"))
-        self.faults = 0.0  # how likely each part of what is drawn is a wrong one
+        self.faults = 0.0
+        """The probability that a part of the file is a wrong one."""
         self.drawn = 0
 
     def octets(self) -> bytes:
+        """Draw a message file."""
         self.drawn += 1
         if self.drawn % 1000 == 7:
             return self._large()
@@ -126,17 +131,17 @@ class Drawing:
         random = self.random
         number = random.choice((1, 2**56, 2**63, 2**64 - 1, random.getrandbits(64)))
         time = random.choice((0, 2**64 - 1, random.getrandbits(64)))
-        topic = self._one(TOPICS, NO_TOPICS)
+        topic = self._pick(TOPICS, NO_TOPICS)
         content = random.choice((b"", b"", b"x", b"PMSG\1", random.randbytes(random.randrange(40))))
         return pack(number or 1, time, topic, headers, content)
 
-    def _one(self, good: tuple[bytes, ...], bad: tuple[bytes, ...]) -> bytes:
+    def _pick(self, good: tuple[bytes, ...], bad: tuple[bytes, ...]) -> bytes:
         return self.random.choice(bad if self.random.random() < self.faults else good)
 
     def _headers(self) -> bytes:
         random = self.random
         if random.random() < 0.1:
-            return self._one((b"", b"{}", b" { } "), NO_OBJECTS)
+            return self._pick((b"", b"{}", b" { } "), NO_OBJECTS)
         parts = [self._space(), b"{"]
         for n in range(random.choice((1, 1, 1, 2, 3, 3, 8, 40))):
             parts += (b"," if n else b"", self._space(), self._string(), self._space(), b":")
@@ -148,22 +153,22 @@ class Drawing:
         return headers
 
     def _space(self) -> bytes:
-        return self._one(SPACE, NO_SPACE) if self.random.random() < 0.3 else b""
+        return self._pick(SPACE, NO_SPACE) if self.random.random() < 0.3 else b""
 
     def _string(self) -> bytes:
         count = 1 if self.random.random() < 0.7 else self.random.randrange(5)
-        return b'"%s"' % b"".join(self._one(TEXT, NO_TEXT) for _ in range(count))
+        return b'"%s"' % b"".join(self._pick(TEXT, NO_TEXT) for _ in range(count))
 
     def _value(self) -> bytes:
         kind = self.random.random()
         if kind < 0.35:
             return self._string()
         if kind < 0.45:
-            return self._one(WORDS, NO_VALUES)
+            return self._pick(WORDS, NO_VALUES)
         if kind < 0.55:
-            return self._one(INTEGERS, NO_NUMBERS)
+            return self._pick(INTEGERS, NO_NUMBERS)
         if kind < 0.65:
-            return self._one(DOUBLES, NO_NUMBERS)
+            return self._pick(DOUBLES, NO_NUMBERS)
         return self._number() if kind < 0.85 else self._at_the_limit()
 
     def _number(self) -> bytes:
@@ -179,14 +184,14 @@ class Drawing:
         return text.encode()
 
     def _at_the_limit(self) -> bytes:
-        """A number a little below, at, or above the tie between the largest double and infinity,
-        or the largest integer, in one of its many spellings."""
+        """A number near the tie between the largest double and infinity, or near the largest
+        integer, in one of its many spellings."""
         random = self.random
         delta = random.choice((-(10**290), -1, 0, 0, 1, 10**290))
         digits = str(LIMIT + delta if random.random() < 0.7 else 2**53 - 1 + random.randrange(3))
         digits += "0" * random.choice((0, 0, 1, 30))
         exponent = 0
-        if random.random() < 0.2:  # a little more than the digits say
+        if random.random() < 0.2:  # a fraction that makes the number a little larger
             digits += ".0" + "0" * random.randrange(20) + "1"
         elif random.random() < 0.5:
             at = random.randrange(-20, len(digits) + 1)
@@ -235,7 +240,7 @@ class Drawing:
         return data[:at] + put + data[until:]
 
     def _with_length(self, data: bytes) -> bytes:
-        """One of the three lengths changed, mostly by a little or to something huge."""
+        """Change one of the three lengths, mostly by a little or to something huge."""
         random = self.random
         field = random.randrange(3)
         at = 21
@@ -254,7 +259,7 @@ class Drawing:
         return data[:at] + (new & LARGEST).to_bytes(4, "big") + data[at + 4 :]
 
     def _large(self) -> bytes:
-        """What a reader could take too long for, or too much memory, or too deep a stack."""
+        """A file that could cost a reader too much time, memory or stack."""
         return self._packed(
             self.random.choice(
                 (
@@ -276,7 +281,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class _Parts:
-    """What a file whose lengths are right consists of."""
+    """The parts of a file whose lengths are right."""
 
     id: int
     timestamp: int
@@ -291,7 +296,7 @@ class _Parts:
 
 
 def smaller(data: bytes, fails: Callable[[bytes], bool]) -> bytes:
-    """The file made small, failing all the same: part by part where its lengths are right."""
+    """The file, made small while `fails` holds: part by part if its lengths are right."""
     parts = _parts(data)
     if parts is None:
         return pruned(data, fails)
@@ -302,10 +307,12 @@ def smaller(data: bytes, fails: Callable[[bytes], bool]) -> bytes:
             parts = simpler
     for name in ("topic", "headers", "content", "rest"):
 
-        def with_it(octets: bytes, name: str = name, parts: _Parts = parts) -> _Parts:
+        def with_part(octets: bytes, name: str = name, parts: _Parts = parts) -> _Parts:
             return replace(parts, **{name: octets})  # type: ignore[arg-type]
 
-        parts = with_it(pruned(getattr(parts, name), lambda it: fails(with_it(it).packed())))
+        parts = with_part(
+            pruned(getattr(parts, name), lambda octets: fails(with_part(octets).packed()))
+        )
     return parts.packed()
 
 

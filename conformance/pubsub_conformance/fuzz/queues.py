@@ -1,7 +1,7 @@
-"""What stands in a queue: any octets, in any pieces, with and without files of these ids.
+"""Queues with any octets, in any pieces, with and without files of these ids.
 
-The model is the steps of a fetch (fetch.md), on octets that it knows. A script of steps is drawn;
-after the last, the channel must work as if nothing had been.
+A script of steps is drawn. The model does the steps of a fetch (fetch.md) on the same octets, and
+each fetch has to yield what the model yields. After the last step, the channel has to work as ever.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import errno
 import json
 import os
 import shutil
-import stat
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
@@ -24,9 +23,10 @@ from pubsub_conformance.oracle.queue import enqueue
 
 from .messages import Drawing
 from .target import Target, Violation, pruned
+from .trees import make_special
 
 Steps = list[Any]
-"""Each is a list: ["octets", hex], ["file", kind, id, …], ["gone", id], ["fetch"]."""
+"""Each step is a list: ["octets", hex], ["file", kind, id, …], ["gone", id], ["fetch"]."""
 
 KINDS = (
     *("message", "message", "message", "octets", "octets", "octets", "other id", "directory"),
@@ -34,10 +34,13 @@ KINDS = (
     *("symlink", "dangling", "loop", "FIFO", "socket", "device", "hard link", "empty", "sparse"),
 )
 IDS = (1, 2, 255, 256, 2**56 + 1, 2**63, 2**64 - 1, 0x0101010101010101)
-TARGET = "outside"  # beside the base: what links point to
+TARGET = "outside"
+"""The directory beside the base that links lead to."""
 
 
 class Queues(Target[Steps]):
+    """Fuzzes the octets of queues, and the files of their ids."""
+
     name = "queue"
     roles = frozenset({"subscriber"})
     keeps_driver = True
@@ -71,7 +74,7 @@ class Queues(Target[Steps]):
             for _ in range(random.choice((1, 1, 2, 5)))
         )
         kind = random.random()
-        if kind < 0.15:  # a piece; what is missing may follow
+        if kind < 0.15:  # a piece; the rest may follow
             octets = octets[: random.randrange(1, len(octets))]
         elif kind < 0.25:
             octets = octets[random.randrange(1, len(octets)) :]
@@ -106,7 +109,7 @@ class Queues(Target[Steps]):
     def load(self, data: bytes) -> Steps:
         steps = json.loads(data)
         if not isinstance(steps, list):
-            raise ValueError("a script for queues is a list of steps")
+            raise ValueError("an input for queues is a list of steps")
         return steps
 
     def judge(self, driver: Driver, input: Steps) -> None:
@@ -142,14 +145,22 @@ class _Run:
         self.base = base
         self.outside = outside
         self.outside.mkdir(exist_ok=True)
-        self.pending = b""  # in the queue
-        self.files: dict[int, str] = {}  # id to what stands under its name
+        self.pending = b""
+        """The octets in the queue."""
+        self.files: dict[int, str] = {}
+        """The kind of the file that an id has as its name."""
         self.messages: dict[int, Message] = {}
+        """The message in that file, if it is one."""
+        self.rule = ""
+        """The requirement for the result of the fetch."""
+        self.skipped = ""
+        """The requirement for ids that the fetch skipped."""
 
     def step(self, kind: str, *fields: Any) -> None:
+        """Do one step of the script. Raises Violation."""
         if kind == "octets":
             octets = bytes.fromhex(fields[0])
-            # No more than fits into the smallest FIFO, which is full by the page.
+            # So that it fits into the smallest FIFO, whose room is counted in pages.
             if octets and len(self.pending) + len(octets) <= 400:
                 enqueue(self.channel.directory, octets)
                 self.pending += octets
@@ -172,7 +183,7 @@ class _Run:
             self.path(id).unlink()
 
     def put(self, kind: str, id: int, data: str = "") -> None:
-        """Something under the name of an id; a message where it is one."""
+        """Make something that has the id as its name, and note the message if it is one."""
         self.remove(id)
         path = self.path(id)
         message = a_message("queue", b"content of %d" % id, {"id": str(id)}, id)
@@ -189,7 +200,7 @@ class _Run:
             path.write_bytes(bytes.fromhex(data))
         elif kind == "empty":
             path.touch()
-        elif kind == "sparse":  # a length that is true, of zeros that take no room
+        elif kind == "sparse":  # zeros follow the message; they take no room
             path.write_bytes(octets)
             os.truncate(path, len(octets) + 2**20)
         elif kind == "directory":
@@ -203,8 +214,13 @@ class _Run:
             path.symlink_to(path)
         elif kind == "hard link":
             os.link(good, path)
-        elif not _special(path, kind):
-            return
+        else:
+            try:
+                make_special(path, kind)
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOTSUP):
+                    raise
+                return
         self.files[id] = kind
         if kind == "unreadable":
             path.chmod(0)
@@ -215,7 +231,7 @@ class _Run:
             self.messages[id] = message
 
     def expected(self) -> Message | str | None:
-        """What the next fetch has to yield, and the requirement for it in `self.rule`."""
+        """What the next fetch has to yield: a message, an error code, or nothing."""
         while self.pending:
             octets, self.pending = self.pending[:8], self.pending[8:]
             if len(octets) < 8:
@@ -240,6 +256,7 @@ class _Run:
         return None
 
     def fetch(self) -> Message | str | None:
+        """Fetch, and compare with the model. Returns the result. Raises Violation."""
         self.rule, self.skipped = "FETCH-2", ""
         expected = self.expected()
         found: Message | str | None
@@ -258,38 +275,29 @@ class _Run:
             rule = "FETCH-4" if isinstance(found, Message) else "FETCH-5"
             raise Violation(rule, f"left behind after the fetch: {sorted(left)}")
         if lost := due - names:
-            raise Violation("FETCH-17", f"removed though no id had spoken for it: {sorted(lost)}")
+            raise Violation(
+                "FETCH-17", f"removed, though their ids had not been fetched: {sorted(lost)}"
+            )
         return found
 
     def drain(self) -> None:
+        """Fetch until the queue is empty. Raises Violation."""
         while self.pending:
             self.fetch()
         self.fetch()
-        # The link is removed, not what it points to.
+        # A fetch removes a link, and leaves its target.
         good = self.outside / "message"
         if good.exists():
             decode(good.read_bytes())
 
     def leave(self) -> None:
-        """An honest message arrives; then the channel is as it was."""
+        """An honest message has to arrive; then the files are removed. Raises Violation."""
         message = self.base.publish("queue", b"honest")
         self.rule = "FETCH-1"
         found = self.driver.fetch(self.channel)
         if found != message:
-            raise Violation("FETCH-3", f"an honest message later: expected it, found {found}")
+            raise Violation("FETCH-3", f"then an honest message: expected it, found {found}")
         if self.path(message.id).exists():
-            raise Violation("FETCH-4", "an honest message later: its file is left behind")
+            raise Violation("FETCH-4", "then an honest message: its file is left behind")
         for id in list(self.files):
             self.remove(id)
-
-
-def _special(path: Path, kind: str) -> bool:
-    """Makes a FIFO, socket or device, if the system lets us."""
-    kinds = {"FIFO": stat.S_IFIFO, "socket": stat.S_IFSOCK, "device": stat.S_IFCHR}
-    try:
-        os.mknod(path, kinds[kind] | 0o600, os.makedev(1, 3))
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.EACCES, errno.EINVAL, errno.ENOTSUP):
-            raise
-        return False
-    return True

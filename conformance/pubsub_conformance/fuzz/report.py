@@ -12,7 +12,8 @@ from rich.console import Console
 from ..judge.report import count
 from ..judge.verdict import Verdict, conclude
 
-SHOWN_OCTETS = 200  # of an input, in the text of a finding
+SHOWN_OCTETS = 200
+"""How much of an input is shown."""
 
 
 @dataclass(frozen=True)
@@ -23,20 +24,23 @@ class Finding:
     what: str
     input: bytes
     file: Path
-    repeat: str  # the options that repeat it
-    alone: bool  # whether a fresh driver does the same; else it needs the inputs before it
+    repeat: str
+    """The options that repeat it."""
+    alone: bool
+    """Whether a fresh driver fails as well; if not, it needs the inputs before this one."""
 
     def __str__(self) -> str:
-        some = self.input[:SHOWN_OCTETS]
-        shown = some.hex(" ")
-        if some.isascii() and some.decode().isprintable():
-            shown = some.decode()
+        start = self.input[:SHOWN_OCTETS]
+        shown = start.hex(" ")
+        if start.isascii() and start.decode().isprintable():
+            shown = start.decode()
         shown += " …" if len(self.input) > SHOWN_OCTETS else ""
         return "\n".join(
             (
                 f"{self.requirement}: {self.what}",
                 f"  input ({count(len(self.input), 'octet')}): {shown}",
-                f"  saved as {self.file}" + ("" if self.alone else "; alone it does no harm"),
+                f"  saved as {self.file}"
+                + ("" if self.alone else "; it fails only after earlier inputs"),
                 f"  repeat it: pubsub-conformance fuzz {self.repeat}",
             )
         )
@@ -60,7 +64,8 @@ class Outcome:
     inputs: int = 0
     seconds: float = 0.0
     findings: list[Finding] = field(default_factory=list)
-    not_run: str | None = None  # the reason
+    not_run: str | None = None
+    """Why it was not run."""
 
     def __str__(self) -> str:
         if self.not_run:

@@ -1,6 +1,6 @@
-"""The driver's own requests: what is none is answered as DRIVER.md says, and the next one works.
+"""Lines that a driver reads: it has to reply to each as DRIVER.md says, and the next has to work.
 
-An input is one line; @channel@ in it stands for the handle of a channel that is open.
+An input is one line; @channel@ in it stands for the handle of an open channel.
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ from .target import Target, Violation, pruned
 CHANNEL = b"@channel@"
 LARGEST_SEQ = 2**53 - 1
 
-# For each operation the fields, as JSON, of a request that nothing speaks against and that ends at
-# once; so it does with any one of them changed.
 GOOD: Mapping[str, Mapping[str, str]] = {
     "hello": {"protocol": "1"},
     "match": {"pattern": '"a.="', "topic": '"a.b"'},
@@ -54,7 +52,11 @@ GOOD: Mapping[str, Mapping[str, str]] = {
         "report": '"totals"',
     },
 }
+"""The fields, as JSON, of a valid request for each operation. It ends at once, also with any one
+field changed."""
+
 DEEP = 100_000
+"""How deep values are nested."""
 HUGE = ("1e30", "1e308", "1e400", "1" + "0" * 30, "9" * 400, "1" + "0" * 5000, "1e999999999999")
 VALUES = (
     *("null", "true", "false", "0", "-0", "1", "-1", "1.0", "1.5", "-1.5", "1e-400", "1e0"),
@@ -97,6 +99,8 @@ SEQS = (
 
 
 class Requests(Target[bytes]):
+    """Fuzzes the lines that a driver reads."""
+
     name = "requests"
 
     channel: OpenChannel | None = None
@@ -181,12 +185,12 @@ class Requests(Target[bytes]):
         if self.channel is None and "subscriber" in roles:
             self.channel = driver.open("a")
         handle = self.channel.handle.encode() if self.channel else b"c1"
-        if self.channel and b'"wait"' in input:  # however long it may wait, it need not
+        if self.channel and b'"wait"' in input:  # so that a wait ends at once
             Base(self.home).publish("a")
         line = input.replace(CHANNEL, handle)
         demand = demanded(line, roles)
         reply = driver.raw(line + b"\n")
-        # A seq out of range may be repeated all the same, so its schema does not count.
+        # A reply may repeat a seq out of range, so the schema of seq does not count.
         seq = reply.get("seq", False)
         wrong = isinstance(seq, (bool, str, list, dict))
         if wrong or (demand.seqs is not None and seq not in demand.seqs):
@@ -204,7 +208,7 @@ class Requests(Target[bytes]):
         self._restore(driver, reply)
 
     def _restore(self, driver: Driver, reply: Mapping[str, Any]) -> None:
-        """A good request works now, and what this one opened or closed is as before."""
+        """Check that a good request works, and undo what the line opened or closed."""
         driver.request("hello", protocol=PROTOCOL)
         if "channel" in reply:
             driver.request("close", channel=reply["channel"])
@@ -217,7 +221,7 @@ class Requests(Target[bytes]):
         except Rejected as error:
             if error.code != "channel-closed":
                 raise Violation("DRIVER-2", f"fetch, after the request: {error}") from None
-            self.channel = None  # that was the request
+            self.channel = None  # the request closed it
 
     def blame(self, input: bytes) -> str:
         return demanded(input, ROLES).requirement
@@ -234,21 +238,24 @@ class Requests(Target[bytes]):
 
 @dataclass(frozen=True)
 class Demand:
-    """What an answer must be."""
+    """The replies that the protocol allows."""
 
     why: str
-    code: frozenset[str] = frozenset()  # one of these errors; none: any answer of the protocol
-    seqs: tuple[float | None, ...] | None = None  # None: any
-    op: str | None = None  # whose reply it may be, if that is known
+    code: frozenset[str] = frozenset()
+    """One of these errors; empty: any reply of the protocol."""
+    seqs: tuple[float | None, ...] | None = None
+    """One of these seqs; None: any."""
+    op: str | None = None
+    """The operation whose reply it may be, if that is known."""
     requirement: str = "DRIVER-5"
 
 
 BAD = frozenset({"bad-request"})
-ANY = "what is sent may be taken in more than one way"
+ANY = "the line can be read in more than one way"
 
 
 def demanded(line: bytes, roles: Any) -> Demand:
-    """What DRIVER.md demands of the answer to a line, and no more than that."""
+    """What DRIVER.md demands of the reply to a line, and no more than that."""
     doubtful = False
 
     def pairs(found: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -268,7 +275,7 @@ def demanded(line: bytes, roles: Any) -> Demand:
 
     try:
         text = line.decode()
-        if text.startswith("\ufeff"):  # a reader may pass over it
+        if text.startswith("\ufeff"):  # a reader may skip a byte order mark
             return Demand(ANY)
         value = json.loads(
             text,
@@ -279,12 +286,12 @@ def demanded(line: bytes, roles: Any) -> Demand:
         )
     except RecursionError:
         if line.lstrip(b" \t\r").startswith(b"["):
-            return Demand("it is no object", BAD, (None,))
+            return Demand("the line is no object", BAD, (None,))
         return Demand(ANY)
     except ValueError as error:
-        return Demand(f"it is no JSON: {error}", BAD, (None,))
+        return Demand(f"the line is no JSON: {error}", BAD, (None,))
     if not isinstance(value, dict):
-        return Demand("it is no object", BAD, (None,))
+        return Demand("the line is no object", BAD, (None,))
     if doubtful:
         return Demand(ANY, op=_op(value))
     return _demanded(value, roles)
@@ -302,18 +309,24 @@ def _demanded(request: Mapping[str, Any], roles: Any) -> Demand:
         return Demand("op is no string", BAD, seqs)
     if op not in protocol.OPS:
         codes = {"unknown-op", "bad-request"} if odd else {"unknown-op"}
-        return Demand("there is no such operation", frozenset(codes), seqs, requirement="DRIVER-4")
+        return Demand(
+            "the operation does not exist", frozenset(codes), seqs, requirement="DRIVER-4"
+        )
     role = protocol.OPS[op].role
     if role and role not in roles:
-        return Demand("its role is not claimed", BAD | {"unknown-op"}, seqs, op)
+        return Demand(
+            "the driver does not claim the operation's role", BAD | {"unknown-op"}, seqs, op
+        )
     if fault := _fault(op, request):
         return Demand(fault, BAD, seqs, op)
-    return Demand("it is a request, or close to one", seqs=seqs, op=op, requirement="DRIVER-2")
+    return Demand("it is a request, or similar to one", seqs=seqs, op=op, requirement="DRIVER-2")
 
 
 def _fault(op: str, request: Mapping[str, Any]) -> str | None:
-    """A field that is missing or of the wrong type. What is merely out of range, or too many, is
-    for the driver to decide."""
+    """The fault of a field that is missing or of the wrong type, if there is one.
+
+    A driver may accept or refuse a value out of range, and a field too many.
+    """
     message = request.get("message")
     if op == "encode" and isinstance(message, dict) and message.get("id") == "0":
         return "an id of 0"
@@ -326,8 +339,7 @@ def _fault(op: str, request: Mapping[str, Any]) -> str | None:
 
 
 def _is_quick(line: bytes) -> bool:
-    """Whether this is no request which a driver may well take long for, or much memory; nor one
-    with more lines than one for an answer."""
+    """Whether a driver can reply to the line at once, with little memory and in one line."""
     try:
         request = json.loads(line)
     except (ValueError, RecursionError):
@@ -335,17 +347,17 @@ def _is_quick(line: bytes) -> bool:
     if not isinstance(request, dict):
         return True
 
-    def small(value: object, most: int = 1) -> bool:
+    def is_small(value: object, most: int = 1) -> bool:
         return not isinstance(value, (int, float)) or value <= most
 
-    if request.get("report") == "all":  # whose lines would be many
+    if request.get("report") == "all":  # the reply would have many lines
         return request.get("op") not in ("consume", "produce")
     if request.get("op") == "consume":
-        return any(name in request and small(request[name]) for name in ("count", "deadline"))
+        return any(name in request and is_small(request[name]) for name in ("count", "deadline"))
     if request.get("op") == "produce":
         sizes = request.get("sizes")
-        few = not isinstance(sizes, list) or all(small(size, 1000) for size in sizes)
-        return few and small(request.get("count"))
+        few = not isinstance(sizes, list) or all(is_small(size, 1000) for size in sizes)
+        return few and is_small(request.get("count"))
     return True
 
 

@@ -1,6 +1,6 @@
-"""What a fuzzed target is: it draws inputs, judges them by the specification, and makes them small.
+"""A target of fuzzing: it draws inputs, judges the driver's reactions, and makes inputs small.
 
-A crash, a silence and a hunger for memory are violations here, whatever the input.
+A crash, a hang, or too much memory is a violation for every input.
 """
 
 from __future__ import annotations
@@ -17,15 +17,16 @@ from pubsub_conformance.driver import Driver, DriverError, Rejected
 
 MEMORY_OCTETS = 2**29
 MEMORY_FACTOR = 64
-"""What a driver may take beyond what it had at its start, and for each octet of its input. Run
-times and sanitizers take much, and by large steps; a length that was believed takes gigabytes."""
+"""How much memory a driver may take after its start: so much, and so many octets for each octet of
+input. Run times and sanitizers take much, in large steps; a driver that believes a wrong length
+takes gigabytes."""
 
 Input = TypeVar("Input")
 Items = TypeVar("Items", bytes, list[Any])
 
 
 class Violation(Exception):
-    """What the driver did breaks this requirement."""
+    """The driver broke a requirement."""
 
     def __init__(self, requirement: str, what: str) -> None:
         super().__init__(f"{requirement}: {what}")
@@ -34,23 +35,26 @@ class Violation(Exception):
 
 
 class Target(ABC, Generic[Input]):
-    """What is fuzzed; its driver, started on a base of its own, lives through many inputs."""
+    """A target of fuzzing. Its driver has its own base, and gets many inputs."""
 
     name: ClassVar[str]
-    roles: ClassVar[frozenset[str]] = frozenset()  # that a driver must have
-    keeps_driver: ClassVar[bool] = False  # after a wrong answer, for nothing else is changed by it
+    roles: ClassVar[frozenset[str]] = frozenset()
+    """The roles that a driver needs."""
+    keeps_driver: ClassVar[bool] = False
+    """Whether the driver stays after a violation, because that changes nothing for later inputs."""
 
     def __init__(
         self, command: Sequence[str], directory: Path, against: Sequence[str] | None = None
     ) -> None:
         self.command = command
-        self.against = against  # a second driver's, where the target has a use for it
+        self.against = against
+        """The command of a second driver, for targets that compare two."""
         self.directory = directory
         self.home = directory / "base"
         self.driver: Driver | None = None
 
     def start(self) -> Driver:
-        """The driver, started anew if need be. Raises DriverError."""
+        """The driver, which is started if there is none. Raises DriverError."""
         if self.driver is None:
             self.driver = Driver(self.command, self.home)
             self.memory = Memory(self.driver)
@@ -58,17 +62,20 @@ class Target(ABC, Generic[Input]):
         return self.driver
 
     def begin(self, driver: Driver) -> None:
-        """What the target needs of a driver that was just started."""
+        """Prepare a driver that was just started."""
         del driver
 
     def stop(self) -> None:
-        """End the driver by force: it may be out of step, or hang."""
+        """Kill the driver: it may hang, or be in a wrong state."""
         if self.driver is not None:
             end(self.driver, self.memory)
             self.driver = None
 
     def attempt(self, input: Input) -> Violation | None:
-        """What comes of one input. Raises DriverError for a driver that does not start."""
+        """Give the driver one input. Returns the violation, if any.
+
+        Raises DriverError if the driver does not start.
+        """
         driver = self.start()
         try:
             self.judge(driver, input)
@@ -78,12 +85,12 @@ class Target(ABC, Generic[Input]):
             return violation
         except (DriverError, Rejected, FileNotFoundError) as error:
             self.stop()
-            told = f"the driver did not live through it: {error}"
+            found = f"the driver did not live through it: {error}"
             if isinstance(error, Rejected):
-                told = f"refused what nothing speaks against: {error}"
+                found = f"the driver refused a valid request: {error}"
             elif isinstance(error, FileNotFoundError):
-                told = f"gone, though the kit was at work with it: {error.filename}"
-            return Violation(self.blame(input), told)
+                found = f"gone while the kit used it: {error.filename}"
+            return Violation(self.blame(input), found)
         try:
             self.memory.check(len(self.dump(input)))
         except Violation as violation:
@@ -93,31 +100,34 @@ class Target(ABC, Generic[Input]):
 
     @abstractmethod
     def draw(self, random: Random) -> Input:
-        """An input. It follows from `random`, and from nothing else but what was drawn before."""
+        """An input. It depends only on `random` and on earlier inputs."""
 
     @abstractmethod
     def judge(self, driver: Driver, input: Input) -> None:
-        """Raises Violation; DriverError for a driver that crashed, hung, or wrote garbage."""
+        """Give the driver the input, and check its reaction.
+
+        Raises Violation, and DriverError if the driver crashed, hung, or wrote garbage.
+        """
 
     @abstractmethod
     def blame(self, input: Input) -> str:
-        """The requirement that a driver breaks which does not live through the input."""
+        """The requirement that a driver breaks if it crashes or hangs on this input."""
 
     @abstractmethod
     def smaller(self, input: Input, fails: Callable[[Input], bool]) -> Input:
-        """The input made as small as it can be while it fails."""
+        """The input, made as small as possible while `fails` holds."""
 
     @abstractmethod
     def dump(self, input: Input) -> bytes:
-        """The input as it is saved."""
+        """The octets in which the input is saved."""
 
     @abstractmethod
     def load(self, data: bytes) -> Input:
-        """The input that was saved. Raises ValueError."""
+        """The input that was saved in these octets. Raises ValueError."""
 
 
 def end(driver: Driver, memory: Memory) -> None:
-    """End a driver by force, and stop looking at its memory."""
+    """Kill a driver, and stop looking at its memory."""
     memory.close()
     driver.kill()
     with contextlib.suppress(DriverError):
@@ -125,7 +135,7 @@ def end(driver: Driver, memory: Memory) -> None:
 
 
 class Memory:
-    """The memory that a driver has taken (VmPeak), on systems that tell."""
+    """The memory that a driver has taken (VmPeak), on systems with /proc."""
 
     def __init__(self, driver: Driver) -> None:
         self._status: BinaryIO | None = None
@@ -148,7 +158,7 @@ class Memory:
             self._status.close()
 
     def check(self, size: int) -> None:
-        """Raises Violation (MSG-13) if that is more than an input of `size` octets explains."""
+        """Raise Violation (MSG-13) if the driver took too much for an input of `size` octets."""
         peak = self._peak()
         if peak is None or self._at_start is None:
             return
@@ -160,7 +170,7 @@ class Memory:
 
 
 def pruned(items: Items, fails: Callable[[Items], bool]) -> Items:
-    """`items` without as many of them as can be left out so that it still fails."""
+    """`items` without those that can be left out while `fails` holds."""
     size = len(items)
     while size:
         at = 0
