@@ -504,7 +504,7 @@ def test_hundred_thousand_operations_take_no_hundred_thousand_squared() -> None:
 
 
 def test_history_comes_back_from_its_file(tmp_path: Path) -> None:
-    events: list[Event] = [e for some in GOOD.values() for e in some]
+    events: list[Event] = [event for history in GOOD.values() for event in history]
     save(tmp_path / "history.jsonl", events)
     assert load(tmp_path / "history.jsonl") == events
 

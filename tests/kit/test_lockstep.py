@@ -1,14 +1,17 @@
-"""The kit's lockstep schedules: that they find faults, and tell them so that they fail again."""
+"""The lockstep schedules: they find faults, and show scripts that fail again."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from falsification import kit
 from mutants import MUTANTS
 from mutation import ROOT, Edit, Mutant
+from pubsub_conformance.driver import DriverError
 from pubsub_conformance.driver.protocol import OPS
 from pubsub_conformance.lockstep.search import search
 
@@ -40,6 +43,34 @@ def test_a_mutant_fails_and_its_script_fails_again(requirement: str, tmp_path: P
     assert "Broken: expected " in again.stderr
     well = replay(script.replace(str(command), str(REFERENCE)), tmp_path)
     assert (well.returncode, well.stderr) == (0, "")
+
+
+@pytest.mark.timeout(180)
+def test_what_a_search_did_not_get_to_is_not_run(tmp_path: Path) -> None:
+    """Of a search that ended early, only the requirement that is broken has a verdict."""
+    (mutant,) = [mutant for mutant in MUTANTS if mutant.requirement == "REAP-8"]
+    (tmp_path / "mutant").mkdir()
+    selection = ["--requirement", "REAP-8", "--requirement", "REAP-2"]
+    report = tmp_path / "report.json"
+    run = kit(mutant, tmp_path / "mutant", *selection, "--seed", "1", "--json", str(report))
+    assert run.returncode == 1, run.stdout + run.stderr
+    tests = {
+        test["name"]: test
+        for requirement in json.loads(report.read_text())["requirements"]
+        for test in requirement["tests"]
+    }
+    assert tests["test_lockstep.py::test_lockstep[REAP-8]"]["outcome"] == "fail"
+    other = tests["test_lockstep.py::test_lockstep[REAP-2]"]
+    assert other["outcome"] == "not run"
+    assert other["reason"].startswith("the search ended at REAP-8, schedule ")
+
+
+def test_a_driver_that_cannot_start_is_a_result(tmp_path: Path) -> None:
+    """It is kept, so that the driver is not started again for each requirement."""
+    found = search([sys.executable, "-c", "raise SystemExit(3)"], under=None, seed=1)
+    assert found is not None
+    assert isinstance(found.error, DriverError)
+    assert found.requirement is None
 
 
 @pytest.mark.parametrize("role", ["publisher", "subscriber", "reaper"])

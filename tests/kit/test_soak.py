@@ -1,4 +1,4 @@
-"""The soak: it lets the reference pass and tells what grows."""
+"""The soak: it lets the reference pass and names what grows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When queues may have been full: what a run saw does not say it, so it is worked out."""
+"""When queues may have been full. A run does not see it, so it is computed from the history."""
 
 from __future__ import annotations
 

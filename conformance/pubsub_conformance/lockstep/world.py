@@ -86,7 +86,6 @@ class World:
         self.command, self.roles = list(command), frozenset(roles)
         self.base = Base(home)
         self.base.make()
-        self.kit = Kit(self.base)
         self.drivers: dict[str, Driver] = {}
         self.channels: list[Channel] = []
         """Those that are open."""
@@ -129,7 +128,7 @@ class World:
                 driver.close()
         for channel in self.channels:
             if channel.owner == KIT:
-                self.kit.close_channel(channel.handle)
+                channel.handle.close()
 
     # Doing.
 
@@ -153,7 +152,7 @@ class World:
     def party(self, name: str, role: str) -> tuple[str, Driver | Kit]:
         """The party for a role: the driver, started if need be, or the kit, if drivers lack it."""
         if name == KIT or role not in self.roles:
-            return KIT, self.kit
+            return KIT, Kit(self.base)
         if name not in self.drivers:
             start = f"{name} = Driver(command, home)"
             self.drivers[name] = self.request(

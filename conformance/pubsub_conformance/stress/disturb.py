@@ -58,16 +58,17 @@ class Disturbance:
     often: int
     """How often it is drawn, in proportion."""
     begin: Callable[[World, Process, int], Action | None]
-    """Does it, with so much slack. What ends it; None if it cannot be done now."""
+    """Begins it, with so much slack. Returns the action that ends it; None if it cannot begin
+    now."""
     errno: str | None = None
     """What operations may fail with meanwhile. Each may also be a base that cannot be used
     (BASE-3)."""
     loses: bool = False
     """Channels may be lost by it. It is over at once."""
-    one: bool = True
+    of_process: bool = True
     """It concerns one process, and not all."""
     takes: str = ""
-    """What it makes short: no two last at a time that take the same."""
+    """The resource that it takes away. Two that take the same never last at the same time."""
 
 
 def _kill(world: World, victim: Process, slack: int) -> Action | None:
@@ -114,10 +115,14 @@ _inodes = functools.partial(_shrink, what="inodes")
 DISTURBANCES: Final[dict[What, Disturbance]] = {
     "kill": Disturbance("kills", 4, _kill),
     "stop": Disturbance("stops", 6, _stop),
-    "remove": Disturbance("removals of the base", 1, _remove, "ENOENT", loses=True, one=False),
-    "rename": Disturbance("renames of it", 1, _rename, "ENOENT", loses=True, one=False),
-    "blocks": Disturbance("times without blocks", 1, _blocks, "ENOSPC", one=False, takes="disk"),
-    "inodes": Disturbance("without inodes", 2, _inodes, "ENOSPC", one=False, takes="disk"),
+    "remove": Disturbance(
+        "removals of the base", 1, _remove, "ENOENT", loses=True, of_process=False
+    ),
+    "rename": Disturbance("renames of it", 1, _rename, "ENOENT", loses=True, of_process=False),
+    "blocks": Disturbance(
+        "times without blocks", 1, _blocks, "ENOSPC", of_process=False, takes="disk"
+    ),
+    "inodes": Disturbance("without inodes", 2, _inodes, "ENOSPC", of_process=False, takes="disk"),
     "descriptors": Disturbance("without descriptors", 3, _limit, "EMFILE", takes="descriptors"),
 }
 
@@ -225,7 +230,7 @@ class Disturber:
 
     def _begin(self, moment: Moment) -> Action | None:
         cause = DISTURBANCES[moment.what]
-        trouble = Trouble(moment.what, moment.victim if cause.one else None, now())
+        trouble = Trouble(moment.what, moment.victim if cause.of_process else None, now())
         if any(other.excludes(trouble) for other in self.troubles):
             return None
         self.troubles.append(trouble)

@@ -45,7 +45,7 @@ class Process:
         return self._driver
 
     def forget(self) -> int | None:
-        """After a DriverError, drop the process. Its `killed`."""
+        """After a DriverError, drop the process. Returns its `killed`."""
         with self._lock:
             killed, self._driver, self._killed = self._killed, None, None
         return killed
@@ -98,7 +98,10 @@ class Process:
             return True
 
     def limit(self, slack: int) -> Callable[[], object] | None:
-        """Let the process open only so many files more (Linux). The reverse; None: not possible."""
+        """Let the process open only so many files more (Linux).
+
+        Returns the action that undoes it; None if no process is at work.
+        """
         with self._lock:
             if self._driver is None or self._killed is not None:
                 return None

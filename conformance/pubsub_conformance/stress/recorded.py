@@ -1,4 +1,4 @@
-"""Publishes and channels that leave events: what was asked of a driver becomes a history.
+"""Publishers and channels whose operations become the events of a history.
 
 `note` takes each event. Operations raise DriverError and Rejected as the driver does; `died` and
 `failed` then note what may have become of the operation that was under way.

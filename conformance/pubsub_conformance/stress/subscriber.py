@@ -15,11 +15,11 @@ from .scene import Scene
 from .worker import Worker
 
 IDLE: Final = 0.1
-"""Seconds without a message after which a subscriber looks whether the publishers have ended.
-A lost message costs so much, and no time-out."""
+"""Seconds without a message after which a subscriber checks whether the publishers have ended. A
+lost message delays a run by this much, and does not end in a timeout."""
 
 ROUND: Final = 5.0
-"""Seconds after which it looks even if messages keep coming: well below what a reply may take."""
+"""Seconds after which it checks even if messages keep coming: well below the limit of a reply."""
 
 LONGEST_WAIT: Final = 1.5
 """Seconds for which it waits: a channel that is lost must be reported lost within one."""

@@ -103,7 +103,7 @@ class Worker(Generic[HostT]):
         """
 
     def failed(self, error: Rejected) -> None:
-        """Note an operation that failed, and why is known."""
+        """Note an operation that failed for a known reason."""
 
     # For other threads, once the worker's own has ended.
 
