@@ -48,11 +48,13 @@ _LIST_ITEM = re.compile(r"(?:[-*]|[0-9]+\.) ")
 
 
 class SpecError(Exception):
-    """The specification's text breaks the rules of this parser; one line for each place."""
+    """The text of the specification breaks the rules of this parser; one line for each place."""
 
 
 @dataclass(frozen=True)
 class Requirement:
+    """One requirement of the specification or of DRIVER.md."""
+
     id: str
     level: str
     roles: tuple[str, ...]
@@ -63,7 +65,7 @@ class Requirement:
 
     @property
     def key(self) -> str:
-        """What --section calls the section."""
+        """The name of the section for --section."""
         return Path(self.file).stem.lower()
 
 
@@ -74,7 +76,7 @@ class _Paragraph:
 
     @property
     def text(self) -> str:
-        """The paragraph with its line breaks undone, but for those before list items."""
+        """The paragraph without its line breaks, except those before list items."""
         text = ""
         for line in (line.strip() for line in self.lines):
             text += ("\n" if _LIST_ITEM.match(line) else " ") + line
@@ -82,7 +84,7 @@ class _Paragraph:
 
 
 def _paragraphs(text: str) -> Iterator[_Paragraph]:
-    """Runs of lines that are not blank, fenced blocks left out."""
+    """Runs of lines that are not blank, without fenced blocks."""
     run: list[str] = []
     fence = ""
     for number, line in enumerate([*text.split("\n"), ""], start=1):
@@ -103,8 +105,9 @@ def _paragraphs(text: str) -> Iterator[_Paragraph]:
 def parse(pages: Iterable[Path]) -> dict[str, Requirement]:
     """The requirements of these pages, by id, in the order of the pages.
 
-    Raises SpecError, naming every faulty place, if an id is misspelt, out of place, repeated or
-    missing from its prefix's numbers, or if a requirement lacks roles or has not exactly one level.
+    Raises SpecError, with every faulty place, if an id is misspelt, on the wrong page, repeated, or
+    missing from the numbers of its prefix, or if a requirement has no roles or not exactly one
+    level.
     """
     found: dict[str, Requirement] = {}
     places: dict[str, str] = {}
@@ -135,7 +138,7 @@ def parse(pages: Iterable[Path]) -> dict[str, Requirement]:
             if last is None:
                 continue
             if last.id in found:
-                errors.append(f"{place}: {last.id} stands already at {places[last.id]}")
+                errors.append(f"{place}: {last.id} is already at {places[last.id]}")
             found[last.id] = last
             places[last.id] = place
     errors += _gaps(places)
@@ -180,7 +183,7 @@ def _gaps(places: dict[str, str]) -> list[str]:
 
 
 def spec_pages() -> list[Path]:
-    """The specification's pages: those with requirements in reading order, then the others."""
+    """The pages of the specification: those with requirements in reading order, then the others."""
     order = list(PREFIXES)
     return sorted(
         SPEC.glob("*.md"),
@@ -189,14 +192,14 @@ def spec_pages() -> list[Path]:
 
 
 def load() -> dict[str, Requirement]:
-    """Every requirement of the specification and of DRIVER.md, by id."""
+    """Every requirement of the specification and of DRIVER.md, by id. Raises SpecError."""
     if not SPEC.is_dir():
         raise SpecError(f"{SPEC}: the specification is missing from this installation")
     return parse([*spec_pages(), DRIVER_PAGE])
 
 
 def as_json() -> str:
-    """What spec/requirements.json holds."""
+    """The text of spec/requirements.json. Raises SpecError."""
     entries = []
     for requirement in parse(spec_pages()).values():
         entry = {

@@ -1,4 +1,6 @@
-"""Which of the kit's tests check which requirement, read from their marks; nothing is run."""
+"""Which test of the suite checks which requirement, read from the marks; no test is run."""
+
+from __future__ import annotations
 
 import importlib
 import pkgutil
@@ -11,18 +13,18 @@ from pubsub_conformance import suite
 
 @dataclass(frozen=True)
 class Trace:
-    """One test names one requirement."""
+    """One test checks one requirement."""
 
     requirement: str
     test: str  # as a report calls it, without parameters
     roles: frozenset[str]
-    """Through which it tests, where the requirement binds several; empty: it does not say."""
+    """The roles through which it tests a requirement that binds several; empty if not said."""
     says: str
     """The first sentence of its docstring."""
 
 
 def traces() -> list[Trace]:
-    """In the order of files and tests; once for each test and requirement."""
+    """All of them, in the order of files and tests; once for each test and requirement."""
     found: dict[tuple[str, str], Trace] = {}
     for file in pkgutil.walk_packages(suite.__path__, f"{suite.__name__}."):
         if not file.name.rpartition(".")[2].startswith("test_"):

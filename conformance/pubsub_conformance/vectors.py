@@ -1,9 +1,11 @@
-"""The test vectors that stand in the specification's text.
+"""The test vectors in the text of the specification.
 
-A table that follows a line `<!-- vectors: NAME -->`; its cells are JSON strings in backticks, other
-text in backticks, or plain words. And messages: a fenced block "vector message valid NAME" with a
-hex dump, then a "json" block with the fields.
+A table of vectors follows a line `<!-- vectors: NAME -->`. Its cells are JSON strings in backticks,
+other text in backticks, or plain words. A message is a fenced block "vector message valid NAME"
+with a hex dump, and then a "json" block with the fields.
 """
+
+from __future__ import annotations
 
 import json
 import re
@@ -22,13 +24,17 @@ _MESSAGE = re.compile(r"vector message valid (?P<name>\S.*)")
 
 @dataclass(frozen=True)
 class MessageVector:
+    """A valid message."""
+
     name: str
     data: bytes
-    fields: dict[str, Any]  # as a driver shows a message
+    """The octets of its file."""
+    fields: dict[str, Any]
+    """The message as a driver shows it."""
 
 
 def table(name: str) -> list[dict[str, str]]:
-    """The rows of the tables of this name, each by its columns' titles.
+    """The rows of the tables of this name. Each maps the titles of the columns to its cells.
 
     Raises LookupError if there is no such table, SpecError if one is malformed.
     """
@@ -47,13 +53,13 @@ def messages() -> list[MessageVector]:
 
 
 def octets(dump: str) -> bytes:
-    """The octets of a hex dump in which '#' begins a comment. Raises ValueError if it is none."""
+    """The octets of a hex dump, in which '#' begins a comment. Raises ValueError."""
     found = bytearray()
     for line in dump.split("\n"):
         try:
             found += bytes.fromhex(line.partition("#")[0])
         except ValueError:
-            raise ValueError(f"no octets in hexadecimal: {line!r}") from None
+            raise ValueError(f"not octets in hexadecimal: {line!r}") from None
     return bytes(found)
 
 

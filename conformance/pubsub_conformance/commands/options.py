@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 from .. import seeds
 from ..judge import report
@@ -85,10 +84,3 @@ def finish(result: Report, options: argparse.Namespace) -> int:
     if options.json:
         report.write(result, options.json, options.driver, getattr(options, "seed", None))
     return result.verdict.value
-
-
-def write_json(path: Path | None, report: dict[str, Any]) -> None:
-    """Write a report as JSON, if there is a path. Raises OSError."""
-    if path:
-        text = json.dumps(report, indent=2, ensure_ascii=False)
-        path.write_text(f"{text}\n", encoding="utf-8")

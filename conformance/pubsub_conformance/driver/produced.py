@@ -8,7 +8,7 @@ from typing import Any
 
 
 def content_of(prefix: str, n: int, sizes: Sequence[int]) -> bytes:
-    """The content of message n."""
+    """The content of message n: of the next of `sizes` in octets, or longer if it must be."""
     text = f"{prefix}:{n}:".encode()
     size = max(sizes[n % len(sizes)], len(text))
     return (text * (size // len(text) + 1))[:size]

@@ -1,4 +1,4 @@
-"""What a driver answers, as typed values: errors, messages, and the events of streams."""
+"""The replies of a driver as typed values: errors, messages, and the events of streams."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from typing import Any, NamedTuple
 
 from ..oracle.message import Message
 
-TOLD_STDERR_LINES = 20  # in the text of a DriverError
+SHOWN_STDERR_LINES = 20  # in the text of a DriverError
 
 
 class Rejected(Exception):
-    """The implementation refused a request, in the words of the protocol."""
+    """The implementation refused a request.
+
+    `code`, `detail`, `errno` and `count` are those of the error object in DRIVER.md.
+    """
 
     def __init__(self, error: Mapping[str, Any]) -> None:
         self.code: str = error["code"]
@@ -26,19 +29,22 @@ class Rejected(Exception):
 
 
 class DriverError(Exception):
-    """The driver did not keep to the protocol; nothing is known about the implementation."""
+    """The driver broke the protocol; nothing is known about the implementation.
+
+    `end` says how the process ended: "still running", "exit status 3", "killed by SIGSEGV".
+    """
 
     def __init__(self, what: str, *, request: str = "", end: str = "", stderr: str = "") -> None:
         self.what = what
         self.request = request
-        self.end = end  # "still running", "exit status 3", "killed by SIGSEGV"
+        self.end = end
         self.stderr = stderr
         lines = [f"driver error: {what}"]
         if request:
             lines.append(f"  request: {request}")
         if end:
             lines.append(f"  process: {end}")
-        tail = stderr.splitlines()[-TOLD_STDERR_LINES:]
+        tail = stderr.splitlines()[-SHOWN_STDERR_LINES:]
         lines += ["  stderr:", *(f"    {line}" for line in tail)] if tail else []
         super().__init__("\n".join(lines))
 
@@ -69,11 +75,12 @@ class Published(NamedTuple):
     start: int
     end: int
     taken: int | None
-    """The number of queues that took it; of a publish that failed, if the error says so."""
+    """The number of queues that took the message; None if the publish failed and gives none."""
     error: Rejected | None
 
     @classmethod
     def read(cls, event: Mapping[str, Any]) -> Published:
+        """The publish in an event of `produce`."""
         error = Rejected(event["error"]) if "error" in event else None
         taken = error.count if error else event["count"]
         return cls(event["n"], int(event["start"]), int(event["end"]), taken, error)
@@ -95,6 +102,7 @@ class Fetched(NamedTuple):
 
     @classmethod
     def read(cls, event: Mapping[str, Any]) -> Fetched:
+        """The fetch in an event of `consume`."""
         start, end = int(event["start"]), int(event["end"])
         if "error" in event:
             return cls(start, end, "", {}, 0, 0, Rejected(event["error"]))
@@ -112,14 +120,17 @@ class Done(NamedTuple):
 
     @classmethod
     def read(cls, done: Mapping[str, Any]) -> Done:
+        """The totals in the last line of a stream."""
         return cls(done["messages"], done.get("count", 0), int(done["start"]), int(done["end"]))
 
 
 def to_base64(data: bytes) -> str:
+    """Octets as the protocol shows them."""
     return base64.b64encode(data).decode()
 
 
 def message_to_json(message: Message) -> dict[str, Any]:
+    """The message object of the protocol."""
     return {
         "id": str(message.id),
         "timestamp": str(message.timestamp),
@@ -130,6 +141,7 @@ def message_to_json(message: Message) -> dict[str, Any]:
 
 
 def message_from_json(fields: Mapping[str, Any]) -> Message:
+    """The message in a message object of the protocol, which is valid by its schema."""
     return Message(
         id=int(fields["id"]),
         timestamp=int(fields["timestamp"]),

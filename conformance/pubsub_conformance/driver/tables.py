@@ -65,11 +65,11 @@ def _object_tables() -> Iterator[str]:
 def _type_table() -> Iterator[str]:
     yield "| type | what it is |"
     yield "|---|---|"
-    told: dict[str, str] = {}
+    described: dict[str, str] = {}
     for name, schema in load_schema("common.json")["$defs"].items():
         if name not in {"message", "asked-message", "report"} and schema["title"] != "integer":
-            told.setdefault(schema["title"], schema["description"])
-    for title, description in told.items():
+            described.setdefault(schema["title"], schema["description"])
+    for title, description in described.items():
         yield f"| {title} | {description} |"
     yield ""
 
@@ -91,7 +91,7 @@ _TABLES: Mapping[str, Callable[[], Iterator[str]]] = {
 
 
 def with_tables(text: str) -> str:
-    """`text` with what stands between `<!-- generated: NAME -->` and `<!-- end -->` made anew."""
+    """`text` with the tables between `<!-- generated: NAME -->` and `<!-- end -->` made anew."""
 
     def table(found: re.Match[str]) -> str:
         lines = "\n".join(_TABLES[found[1]]())

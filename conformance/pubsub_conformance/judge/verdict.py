@@ -27,7 +27,10 @@ _WORDS = {
 
 
 def conclude(*, interrupted: bool, broken: bool, judged: bool) -> Verdict:
-    """The one order: who interrupts has no verdict, a fault outweighs what was not judged."""
+    """The one order of verdicts.
+
+    An interrupted command has none; a proven fault outweighs what could not be judged.
+    """
     if interrupted:
         return Verdict.UNJUDGED
     if broken:
@@ -36,13 +39,14 @@ def conclude(*, interrupted: bool, broken: bool, judged: bool) -> Verdict:
 
 
 class Report(Protocol):
-    """What every command returns."""
+    """The result of a command."""
 
     @property
-    def verdict(self) -> Verdict: ...
+    def verdict(self) -> Verdict:
+        """How the implementation came out."""
 
     def show(self, console: Console) -> None:
         """Print the report for a person."""
 
     def as_dict(self) -> dict[str, Any]:
-        """The report as JSON."""
+        """The report as JSON, but for the head that all reports have."""

@@ -30,8 +30,8 @@ from .session import SESSION, session_of
 __all__ = ["TEST_SECONDS", "not_run"]
 
 TEST_SECONDS = 120
-"""For a test that sets no limit of its own. A silent driver is noticed within one request; this is
-for what the kit itself waits for, and so much longer than any test takes on a slow machine."""
+"""The limit of a test that sets none. A silent driver is noticed within one request; this limit is
+for what the kit itself waits for, and much longer than any test takes on a slow machine."""
 
 pytest_plugins = ("pubsub_conformance.plugin.fixtures",)
 
@@ -39,6 +39,7 @@ pytest.register_assert_rewrite("pubsub_conformance.suite")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the options of a run."""
     group = parser.getgroup("pubsub-conformance")
     add = group.addoption
     add("--driver", metavar="COMMAND", help="the driver of the implementation under test")
@@ -56,6 +57,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    """Check the options, in the main process and in every xdist worker."""
     config.addinivalue_line(
         "markers",
         "requirement(id, ..., role=()): the requirements of the specification that a test"
@@ -106,6 +108,7 @@ def pytest_configure_node(node: Any) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep the tests of the selected requirements."""
     kit = config.stash.get(SESSION, None)
     if kit is None:
         return
@@ -132,6 +135,7 @@ def _ids(item: pytest.Item) -> list[str]:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    """End a test whose roles the driver does not claim."""
     kit = item.config.stash.get(SESSION, None)
     if kit is None:
         return
@@ -157,6 +161,7 @@ def pytest_pyfunc_call() -> Generator[None, object, object]:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Add the outcome and its evidence to the report of a phase."""
     made = yield
     kit = item.config.stash.get(SESSION, None)
     if kit is None or (call.excinfo is None and call.when != "call"):

@@ -34,6 +34,7 @@ class Collector:
         self._report: RunReport | None = None
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take the report of a phase, from whichever process."""
         found = getattr(report, "conformance", None)
         if found is not None:
             self._take(report, found)
@@ -57,17 +58,21 @@ class Collector:
             self._tests[report.nodeid] = result
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """Note a test module that cannot be imported."""
         if report.failed:
             self._problems.append(f"{report.nodeid}: {report.longreprtext}")
 
     def pytest_internalerror(self, excrepr: object) -> None:
+        """Note an error of pytest or of the kit."""
         self._problems.append(str(excrepr))
 
     def pytest_keyboard_interrupt(self) -> None:
+        """Note Ctrl-C: the report is partial."""
         self._interrupted = True
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        """Judge, set the exit code, and write the JSON report."""
         if not self._kit.hello:  # no handshake, or --collect-only
             return
         self._report = self._judge()
@@ -80,6 +85,7 @@ class Collector:
                 session.exitstatus = 2
 
     def pytest_terminal_summary(self) -> None:
+        """Show the report."""
         if self._report:
             self._report.show(report.console())
 
