@@ -1,5 +1,5 @@
-"""What only Linux offers: strace, mount namespaces, a file system of the kit's own."""
+"""Tools that only Linux has: strace, mount namespaces, a file system of the kit."""
 
 
 class Unavailable(Exception):
-    """This machine lacks what the kit needs here; says what."""
+    """This machine lacks something that the kit needs. The text names it."""

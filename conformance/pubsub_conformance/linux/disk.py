@@ -1,8 +1,8 @@
-"""A file system of the kit's own, to be without room now and then (Linux).
+"""A file system of the kit, which has no room now and then (Linux).
 
-The kit starts itself again in a mount namespace of its own, which nobody else sees and which ends
-with it, and mounts a tmpfs there. That one is made as small as what it holds, and large again:
-nothing has to be written to fill it.
+The kit starts itself again in a new mount namespace, which nobody else sees and which ends with the
+kit, and mounts a tmpfs there. To fill that file system it is made as small as its content; nothing
+has to be written.
 """
 
 from __future__ import annotations
@@ -21,42 +21,43 @@ from . import Unavailable
 from .namespace import own_tmpfs
 
 MOUNTED = "PUBSUB_CONFORMANCE_DISK"
-"""Environment variable: where it is mounted, in a kit that was started again."""
+"""The environment variable that says, in a kit that was started again, where it is mounted."""
 
 
 class NoDisk(Unavailable):
-    """This machine does not let the kit have one; why."""
+    """This machine does not let the kit mount a file system. The text is the reason."""
 
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _MS_REMOUNT = 32
-_TRIES = 100  # for what is used grows between looking and remounting
+_TRIES = 100
+"""How often a size is tried: the content may grow before the remount."""
 
 
 def mounted() -> Path | None:
-    """Where it is, in a kit that was started again."""
+    """Where the file system is mounted, in a kit that was started again; otherwise None."""
     path = os.environ.get(MOUNTED)
     return Path(path) if path else None
 
 
 def start_again(arguments: Sequence[str]) -> NoReturn:
-    """Replaces this process by the kit with these arguments, where `mounted` says so.
+    """Replace this process by a kit with these arguments, in which `mounted` returns a path.
 
-    Raises NoDisk where that cannot be done.
+    Raises NoDisk if the machine does not allow it.
     """
     path = tempfile.mkdtemp(prefix="pubsub-disk-")
     try:
         enter = own_tmpfs(Path(path), "size=50%")
-    except Unavailable as lacking:
+    except Unavailable as reason:
         os.rmdir(path)
-        raise NoDisk(str(lacking)) from lacking
+        raise NoDisk(str(reason)) from reason
     os.environ[MOUNTED] = path
     os.execvp(enter[0], [*enter, sys.executable, "-m", "pubsub_conformance", *arguments])
 
 
 @contextmanager
 def scratch(home: str | None) -> Iterator[str]:
-    """A directory that is removed in the end: the file system of our own, or one below `home`."""
+    """A directory that is removed in the end: the mounted file system, or one in `home`."""
     own = mounted()
     if own is None or home:
         with tempfile.TemporaryDirectory(prefix="pubsub-", dir=home) as directory:
@@ -78,7 +79,10 @@ class Disk:
         self._whole = whole.f_blocks * whole.f_frsize, whole.f_files
 
     def shrink(self, blocks: int | None = None, inodes: int | None = None) -> None:
-        """Leaves so many blocks, so many inodes free; None: as many as there were at first."""
+        """Leave so many blocks and inodes free; None: as many as there were at first.
+
+        Raises OSError if the file system cannot be made smaller.
+        """
         for _ in range(_TRIES):
             now = os.statvfs(self.path)
             size, files = self._whole
@@ -87,12 +91,13 @@ class Disk:
             if inodes is not None:
                 files = now.f_files - now.f_ffree + inodes
             options = f"size={size},nr_inodes={files}".encode()
-            # Not mount(8): it repeats what /proc says of the mount, a uid that a user namespace
-            # does not know among it.
+            # Not mount(8): it repeats the options that /proc shows, with a uid that a user
+            # namespace may not know.
             if not _libc.mount(b"pubsub", os.fsencode(self.path), None, _MS_REMOUNT, options):
                 return
             error = ctypes.get_errno()
         raise OSError(error, f"cannot be made smaller: {os.strerror(error)}", str(self.path))
 
     def grow(self) -> None:
+        """Give the file system its first size again."""
         self.shrink()

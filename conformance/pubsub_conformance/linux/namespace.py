@@ -1,4 +1,4 @@
-"""Mount namespaces: a command runs where other file systems lie in the usual places."""
+"""Mount namespaces: a command runs with other file systems in the usual places."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from . import Unavailable
 
 @cache
 def namespace(script: str, *arguments: str) -> tuple[str, ...]:
-    """The prefix that runs a command in a mount namespace, after a shell script ran there.
+    """The prefix that runs a command in a new mount namespace, after a shell script.
 
-    The script finds the arguments as $1, $2, … and shifts them away. Where root is needed and
-    missing, the command runs as root of a user namespace. Raises Unavailable, with the reason.
+    The script gets the arguments as $1, $2, … and shifts them away. Without root, the command runs
+    as root of a new user namespace. Raises Unavailable, with the reason.
     """
     if shutil.which("unshare") is None:
         raise Unavailable("a mount namespace needs unshare (Linux)")
@@ -28,8 +28,8 @@ def namespace(script: str, *arguments: str) -> tuple[str, ...]:
     raise Unavailable(f"no mount namespace can be made: {' '.join(tried.stderr.split())}")
 
 
-# In this one, /tmp is empty but for links to what was there before (the driver itself, perhaps), a
-# base left out, and /dev/shm is empty, too.
+# /tmp has only links to its former entries (the driver may be one of them), without a base, and
+# /dev/shm is empty.
 _EMPTY_PLACES = """
 mount -t tmpfs tmpfs /dev/shm
 mkdir /dev/shm/.before
@@ -54,16 +54,22 @@ SHM_IS_A_FILE = f"{NO_SHM}\ntouch /dev/shm"
 
 
 def empty_places(*commands: str) -> tuple[str, ...]:
-    """The prefix that runs a command where no default base is yet, after these shell commands."""
+    """The prefix that runs a command without a default base, after these shell commands.
+
+    Raises Unavailable.
+    """
     return namespace("\n".join([_EMPTY_PLACES, *commands]))
 
 
 def own_tmpfs(path: Path, options: str) -> tuple[str, ...]:
-    """The prefix that runs a command where a tmpfs with these options is mounted at `path`."""
+    """The prefix that runs a command with a tmpfs of these options mounted at `path`.
+
+    Raises Unavailable.
+    """
     mount = f'mount -t tmpfs -o mode=0700,{options} tmpfs "$1"; shift'
     return namespace(mount, str(path))
 
 
 def seen_by(driver: Driver, path: str | Path) -> Path:
-    """The path, in the driver's mount namespace."""
+    """The kit's path to this path of the driver's mount namespace."""
     return Path(f"/proc/{driver.pid}/root{path}")

@@ -1,11 +1,11 @@
-"""Forced interleavings: a driver in any language, watched, disturbed and stopped by strace.
+"""Forced interleavings: strace watches, disturbs and stops a driver in any language.
 
-strace attaches to a driver that runs already, right before the request under test, so that the
-n-th call is the n-th of this request. (It counts by thread and by the call's name.) A signal is
-delivered when the call it belongs to has been done: `stop(LINK)` stops a driver between its link
-and whatever it does next. A call that is made to fail is not done.
+strace attaches to a running driver right before the request under test, so that the n-th call is
+the n-th of this request. (strace counts by thread and by the call's name.) A signal is delivered
+after its call was done: `stop(LINK)` stops a driver between its link and its next step. A call that
+is made to fail is not done.
 
-Where strace cannot be used (not Linux, not installed, no permission), this raises CannotTrace.
+If strace cannot be used (not Linux, not installed, no permission), this raises CannotTrace.
 """
 
 from __future__ import annotations
@@ -30,18 +30,18 @@ from ..driver import Driver
 from . import Unavailable
 
 ATTACH_SECONDS = 20.0
-"""From the start of strace to its word that it has attached. Milliseconds on an idle machine."""
+"""The time limit for strace to attach. It takes milliseconds on an idle machine."""
 
 STOP_SECONDS = 20.0
-"""From the start of a request to the call at which it is to stop; beyond any reply's time."""
+"""The time limit for a request to come to its stop. It is longer than that of any reply."""
 
 DETACH_SECONDS = 10.0
-"""For strace to let go and end."""
+"""The time limit for strace to detach and end."""
 
 POLL_SECONDS = 0.002
-"""Between two looks at what strace wrote."""
+"""The time between two looks at the log of strace."""
 
-# Families of calls: which of its names an implementation, a language or a processor uses is open.
+# Families of calls. Which name occurs depends on implementation, language and processor.
 OPEN = ("open", "openat", "openat2")
 LINK = ("link", "linkat")
 RENAME = ("rename", "renameat", "renameat2")
@@ -58,7 +58,10 @@ SLEEP = (
 
 
 class CannotTrace(Unavailable):
-    """strace cannot watch or disturb this driver, or the driver made no such call; why."""
+    """strace cannot watch or disturb this driver, or the driver made no such call.
+
+    The text is the reason.
+    """
 
 
 P = ParamSpec("P")
@@ -69,7 +72,8 @@ T = TypeVar("T")
 class Call:
     """A system call that was done, failed, or was made to fail."""
 
-    pid: int  # of the thread
+    pid: int
+    """The thread's id."""
     name: str
     args: str
     result: int | None
@@ -78,24 +82,24 @@ class Call:
 
     @property
     def paths(self) -> list[Path]:
-        """The paths among the arguments, each led by the directory it is relative to."""
+        """The paths among the arguments, each joined to the directory that it is relative to."""
         return [Path(at or "", os.fsdecode(_octets(text))) for at, text in _PATH.findall(self.args)]
 
     @property
     def descriptor(self) -> Path | None:
-        """What the descriptor stands for that is the first argument."""
+        """The file of the descriptor that is the first argument, if it is one."""
         found = re.match(r"\d+<([^>]*)>", self.args)
         return Path(found[1]) if found else None
 
     @property
     def data(self) -> bytes:
-        """The first string among the arguments; cut if it is long."""
+        """The first string among the arguments. strace cuts a long one."""
         found = _STRING.search(self.args)
         return _octets(found[1]) if found else b""
 
     @property
     def flags(self) -> set[str]:
-        """The `O_…` of an open."""
+        """The flags `O_…` of an open."""
         return set(re.findall(r"\bO_[A-Z]+\b", _STRING.sub("", self.args)))
 
     def __str__(self) -> str:
@@ -115,7 +119,7 @@ _STOPPED = re.compile(r"(?P<pid>\d+) +--- stopped by SIGSTOP ---")
 
 
 def _octets(text: str) -> bytes:
-    """What a string of strace's stands for: its escapes are C's, and so Python's."""
+    """The octets of a string that strace wrote with the escapes of C, which Python shares."""
     octets = ast.literal_eval(f'b"{text}"')
     assert isinstance(octets, bytes)
     return octets
@@ -127,7 +131,7 @@ def parse(log: str) -> list[Call]:
 
 
 def _events(log: str) -> Iterator[Call | int]:
-    """The calls, and at each stop the thread that it hit."""
+    """The calls, and at each stop the id of the stopped thread."""
     begun: dict[str, str] = {}
     signalled: set[str] = set()
     for line in log.splitlines():
@@ -148,17 +152,20 @@ def _events(log: str) -> Iterator[Call | int]:
         elif sent := _SIGNAL.fullmatch(line):
             signalled.add(sent["pid"])
         elif (stopped := _STOPPED.fullmatch(line)) and stopped["pid"] in signalled:
-            signalled.remove(stopped["pid"])  # strace may tell a stop twice
+            signalled.remove(stopped["pid"])  # strace may report a stop twice
             yield int(stopped["pid"])
 
 
 def stop(calls: Sequence[str], nth: int | None = 1) -> str:
-    """Stop the driver after its n-th such call, or after each (None)."""
+    """The injection that stops the driver after its n-th such call, or after each one (None)."""
     return _inject(calls, "signal=STOP", nth)
 
 
 def fail(calls: Sequence[str], errno: str, nth: int | None = 1, *, then_stop: bool = False) -> str:
-    """Have the n-th such call, or all of them (None), fail without being done."""
+    """The injection that makes the n-th such call, or all of them (None), fail.
+
+    With `then_stop` the driver is stopped after the call.
+    """
     return _inject(calls, f"error={errno}" + ":signal=STOP" * then_stop, nth)
 
 
@@ -179,22 +186,23 @@ class Trace:
         self._worker = ThreadPoolExecutor(1)
         self._begun: Future[object] | None = None
         self._stops = 0
-        self._text: str | None = None  # once it has ended
+        self._text: str | None = None
+        """The whole log, after the end of the trace."""
 
     def calls(self, *names: str) -> list[Call]:
-        """The calls of these names (none: all calls) so far; after the trace, all it saw."""
+        """The calls of these names (all calls without names) that strace has seen so far."""
         return [call for call in parse(self._read()) if not names or call.name in names]
 
     def begin(self, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        """Make a request of the driver that can be stopped meanwhile."""
+        """Make a request in a thread, so that the test goes on while the driver is stopped."""
         begun = self._worker.submit(request, *args, **kwargs)
         self._begun = begun  # type: ignore[assignment]  # Future is invariant
         return begun
 
     def stopped(self) -> Call:
-        """Wait until the driver has stopped where it was told to: after which call.
+        """Wait until the driver is stopped. Returns the call after which it stopped.
 
-        A request that comes to its end without that call leaves nothing to force: not run.
+        Raises CannotTrace if the request ends without such a call, and the error of the request.
         """
         call = self._next_stop()
         if call is None:
@@ -202,13 +210,13 @@ class Trace:
         return call
 
     def stops(self) -> Iterator[Call]:
-        """Each stop until the request has ended; the driver goes on when the next is asked for."""
+        """The call of each stop until the request ends. The driver goes on before the next one."""
         while (call := self._next_stop()) is not None:
             yield call
             self.go_on()
 
     def _next_stop(self) -> Call | None:
-        """The call after which the driver has stopped; None: the request has ended."""
+        """The call after which the driver is stopped. None: the request has ended."""
         deadline = time.monotonic() + STOP_SECONDS
         while True:
             ended = self._begun is not None and self._begun.done()
@@ -222,7 +230,7 @@ class Trace:
             time.sleep(POLL_SECONDS)
 
     def _stop(self) -> Call | None:
-        """The call before the stop that is waited for, once every thread has stopped."""
+        """The call before the next stop, once every thread is stopped."""
         stops = 0
         last: dict[int, Call] = {}
         for event in _events(self._read()):
@@ -237,7 +245,7 @@ class Trace:
 
     def go_on(self) -> None:
         """Let a stopped driver go on."""
-        with suppress(ProcessLookupError):  # it died: its request will tell
+        with suppress(ProcessLookupError):  # it died: its request reports that
             os.killpg(self._driver.pid, signal.SIGCONT)
 
     def _read(self) -> str:
@@ -264,31 +272,31 @@ def _all_stopped(thread: int) -> bool:
 
 @contextmanager
 def traced(driver: Driver, *injections: str, paths: Sequence[str | Path] = ()) -> Iterator[Trace]:
-    """Attach strace to a driver (all processes of its group, all threads) for what is inside.
+    """Attach strace to a driver: to all threads of all processes of its group.
 
-    `injections` are made by `stop` and `fail`. With `paths`, only calls that name one of them, as
-    it is written or from a descriptor of the base directory, or use a descriptor of one, are seen,
-    counted and disturbed.
+    `injections` are made by `stop` and `fail`. With `paths`, strace sees, counts and disturbs only
+    calls that name one of them (as it is written, or relative to the base), or that use a
+    descriptor of one. Raises CannotTrace.
     """
     if sys.platform != "linux" or not shutil.which("strace"):
-        raise CannotTrace("strace is not there, and so nothing to force an interleaving with")
+        raise CannotTrace("forcing an interleaving needs strace (Linux)")
     with tempfile.TemporaryDirectory() as directory:
-        log, said = Path(directory, "log"), Path(directory, "said")
+        log, messages = Path(directory, "log"), Path(directory, "messages")
         processes = _group(driver.pid)
-        # -y: descriptors with their paths; -x: what is not printable in hexadecimal
+        # -y: descriptors with their paths; -x: unprintable octets in hexadecimal
         command = ["strace", "-f", "-y", "-x", "-s", "64", "-o", str(log)]
         command += ["-e", f"trace=%file,%desc,{_set(SLEEP)}"]
         command += [word for injection in injections for word in ("-e", injection)]
         command += [word for path in paths for spelt in _spellings(path) for word in ("-P", spelt)]
         command += [word for process in processes for word in ("-p", str(process))]
         trace = Trace(driver, log)
-        with said.open("wb") as stderr:
+        with messages.open("wb") as stderr:
             strace = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=stderr)
         try:
-            _wait_until_attached(strace, said, processes)
+            _wait_until_attached(strace, messages, processes)
             yield trace
         finally:
-            strace.terminate()  # it detaches, and what it held goes on
+            strace.terminate()  # it detaches, and the driver goes on
             try:
                 strace.wait(DETACH_SECONDS)
             except subprocess.TimeoutExpired:
@@ -303,11 +311,13 @@ def _spellings(path: str | Path) -> Iterator[str]:
         yield f"{path.parent.name}/{path.name}"
 
 
-def _wait_until_attached(strace: subprocess.Popen[bytes], said: Path, processes: list[int]) -> None:
+def _wait_until_attached(
+    strace: subprocess.Popen[bytes], messages: Path, processes: list[int]
+) -> None:
     deadline = time.monotonic() + ATTACH_SECONDS
     while time.monotonic() < deadline:
         ended = strace.poll() is not None
-        words = said.read_text("utf-8", "replace")
+        words = messages.read_text("utf-8", "replace")
         if ended:
             break
         if all(re.search(rf"Process {process} attached", words) for process in processes):
@@ -319,7 +329,7 @@ def _wait_until_attached(strace: subprocess.Popen[bytes], said: Path, processes:
 
 
 def _group(leader: int) -> list[int]:
-    """The processes of a process group."""
+    """The ids of the processes of a process group."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal():

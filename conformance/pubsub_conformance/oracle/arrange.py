@@ -1,4 +1,4 @@
-"""What a test arranges outside the base: a process that has ended, and the passing of time."""
+"""What a test needs beside the base: a process that has ended, and files that are old."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from pathlib import Path
 
 
 def dead_pid() -> int:
-    """The id of a process that has ended."""
+    """The id of a process that has just ended."""
     process = subprocess.Popen(["true"])
     process.wait()
     return process.pid
 
 
 def let_age(*paths: Path) -> None:
-    """Wait until these are older than now even to somebody who counts whole seconds.
+    """Wait until these files are older than now, counted in whole seconds.
 
-    The time of a status change cannot be set, so a test that needs something stale asks for a
-    stale age of 0.
+    Nobody can set the time of a status change. So a test that needs a stale file lets it age, and
+    reaps with a stale age of 0.
     """
     statuses = [path.lstat() for path in paths]
     youngest = max(max(status.st_ctime, status.st_mtime) for status in statuses)

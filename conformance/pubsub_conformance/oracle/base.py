@@ -1,8 +1,8 @@
-"""The oracle's base: channels, and a publisher and a subscriber of the kit's own.
+"""The oracle's base: its channels, and the kit's own publisher and subscriber.
 
-base.md, channel.md, publish.md, fetch.md. The oracle judges what an implementation left on disk,
-and puts there, good and bad, what an implementation is to meet. It leaves out what only an
-adversary needs: it repeats no step, for nobody disturbs it.
+Written from base.md, channel.md, publish.md and fetch.md. The kit examines with it what an
+implementation leaves on disk, and makes with it good and bad entries that an implementation has to
+deal with. The oracle repeats no step that fails, for nobody disturbs it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from .queue import enqueue as _enqueue
 from .queue import open_queue
 from .topics import PATTERN, is_pattern, matches
 
-STALE_AGE = 3600  # seconds
+STALE_AGE = 3600
+"""The usual stale age, in seconds."""
 
 CHANNEL_NAME = re.compile(
     rf"(?P<pattern>{PATTERN.pattern})_(?P<random>[A-Za-z0-9]{{12}})_(?P<pid>[1-9][0-9]{{0,9}})"
@@ -33,20 +34,22 @@ MESSAGE_NAME = re.compile(r"[1-9][0-9]{0,19}")
 
 
 def fresh_name() -> str:
-    """12 characters with 71 random bits in them."""
+    """A name for a directory in `tmp`, or a part of a channel's name: 12 random characters."""
     return "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(12))
 
 
 def channel_name(pattern: str, pid: int) -> str:
+    """A fresh name for a channel of this pattern and process (CHAN-1)."""
     return f"{pattern}_{fresh_name()}_{pid}"
 
 
 def put(
     channel_dir: Path, message: Message | bytes, *, name: str | None = None, enqueue: bool = True
 ) -> Path:
-    """Put a file into the channel, as a publisher does: make it in `tmp`, link it, enqueue it.
+    """Put a file into a channel as a publisher does: make it in `tmp`, link it, enqueue its id.
 
-    The name is the message's id, or fresh, unless one is given; what is enqueued is the name.
+    Its name is the given one, the message's id, or for octets a fresh id. Returns the path of the
+    file. Raises OSError, and ValueError for a message that may not be written.
     """
     if isinstance(message, Message):
         id, data = message.id, encode(message)
@@ -78,14 +81,14 @@ class Base:
         self.make_tmp()
 
     def make_tmp(self) -> None:
-        """Make `tmp`, and the base, where they are not there (BASE-3, BASE-11)."""
+        """Make the base and `tmp` if they do not exist (BASE-3, BASE-11)."""
         self.path.mkdir(0o700, parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
             self.tmp.mkdir(0o700)
             self._share(self.tmp, 0o700, 0o077)
 
     def _share(self, path: Path, owner: int, others: int) -> None:
-        """Give what was made here the permission bits of BASE-8 and BASE-9."""
+        """Give a new entry the permission bits of BASE-8 and BASE-9."""
         base = self.path.stat().st_mode & 0o077
         made = path.stat().st_mode & stat.S_ISGID
         path.chmod(made | owner | (base & others if base & 0o022 else 0))
@@ -95,7 +98,7 @@ class Base:
         return sorted(entry for entry in self.path.iterdir() if _is_channel(entry))
 
     def stage(self, name: str, data: bytes) -> Path:
-        """Make this file in `tmp`."""
+        """Make a file in `tmp`. Returns its path. Raises OSError."""
         staged = self.tmp / name
         with staged.open("xb") as file:
             file.write(data)
@@ -108,7 +111,7 @@ class Base:
         content: bytes = b"",
         headers: Mapping[str, Scalar] | None = None,
     ) -> Message:
-        """Publish to every channel that matches, is alive and has room, as an honest publisher."""
+        """Publish to every channel that matches, is alive and has room. Returns the message."""
         message = a_message(topic, content, headers)
         data = encode(message)
         self.make_tmp()
@@ -122,7 +125,7 @@ class Base:
                 queue = open_queue(channel_dir)
             except OSError as error:
                 if error.errno in (errno.ENXIO, errno.ENOENT):
-                    continue  # nobody reads there
+                    continue  # the channel has no reader
                 raise
             try:
                 os.link(staged, channel_dir / name)
@@ -135,7 +138,10 @@ class Base:
         return message
 
     def open(self, pattern: str, *, pid: int | None = None) -> Channel:
-        """Open a channel of the kit's own; of this process unless a pid is given."""
+        """Open a channel of the kit, with this process's id in its name unless another is given.
+
+        Raises ValueError for an invalid pattern.
+        """
         if not is_pattern(pattern):
             raise ValueError(f"not a pattern: {pattern!r}")
         being_made = self._make_directory()
@@ -148,12 +154,12 @@ class Base:
         return channel
 
     def dead_channel(self, pattern: str, pid: int, queue: bool = True) -> Path:
-        """Make a channel that nobody reads, as a killed subscriber leaves it."""
-        # Made in `tmp` as well: a reaper at work does not meet it half-made.
+        """Make a channel without a reader, as a killed subscriber leaves it."""
+        # It is made in `tmp`, so that a reaper at work does not see it half-made.
         return self._make_directory(queue).rename(self.path / channel_name(pattern, pid))
 
     def _make_directory(self, queue: bool = True) -> Path:
-        """Make a directory in `tmp` that is to become a channel."""
+        """Make a directory in `tmp` that becomes a channel by a rename."""
         self.make_tmp()
         directory = self.tmp / fresh_name()
         directory.mkdir(0o700)
@@ -164,7 +170,7 @@ class Base:
         return directory
 
     def tree(self) -> str:
-        """What stands in the base, as evidence: type and mode, size in octets, name."""
+        """A listing of the base, as evidence: type and mode, owner, size in octets, name."""
         lines = [f"{_describe(self.path)} {self.path}"]
         lines += [
             f"{_describe(entry)} {entry.relative_to(self.path)}"
@@ -173,7 +179,7 @@ class Base:
         return "\n".join(lines).encode(errors="backslashreplace").decode()
 
     def leftovers(self) -> list[str]:
-        """All names in the base, but for `tmp` itself and the channels the kit has not closed."""
+        """All names in the base except `tmp` itself and the channels that the kit has open."""
         own = {self.tmp, *(channel.directory for channel in self._opened if not channel.closed)}
         channels = own - {self.tmp}
         return [
@@ -205,7 +211,7 @@ def _describe(path: Path) -> str:
 
 
 class Channel:
-    """A channel of the kit's own; a context manager that closes it."""
+    """A channel of the kit. A context manager that closes it."""
 
     def __init__(
         self, base: Base, directory: Path, pattern: str, read_end: int, write_end: int
@@ -219,14 +225,17 @@ class Channel:
         self._reading = True
 
     def fetch(self) -> Message | None:
-        """The next message, None if the queue is empty, InvalidMessage for a bad file or queue."""
+        """The next message, or None if the queue is empty.
+
+        Raises InvalidMessage for a file that is not a message, and for octets that are no id.
+        """
         while True:
             try:
                 octets = os.read(self.read_end, 8)
             except BlockingIOError:
                 return None
             if len(octets) != 8:
-                raise InvalidMessage(f"the queue held {len(octets)} octets, which are no id")
+                raise InvalidMessage(f"the queue held {len(octets)} octets, which are no whole id")
             id = int.from_bytes(octets, "big")
             file = self.directory / str(id)
             with contextlib.suppress(FileNotFoundError):
@@ -240,25 +249,25 @@ class Channel:
                 return message
 
     def fetch_all(self) -> list[Message]:
-        """What the queue holds now, in its order."""
+        """All messages in the queue now, in order. Raises InvalidMessage."""
         messages = []
         while (message := self.fetch()) is not None:
             messages.append(message)
         return messages
 
     def files(self) -> list[str]:
-        """What stands beside the queue."""
+        """The sorted names of the entries beside the queue."""
         return sorted(entry.name for entry in self.directory.iterdir() if entry.name != "queue")
 
     def stop_reading(self) -> None:
-        """Close the queue and leave the directory, as the death of its owner does."""
+        """Close the queue and leave the directory, as it is when its owner dies."""
         if self._reading:
             self._reading = False
             os.close(self.read_end)
             os.close(self.write_end)
 
     def close(self) -> None:
-        """Take the channel down; nothing if it is closed or gone already."""
+        """Remove the channel. Does nothing if it is closed, or gone already."""
         if self.closed:
             return
         self.closed = True
@@ -266,7 +275,7 @@ class Channel:
         with contextlib.suppress(FileNotFoundError):
             self.directory.rename(claimed)
         self.stop_reading()
-        for _ in range(100):  # for a publisher that came late may put another link there
+        for _ in range(100):  # a late publisher may put another link there
             if not claimed.exists():
                 break
             shutil.rmtree(claimed, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The oracle's messages: their file and their headers (message.md), ids (publish.md)."""
+"""The oracle's messages: the message file and its headers (message.md), and ids (publish.md)."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ LARGEST_INTEGER = 2**53 - 1  # MSG-10
 SPACE = r"[ \t\n\r]*"
 JSON_STRING = r'"(?:[^"\\\x00-\x1f]|\\["\\/bfnrt]|\\u[0-9A-Fa-f]{4})*"'
 JSON_NUMBER = r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
-# A member of a flat object and what follows it: MSG-8 leaves no room for anything deeper, so
-# that there is nothing to recurse into (MSG-12).
+# A member of a flat object, and the character after it. MSG-8 allows nothing deeper, so nothing has
+# to recurse (MSG-12).
 MEMBER = re.compile(
     rf"{SPACE}(?P<key>{JSON_STRING}){SPACE}:"
     rf"{SPACE}(?P<value>{JSON_STRING}|{JSON_NUMBER}|true|false|null){SPACE}(?P<next>[,}}])"
@@ -34,19 +34,21 @@ END = re.compile(SPACE)
 
 
 class InvalidMessage(ValueError):
-    """The bytes are not a message; says why."""
+    """The octets are not a message. The text is the reason."""
 
 
 @dataclass(frozen=True)
 class Message:
+    """A message. Two are equal as JSON values are: 1.0 equals 1, but `true` does not."""
+
     id: int
-    timestamp: int  # microseconds since the epoch
+    timestamp: int
+    """Microseconds since the epoch."""
     topic: str
     headers: Mapping[str, Scalar]
     content: bytes
 
     def __eq__(self, other: object) -> bool:
-        """Like JSON, and unlike Python, tells `true` from 1; 1.0 is 1."""
         if not isinstance(other, Message):
             return NotImplemented
         return self._comparable() == other._comparable()
@@ -59,7 +61,7 @@ class Message:
 
 
 def pack(id: int, timestamp: int, topic: bytes, headers: bytes, content: bytes) -> bytes:
-    """The file that holds these fields, valid or not."""
+    """The message file with these fields, valid or not."""
     start = struct.pack(">4sBQQ", MAGIC, VERSION, id, timestamp)
     return start + b"".join(
         struct.pack(">I", len(field)) + field for field in (topic, headers, content)
@@ -67,18 +69,18 @@ def pack(id: int, timestamp: int, topic: bytes, headers: bytes, content: bytes) 
 
 
 def encode(message: Message) -> bytes:
-    """The message's file; ValueError for what is not to be written (MSG-15)."""
+    """The file of a message. Raises ValueError for a message that may not be written (MSG-15)."""
     headers = json.dumps(dict(message.headers), ensure_ascii=False).encode()
     data = pack(
         message.id, message.timestamp, message.topic.encode(), headers, bytes(message.content)
     )
     if decode(data) != message:
-        raise ValueError(f"cannot be written as it is: {message}")
+        raise ValueError(f"this message cannot be written unchanged: {message}")
     return data
 
 
 def decode(data: bytes) -> Message:
-    """The message that the file holds, or InvalidMessage."""
+    """The message in the file. Raises InvalidMessage."""
     rest = data
 
     def take(size: int, what: str) -> bytes:
@@ -111,7 +113,7 @@ def decode(data: bytes) -> Message:
 
 
 def decode_headers(data: bytes) -> dict[str, Scalar]:
-    """MSG-7 to MSG-12; InvalidMessage."""
+    """The headers in this field of a file (MSG-7 to MSG-12). Raises InvalidMessage."""
     if not data:
         return {}
     try:
@@ -145,7 +147,7 @@ def _scalar(token: str) -> Scalar:
     if token.startswith('"'):
         return _string(token)
     if token.lstrip("-").isdecimal():
-        # Of many digits it is too large anyway; int() would take its time, or refuse.
+        # An integer of many digits is too large anyway; int() would be slow, or refuse it.
         if len(token) > len(str(-LARGEST_INTEGER)) or abs(int(token)) > LARGEST_INTEGER:
             raise InvalidMessage(f"not an interoperable integer: {token[:60]}")
         return int(token)
@@ -163,7 +165,7 @@ def _string(token: str) -> str:
 
 
 def fresh_id() -> int:
-    """An id as publish.md recommends it, of at least 2^56 (PUB-1) and rising (PUB-2)."""
+    """An id in the way that publish.md recommends: at least 2^56 (PUB-1), and rising (PUB-2)."""
     global _last
     _last = max(_last + 1, now())
     return _last << 10 | secrets.randbits(10)
@@ -183,4 +185,5 @@ def a_message(
     headers: Mapping[str, Scalar] | None = None,
     id: int | None = None,
 ) -> Message:
+    """A message with the time of now, and a fresh id unless one is given."""
     return Message(fresh_id() if id is None else id, now(), topic, headers or {}, content)

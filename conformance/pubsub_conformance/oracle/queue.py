@@ -1,4 +1,4 @@
-"""The oracle's queues: the FIFO `queue` of a channel, seen from the publisher's side."""
+"""The oracle's queues: the FIFO `queue` of a channel, from the publisher's side."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pathlib import Path
 def open_queue(channel_dir: Path) -> int:
     """A descriptor for writing, which the caller closes.
 
-    Raises OSError: ENXIO where nobody reads, and what else the system says.
+    Raises OSError, with ENXIO if the queue has no reader.
     """
     return os.open(channel_dir / "queue", os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
 
 
 def has_reader(channel_dir: Path) -> bool:
-    """CHAN-9; what is not known (no queue there, say) is an OSError."""
+    """Whether the queue has a reader (CHAN-9). Raises OSError if that is not known."""
     try:
         os.close(open_queue(channel_dir))
     except OSError as error:
@@ -31,7 +31,7 @@ def has_reader(channel_dir: Path) -> bool:
 
 
 def enqueue(channel_dir: Path, data: int | bytes) -> None:
-    """Write an id, or these very octets, to the queue in one write."""
+    """Write an id, or these octets, to the queue in one write. Raises OSError."""
     octets = data.to_bytes(8, "big") if isinstance(data, int) else data
     queue = open_queue(channel_dir)
     try:
@@ -43,9 +43,9 @@ def enqueue(channel_dir: Path, data: int | bytes) -> None:
 
 
 def fill(channel_dir: Path, id: int = 0) -> int:
-    """Write the id until the queue is full; how many times that was.
+    """Write an id until the queue is full. Returns how many times it was written.
 
-    0 is what a subscriber skips (FETCH-10).
+    A subscriber skips the id 0 (FETCH-10). Raises OSError.
     """
     queue = open_queue(channel_dir)
     count = 0
@@ -60,7 +60,7 @@ def fill(channel_dir: Path, id: int = 0) -> int:
 
 
 def waiting(channel_dir: Path) -> int:
-    """How many ids lie in the queue; 0 if the system does not say."""
+    """How many ids are in the queue, or 0 if the system does not say."""
     try:
         queue = open_queue(channel_dir)
     except OSError:
@@ -75,7 +75,7 @@ def waiting(channel_dir: Path) -> int:
 
 
 def resize(queue: int, pages: int) -> bool:
-    """Give an open queue room for so many pages. False: the system cannot, or does not let us."""
+    """Give an open queue room for so many pages. Returns False if the system does not allow it."""
     if not hasattr(fcntl, "F_SETPIPE_SZ"):
         return False
     try:

@@ -1,7 +1,7 @@
 """The oracle's topics and patterns (topics.md).
 
-Every page of the oracle is written from the specification alone, and differently from the
-reference, so that one misreading cannot hide the other. It prefers being obvious to being fast.
+Every page of the oracle is written from the specification alone, and differs from the reference, so
+that one misreading cannot hide the other. It is simple rather than fast.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ WORD = r"[A-Za-z0-9-]+"
 TERM = rf"(?:{WORD}|=|\+)"
 TOPIC = re.compile(rf"{WORD}(?:\.{WORD})*")
 PATTERN = re.compile(rf"{TERM}(?:\.{TERM})*")
-LONGEST_TOPIC = 200  # octets, of a pattern as well
+LONGEST_TOPIC = 200
+"""The most octets of a topic, and of a pattern."""
 
 
 def is_topic(text: str) -> bool:
-    """TOPIC-1."""
+    """Whether this is a topic (TOPIC-1)."""
     return len(text) <= LONGEST_TOPIC and TOPIC.fullmatch(text) is not None
 
 
 def is_pattern(text: str) -> bool:
-    """TOPIC-2."""
+    """Whether this is a pattern (TOPIC-2)."""
     return len(text) <= LONGEST_TOPIC and PATTERN.fullmatch(text) is not None
 
 
@@ -38,12 +39,12 @@ def matches(pattern: str, topic: str) -> bool:
 
     @functools.cache
     def fits(term: int, word: int) -> bool:
-        """Whether the terms from this one on account for the words from this one on."""
+        """Whether the terms from this index on match the words from this index on."""
         if term == len(terms):
             return word == len(words)
         if word == len(words):
             return False
-        if terms[term] == "+":  # it takes this word, and perhaps the next one, too
+        if terms[term] == "+":  # it matches this word, and perhaps the next one as well
             return fits(term + 1, word + 1) or fits(term, word + 1)
         return terms[term] in ("=", words[word]) and fits(term + 1, word + 1)
 
