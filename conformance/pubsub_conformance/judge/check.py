@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console
+from rich.text import Text
 
 from .assumptions import contradictions
 from .events import Event, Publish
@@ -55,7 +56,7 @@ class Judgement:
             lines += [f"publishes that failed: {failed}"] if failed else []
             lines.append(self.summary)
         for line in lines:
-            console.print(line, soft_wrap=True, markup=False, highlight=False)
+            console.print(Text(line))
 
     def as_dict(self) -> dict[str, Any]:
         return {

@@ -96,14 +96,15 @@ class Result:
         return "\n".join(filter(None, parts))
 
     def show(self, console: Console) -> None:
-        lines = [str(self), *self.not_done]
+        """Print the summary, the first few findings of each kind, and how to judge them again."""
+        console.print(Text("\n".join([str(self), *self.not_done])))
         if self.evidence:
-            lines.append(f"judge it again: pubsub-conformance check {self.evidence}/history.jsonl")
+            again = f"pubsub-conformance check {self.evidence}/history.jsonl"
+            console.print(Text(f"judge it again: {again}"), soft_wrap=True)
         if self.interrupted:
-            lines.append("interrupted: only what there was until then has been judged")
+            console.print("interrupted: only what there was until then has been judged")
         elif not self.failed and not self.due:
-            lines.append("no message was due anywhere: nothing is proved")
-        console.print(Text("\n".join(lines)), soft_wrap=True)
+            console.print("no message was due anywhere: nothing is proved")
 
     def as_dict(self) -> dict[str, Any]:
         return {

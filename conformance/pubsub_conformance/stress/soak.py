@@ -94,7 +94,7 @@ class Result:
         return "\n".join(lines)
 
     def show(self, console: Console) -> None:
-        console.print(Text(str(self)), soft_wrap=True)
+        console.print(Text(str(self)))
 
     def as_dict(self) -> dict[str, Any]:
         return {
