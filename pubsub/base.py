@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import random
 import re
 import stat
 import string
@@ -27,8 +26,7 @@ LIST = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 """Flags for opening a directory to list it."""
 
 _CHANNEL_NAME = re.compile(rf"({PATTERN})_[A-Za-z0-9]{{12}}_([1-9][0-9]{{0,9}})")  # CHAN-1
-_ALPHABET = string.ascii_letters + string.digits
-_system_random = random.SystemRandom()  # differs between processes and after a fork
+_ALPHABET = (5 * (string.ascii_letters + string.digits)).encode()[:256]  # for each octet one
 
 
 class ChannelEntry(NamedTuple):
@@ -142,7 +140,7 @@ def _with_tmp(place: Place, mode: int) -> Base:
 
 def fresh_name() -> str:
     """Twelve characters that nobody has drawn before (CHAN-1)."""
-    return "".join(_system_random.choices(_ALPHABET, k=12))
+    return os.urandom(12).translate(_ALPHABET).decode()
 
 
 def fresh_in_tmp() -> str:

@@ -26,13 +26,14 @@ import stat
 import termios
 import time
 from array import array
+from functools import partial
 
 from . import queue, reaper
 from .base import Base, fresh_in_tmp, fresh_name
 from .files import entries, exists, identity, is_of_kind
 from .interruption import Descriptors, of_system
 from .message import Message
-from .message_file import LARGEST_FILE, SMALL, Encoded, InvalidMessage, content_offset
+from .message_file import LARGEST_FILE, SMALL, InvalidMessage, content_offset
 
 _logger = logging.getLogger("pubsub")
 
@@ -49,14 +50,16 @@ class DamagedQueue(ValueError):
 
 
 class Hand:
-    """The id that is in hand, and its message if that was read already."""
+    """The id that is in hand, its file while that is open, and its message once it was read."""
 
-    __slots__ = ("_queue", "_word", "message")
+    __slots__ = ("_open", "_queue", "_word", "file", "message")
 
-    def __init__(self, read_end: int) -> None:
-        """`read_end` is the queue's; the caller closes it."""
+    def __init__(self, read_end: int, directory: int) -> None:
+        """Descriptors of the queue and of the directory, which the caller closes."""
         self._queue = io.FileIO(read_end, closefd=False)
         self._word = bytearray(8)
+        self.file = Descriptors()
+        self._open = partial(os.open, flags=queue.READ, dir_fd=directory)
         self.message: Message | None = None
 
     def __bool__(self) -> bool:
@@ -78,6 +81,11 @@ class Hand:
                 self.drop()
                 raise DamagedQueue(f"{size} octets in the queue are no id")
         return True
+
+    def open(self, name: str) -> int:
+        """Open the file of that name in the directory. Raises OSError."""
+        self.file.extend(map(self._open, (name,)))
+        return self.file[0]
 
     def drop(self) -> None:
         """Empty the hand: its id is fetched, or given up."""
@@ -127,7 +135,7 @@ class Inbox:
         self.base.share(read, 0o022)
         self._queue.open("queue", queue.WRITE, dir_fd=directory)
         self._identity = identity(os.fstat(read))
-        self.hand = Hand(read)
+        self.hand = Hand(read, directory)
         try:
             os.rename(name, self.path, src_dir_fd=tmp)  # CHAN-10
         except of_system(OSError) as error:
@@ -262,24 +270,32 @@ class Inbox:
 
     def _read_message(self, name: str, id: int) -> Message | None:
         """The message in a file of the directory; None if there is no file of that name."""
-        file = Descriptors()
-        with file, file:
-            if not self._open_message(file, name):
-                return None
-            encoded = _read(file[0])
-        message = Message.from_encoded(encoded)
+        file = self.hand.file
+        try:  # as `with file, file:`, which takes more time
+            try:
+                if not self._open_message(name):
+                    return None
+                head, content = _read(file[0])
+                file.close()
+            except BaseException:
+                file.close()
+                raise
+        except BaseException:
+            file.close()
+            raise
+        message = Message.from_bytes(head, content)
         if message.id != id:  # FETCH-6
             raise InvalidMessage(f"it holds the message {message.id}")
         return message
 
-    def _open_message(self, file: Descriptors, name: str) -> bool:
+    def _open_message(self, name: str) -> bool:
         """Open a file of the directory. False: there is none. Raises InvalidMessage, OSError."""
-        directory = self._directory[0]
         try:
-            file.open(name, queue.READ, dir_fd=directory)
+            self.hand.open(name)
         except of_system(FileNotFoundError, NotADirectoryError):
             return False
         except of_system(OSError) as error:
+            directory = self._directory[0]
             if not exists(name, directory):  # the error was not about this file
                 return False
             if not is_of_kind(name, stat.S_ISREG, directory):  # FETCH-7
@@ -304,7 +320,7 @@ class Inbox:
             pass  # a directory is removed with the channel
 
 
-def _read(file: int) -> Encoded:
+def _read(file: int) -> tuple[bytes, bytes | None]:
     """The octets of an open message file, a large content apart. Raises InvalidMessage."""
     status = os.fstat(file)
     if not stat.S_ISREG(status.st_mode):  # FETCH-7
@@ -313,14 +329,14 @@ def _read(file: int) -> Encoded:
     if size > LARGEST_FILE:
         raise InvalidMessage(f"{size} octets are too many for a message")
     if size <= SMALL:
-        return Encoded(_read_all(file, size))
+        return _read_all(file, size), None
     try:
         head = os.read(file, SMALL)
         begin = content_offset(head)
         if not begin:
-            return Encoded(head + _read_all(file, size - len(head)))
+            return head + _read_all(file, size - len(head)), None
         os.lseek(file, begin, os.SEEK_SET)
-        return Encoded(head[:begin], _read_all(file, size - begin))
+        return head[:begin], _read_all(file, size - begin)
     except of_system(MemoryError) as error:
         if size < _LARGE_FILE:
             raise  # memory may be free later

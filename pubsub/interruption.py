@@ -21,12 +21,17 @@ exceptions, so that the repetition is left for a handler's exception.
 traceback beyond the frame that made the call; what a handler raises has the handler's frame. Only
 the former is for this package to handle: `except of_system(FileNotFoundError):`.
 
-Python itself leaves one gap. At the end of a `with` statement it loads None three times and calls
-`__exit__` (LOAD_CONST or, on 3.10, POP_BLOCK and DUP_TOP; then PRECALL, CALL or CALL_FUNCTION): an
-exception before one of these bytecodes leaves the `with` without its exit. No handler runs there,
-for Python looks for signals only after calls, when a function begins and when a loop turns. Where a
-loop inside a `with` turns, CPython 3.12 and 3.13 do leave it without its exit (JUMP_BACKWARD):
-such loops are functions of their own.
+Python itself leaves gaps, but no signal handler runs in them: Python looks for signals only after
+calls, when a function begins and when a loop turns.
+
+- At the end of a `with` it loads None three times and calls `__exit__`. An exception before one of
+  these bytecodes leaves the `with` without its exit: SWAP or ROT_TWO, LOAD_CONST or DUP_TOP,
+  PRECALL, CALL or CALL_FUNCTION; after an exception PUSH_EXC_INFO and WITH_EXCEPT_START. A lock
+  would then be held for ever.
+- CPython 3.10 crashes if an exception comes before the POP_EXCEPT of a `return` in an `except`.
+
+Where a loop inside a `with` turns (JUMP_BACKWARD), a handler does run, and CPython 3.12 and 3.13
+leave that `with` without its exit: such loops are functions of their own.
 """
 
 from __future__ import annotations
@@ -34,7 +39,6 @@ from __future__ import annotations
 import os
 import sys
 from functools import partial
-from itertools import repeat
 from typing import TypeVar
 
 _Error = TypeVar("_Error", bound=BaseException)
@@ -55,7 +59,7 @@ class Descriptors(list[int]):
 
     def close(self) -> None:
         """Close all descriptors. May be repeated: each is closed once."""
-        for _ in map(os.close, map(self.pop, repeat(0, len(self)))):
+        for _ in map(os.close, map(self.pop, (0,) * len(self))):
             pass
 
     def __enter__(self) -> Descriptors:

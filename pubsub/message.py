@@ -73,17 +73,18 @@ class Message:
         return encode(self.id, self.timestamp, self.topic, self.headers, self.content)
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> Message:
-        """The message in the octets of a message file. Raises InvalidMessage (MSG-1 to MSG-14)."""
-        return cls.from_encoded(Encoded(data))
+    def from_bytes(cls, data: bytes, content: bytes | None = None) -> Message:
+        """The message in the octets of a message file. Raises InvalidMessage (MSG-1 to MSG-14).
 
-    @classmethod
-    def from_encoded(cls, encoded: Encoded) -> Message:
-        """The message in a message file. Raises InvalidMessage (MSG-1 to MSG-14)."""
+        Where `content` was read apart, `data` is what is before it in the file.
+        """
+        id, timestamp, topic, headers, content = decode(data, content)
         message = cls.__new__(cls)
-        message.id, message.timestamp, message.topic, message.headers, message.content = decode(
-            encoded
-        )
+        message.id = id
+        message.timestamp = timestamp
+        message.topic = topic
+        message.headers = headers
+        message.content = content
         return message
 
     def __repr__(self) -> str:

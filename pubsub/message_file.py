@@ -50,16 +50,6 @@ class Encoded(NamedTuple):
         return Encoded(head, self.content)
 
 
-class Fields(NamedTuple):
-    """The fields of a message, as a message file holds them."""
-
-    id: int
-    timestamp: int
-    topic: str
-    headers: dict[str, HeaderValue]
-    content: bytes
-
-
 def as_octets(content: object) -> bytes:
     """The octets of a content that is not `bytes`. Raises TypeError, TooLarge."""
     # bytes(5) is five zeros and bytes([1, 2]) a guess: only objects that hold octets are taken.
@@ -95,13 +85,14 @@ def encode(
     return Encoded(head) if small else Encoded(head, content)
 
 
-def decode(encoded: Encoded) -> Fields:
-    """The fields in a message file. Raises InvalidMessage.
+def decode(
+    data: bytes, content: bytes | None = None
+) -> tuple[int, int, str, dict[str, HeaderValue], bytes]:
+    """Id, timestamp, topic, headers and content in a message file. Raises InvalidMessage.
 
-    A content that is apart begins at the `content_offset` of the file.
+    Where `content` was read apart, `data` is what is before it: see `content_offset`.
     """
-    data, apart = encoded
-    size = len(data) + len(apart)
+    size = len(data) + (0 if content is None else len(content))
     if size < _SMALLEST:
         raise InvalidMessage(f"{size} octets are too few for a message")
     magic, version, id, timestamp, _ = _HEAD.unpack_from(data)
@@ -117,12 +108,12 @@ def decode(encoded: Encoded) -> Fields:
     end = begin + int.from_bytes(data[begin - _LENGTH : begin], "big")
     if end != size:
         raise InvalidMessage(f"by its lengths it would have {end} octets, not {size}")
-    return Fields(
+    return (
         id,
         timestamp,
         _decode_topic(data[_HEAD.size : headers - _LENGTH]),
         _decode_headers(data[headers : begin - _LENGTH]),
-        apart or data[begin:],
+        data[begin:] if content is None else content,
     )
 
 

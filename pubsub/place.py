@@ -22,8 +22,8 @@ class Place(NamedTuple):
     path: str
     explicit: bool
 
-    @classmethod
-    def here(cls) -> Place:
+    @staticmethod
+    def here() -> Place:
         """The place that the environment names now (BASE-1, BASE-2)."""
         explicit = os.environ.get("PUBSUB_HOME")
         path = explicit or _default(os.environ.get("TMPDIR"))
@@ -31,7 +31,7 @@ class Place(NamedTuple):
             path = os.path.join(os.getcwd(), path)  # abspath() would drop `link/..`
         while path.endswith(("/", "/.")) and len(path) > 1:
             path = path[:-1]  # the last component is then the base, and is made with its mode
-        return cls(path, bool(explicit))
+        return _place(path, bool(explicit))
 
     def status(self) -> os.stat_result:
         """The status of the base; a default base is not reached through a link (BASE-4)."""
@@ -104,6 +104,9 @@ class Place(NamedTuple):
             f"{error.strerror}; set PUBSUB_HOME to a directory that you can use",
             self.path,
         )
+
+
+_place = lru_cache(maxsize=4)(Place)  # which takes longer to make than to find
 
 
 def _make_directory(path: str, mode: int) -> None:

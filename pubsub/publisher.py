@@ -68,14 +68,21 @@ def publish(
     encoded = message.encoded()
     for _ in range(ATTEMPTS):
         delivery = _Delivery(Copies(message.id, encoded))
-        with delivery, delivery:
-            if delivery.run(topic, timeout):
-                return delivery.result()
+        try:  # as `with delivery, delivery:`, which takes more time
+            try:
+                if delivery.run(topic, timeout):
+                    return delivery.result()
+            except BaseException:
+                delivery.give_back()
+                raise
+        except BaseException:
+            delivery.give_back()
+            raise
     raise OSError(errno.EAGAIN, "the base directory was removed again and again")
 
 
 class _Delivery:
-    """One attempt to publish a message, and what it holds. `with delivery, delivery:` ends it."""
+    """One attempt to publish a message, and what it holds."""
 
     def __init__(self, copies: Copies) -> None:
         self._copies = copies
@@ -87,17 +94,14 @@ class _Delivery:
         self._linked: list[None] = []  # not empty: the link was made
         self._written: list[int] = []  # not empty: its id was written
 
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, *_: object) -> None:
+    def give_back(self) -> None:
+        """Withdraw, close and remove what is left. May be repeated."""
         if self._linked and not self._written:
             try:
                 self._withdraw()
             except of_system(OSError):
                 pass
-        if self._queue:
-            self._queue.close()
+        self._queue.close()
         self._copies.give_back()
 
     def run(self, topic: str, timeout: float) -> bool:
@@ -105,6 +109,7 @@ class _Delivery:
         try:
             channels = self._find(topic)
         except of_system(FileNotFoundError):
+            self._copies.give_back()
             return False
         if channels:
             self._deliver(channels, timeout)

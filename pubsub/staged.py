@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import NamedTuple
 
 from . import queue
 from .base import ATTEMPTS, Base, make
@@ -13,19 +12,18 @@ from .interruption import Descriptors, of_system
 from .message_file import Encoded
 
 
-class Staged(NamedTuple):
-    """A copy of a message in `tmp`: its name, the word that announces it, its path, its octets."""
+class Staged:
+    """A copy of a message in `tmp`: its name, the word that announces it, and its path.
 
-    name: str
-    word: bytes
-    path: str
-    encoded: Encoded
+    It never changes: another copy is another object.
+    """
 
-    @classmethod
-    def of(cls, base: Base, id: int, encoded: Encoded) -> Staged:
-        """The copy of `encoded`, a message file with this id, in `base`. Touches no disk."""
-        name = str(id)
-        return cls(name, queue.word(id), f"{base.path}/tmp/{name}", encoded)
+    __slots__ = ("name", "path", "word")
+
+    def __init__(self, base: Base, id: int) -> None:
+        self.name = str(id)
+        self.word = queue.word(id)
+        self.path = f"{base.path}/tmp/{self.name}"
 
 
 class Copies:
@@ -43,7 +41,7 @@ class Copies:
     def stage(self, base: Base) -> Staged:
         """Write a new file, never over one that is there (PUB-6); under a fresh id if need be."""
         while True:
-            staged = Staged.of(base, self._id, self._encoded)
+            staged = Staged(base, self._id)
             try:
                 self._write(staged, base.mode & 0o044)
             except of_system(FileExistsError):
@@ -56,11 +54,11 @@ class Copies:
         """Write a new file; `bits` are the permissions of others that BASE-9 demands."""
         self._making = staged.path
         file = self._file.open(staged.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 | bits)
+        self._made.append(staged.path)
         try:
-            self._made.append(staged.path)
             if bits:
                 os.fchmod(file, 0o600 | bits)
-            for octets in filter(None, staged.encoded):
+            for octets in filter(None, self._encoded):
                 written = os.write(file, octets)
                 while written < len(octets):
                     written += os.write(file, memoryview(octets)[written:])
