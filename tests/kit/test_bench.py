@@ -1,4 +1,4 @@
-"""The benchmark measures all that it says; no figure is ever asserted."""
+"""The benchmark measures every figure that it names. No figure is ever asserted."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from mutation import Mutant
@@ -24,22 +23,7 @@ def reference(tmp_path: Path) -> str:
     return f"ref={shlex.join([sys.executable, str(driver)])}"
 
 
-def complete(report: dict[str, Any], names: list[str], rounds: int) -> None:
-    """Every figure is there, of everybody whom it concerns."""
-    assert report["failures"] == {}
-    assert report["machine"]["processors"]
-    for name, group in report["groups"].items():
-        assert group["method"]
-        assert list(group["figures"]) == list(GROUPS[name].figures)
-        for figure in group["figures"].values():
-            assert set(figure) == set(names)
-            for measured in figure.values():
-                assert len(measured["rounds"]) == rounds
-                assert measured["lowest"] <= measured["median"] <= measured["highest"]
-        for losses in group["losses"].values():
-            assert 0 <= losses["lost"] <= losses["sent"]
-
-
+@pytest.mark.timeout(180)  # seconds: all groups, with thousands of directories
 def test_short_bench_of_the_reference_is_complete(
     reference: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -50,12 +34,19 @@ def test_short_bench_of_the_reference_is_complete(
     output = capsys.readouterr().out
     assert code == 0, output
     report = json.loads(file.read_text())
+    assert report["failures"] == {}
+    assert report["machine"]["processors"]
     assert list(report["groups"]) == list(GROUPS)
-    complete(report, ["ref", "twin"], rounds=2)
-    for group in report["groups"].values():
+    for name, group in report["groups"].items():
+        assert group["method"]
+        assert list(group["figures"]) == list(GROUPS[name].figures)
         assert not any(losses["lost"] for losses in group["losses"].values())
         for figure in group["figures"].values():
-            if figure["twin"]["median"]:  # nothing lost has no ratio
+            assert set(figure) == {"ref", "twin"}
+            for measured in figure.values():
+                assert len(measured["rounds"]) == 2
+                assert measured["lowest"] <= measured["median"] <= measured["highest"]
+            if figure["twin"]["median"]:  # a median of 0 messages lost has no ratio
                 assert figure["twin"]["ratio"] == 1
                 assert figure["ref"]["ratio"] > 0
     for group in GROUPS.values():

@@ -34,7 +34,7 @@ Make = Callable[..., list[str]]
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    """The command of a mutant's driver."""
+    """The command of the driver of a mutant."""
 
     def make(mutant: Mutant = REFERENCE) -> list[str]:
         directory = tmp_path / f"mutant-{len(list(tmp_path.glob('mutant-*')))}"
@@ -61,9 +61,9 @@ def judge(
 def test_reference_passes_with_itself(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
     command = shlex.join(make())
     code = main(["matrix", f"one={command}", "--seed", "1"])
-    told = capsys.readouterr().out
-    assert code == 0, told
-    assert f"{len(CHECKS)} pass" in told
+    output = capsys.readouterr().out
+    assert code == 0, output
+    assert f"{len(CHECKS)} pass" in output
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_check_catches_a_fault(
     assert "produce" in result.done or "publish" in result.done or "encode" in result.done
 
 
-# Outcomes, on small checks in the place of the real ones.
+# Outcomes, with small checks instead of the real ones.
 
 
 def passes(pair: Pair) -> None:
@@ -114,7 +114,7 @@ def passes(pair: Pair) -> None:
 
 
 def fails(pair: Pair) -> None:
-    """Who publishes to itself is caught."""
+    """An implementation must not publish to itself."""
     if pair.publishing is pair.reading:
         raise Finding(f"{pair.publishing.name} talks to itself")
 
@@ -139,7 +139,7 @@ def checks(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return replace
 
 
-def test_table_names_what_failed_and_tells_it_in_words(
+def test_table_names_failed_checks_and_the_text_describes_them(
     make: Make,
     checks: Callable[..., None],
     tmp_path: Path,
@@ -150,11 +150,11 @@ def test_table_names_what_failed_and_tells_it_in_words(
     file = tmp_path / "report.json"
     arguments = ["matrix", f"one={command}", f"two={command}", "--json", str(file), "--seed", "7"]
     assert main(arguments) == 1
-    told = capsys.readouterr().out
-    assert told.count("FAIL: fails, refuses") == 2
-    assert told.count("FAIL: refuses") == 2
-    assert "one to one, fails: fail\n  one talks to itself" in told
-    assert "two answered open with invalid-pattern" in told
+    output = capsys.readouterr().out
+    assert output.count("FAIL: fails, refuses") == 2
+    assert output.count("FAIL: refuses") == 2
+    assert "one to one, fails: fail\n  one talks to itself" in output
+    assert "two answered open with invalid-pattern" in output
     report = json.loads(file.read_text())
     assert report["seed"] == 7
     assert report["exit"] == 1
@@ -187,9 +187,9 @@ def test_role_that_is_not_claimed_is_not_applicable(
     mute = Mutant("none", "only publishes", Edit("Driver.hello", roles, '["publisher"]'))
     both = [f"mute={shlex.join(make(mute))}", f"whole={shlex.join(make())}"]
     assert main(["matrix", *both]) == 0
-    told = capsys.readouterr().out
-    assert "mute to mute, passes" not in told
-    assert told.count("not applicable") == 3  # two cells and the sum
+    output = capsys.readouterr().out
+    assert "mute to mute, passes" not in output
+    assert output.count("not applicable") == 3  # two cells and the sum
     assert main(["matrix", both[0]]) == 2  # nothing was judged
 
 
@@ -218,19 +218,19 @@ def test_expected_failures_are_strict_both_ways(
         code = main(["matrix", *commands, "--expected", str(expected)])
         return code, capsys.readouterr().out
 
-    code, told = run("one", "two")
+    code, output = run("one", "two")
     assert code == 1
-    assert "one to one, fails: expected failure\n  talks to itself since 1998" in told
-    assert "two to one, fails: unexpected pass" in told
-    assert "two to two, fails: fail\n" in told
+    assert "one to one, fails: expected failure\n  talks to itself since 1998" in output
+    assert "two to one, fails: unexpected pass" in output
+    assert "two to two, fails: fail\n" in output
     expected.write_text(EXPECTED + "sometimes = true\n")
-    code, told = run("one", "two")
-    assert "one to one, fails: expected failure\n  talks to itself since 1998" in told
-    assert "two to one" not in told
+    code, output = run("one", "two")
+    assert "one to one, fails: expected failure\n  talks to itself since 1998" in output
+    assert "two to one" not in output
     expected.write_text(EXPECTED.replace('["one", "two"]', '"one"'))
-    code, told = run("one")
+    code, output = run("one")
     assert code == 0
-    assert "expected: fails" in told
+    assert "expected: fails" in output
 
 
 @pytest.mark.parametrize(
@@ -263,9 +263,9 @@ def test_what_cannot_be_judged(
     arguments: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert main(["matrix", *arguments, "--home", str(tmp_path)]) == 2
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err
 
 
 def test_same_seed_does_the_same_work(make: Make, tmp_path: Path) -> None:
@@ -274,9 +274,9 @@ def test_same_seed_does_the_same_work(make: Make, tmp_path: Path) -> None:
     def draws(pair: Pair) -> None:
         drawn.append(pair.rng.random())
 
-    who = Implementation.greet("one", make(), tmp_path / "base")
+    one = Implementation.greet("one", make(), tmp_path / "base")
     check = Check("draws", draws, frozenset(), frozenset())
     for seed in (1, 1, 2):
-        matrix.judge(check, who, who, tmp_path, seed)
+        matrix.judge(check, one, one, tmp_path, seed)
     assert drawn[0] == drawn[1] == random.Random("1 draws").random()
     assert drawn[1] != drawn[2]
