@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 
@@ -93,21 +94,17 @@ def test_threads_that_fetch_share_the_messages() -> None:  # FETCH-11
     with Channel("a") as channel:
         for n in range(count):
             assert publish("a", str(n).encode()) == 1
-        shares: list[list[int]] = []
         together = threading.Barrier(4)
 
-        def run() -> None:
+        def fetch_all(_: int) -> list[int]:
             together.wait()
             share = []
             while (message := fetch(channel)) is not None:
                 share.append(int(message.content))
-            shares.append(share)
+            return share
 
-        threads = [threading.Thread(target=run) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        with ThreadPoolExecutor(4) as pool:
+            shares = list(pool.map(fetch_all, range(4)))
     assert sorted(chain(*shares)) == list(range(count))
     assert all(share == sorted(share) for share in shares)
 

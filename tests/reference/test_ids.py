@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 
 import pytest
@@ -21,18 +22,14 @@ def test_ids_rise_while_the_clock_does_not(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_threads_never_share_an_id() -> None:
-    found: list[list[int]] = []
     together = threading.Barrier(4)
 
-    def take() -> None:
+    def take(_: int) -> list[int]:
         together.wait()
-        found.append([next_id() for _ in range(2000)])
+        return [next_id() for _ in range(2000)]
 
-    threads = [threading.Thread(target=take) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(take, range(4)))
     ids = list(chain(*found))
     assert len(set(ids)) == len(ids) == 8000
     assert all(some == sorted(some) for some in found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from conftest import Start
@@ -46,21 +47,13 @@ def test_several_reapers_at_once(home: Path, start: Start) -> None:  # REAP-14
     assert killed.stdout.readline() == "open\n"
     killed.kill()
     killed.wait()
-    errors: list[BaseException] = []
     together = threading.Barrier(4)
 
-    def run() -> None:
+    def reap_at_once(_: int) -> None:
         together.wait()
-        try:
-            reap()
-        except BaseException as error:
-            errors.append(error)
+        reap()
 
-    threads = [threading.Thread(target=run) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert errors == []
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(reap_at_once, range(4)))  # raises the errors
     assert os.listdir(home) == ["tmp"]
     assert os.listdir(home / "tmp") == []
