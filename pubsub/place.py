@@ -72,7 +72,7 @@ class Place(NamedTuple):
     def _make_directories(self) -> None:
         missing = []
         parent = os.path.dirname(self.path)
-        while not exists(parent):
+        while not exists(parent) and parent != os.path.dirname(parent):
             missing.append(parent)
             parent = os.path.dirname(parent)
         # In new/sub/.. the base is a parent of the last component.
