@@ -201,7 +201,7 @@ class Channels:
         return (own | {receiver.directory for receiver in self.receivers}) - self.closed
 
     def stop(self) -> None:
-        """Have the channels of the kit read by nobody any more."""
+        """Kill the holder, and close the queues that the kit reads."""
         self.kill_holder()
         for channel in self.oracles:
             channel.stop_reading()

@@ -50,9 +50,9 @@ ERRORS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "list": (strace.LIST, ("ENOMEM", "EIO")),
     # By path or by descriptor: an open file can be neither denied nor gone.
     "look": (strace.LOOK, ("ENOMEM", "EACCES", "EIO", "ENOENT")),
-    "look at what is open": (("fstat", "newfstatat", "statx"), ("ENOMEM", "EIO")),
+    "look at an open file": (("fstat", "newfstatat", "statx"), ("ENOMEM", "EIO")),
     "mode": (("chmod", "fchmodat", "fchmodat2"), ("EACCES", "EIO", "ENOENT")),
-    "mode of what is open": (("fchmod",), ("EIO",)),
+    "mode of an open file": (("fchmod",), ("EIO",)),
     "write a file": (strace.WRITE, ("ENOSPC", "EIO", "EINTR")),
     "write a queue": (strace.WRITE, ("EAGAIN", "EIO", "EINTR")),
     "read a file": (("read", "pread64", "readv"), ("ENOMEM", "EIO", "EINTR")),
@@ -160,7 +160,7 @@ def _kind(call: Call) -> str | None:
     by_descriptor = call.name == "fstat" or "AT_EMPTY_PATH" in call.args
     unfit = {
         "open" if "O_CREAT" in call.flags else "create",
-        "look" if by_descriptor else "look at what is open",
+        "look" if by_descriptor else "look at an open file",
         *(("write a file", "read a file") if is_queue else ("write a queue", "read a queue")),
     }
     for kind, (names, _) in ERRORS.items():

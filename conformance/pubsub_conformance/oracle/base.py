@@ -206,7 +206,7 @@ def _describe(path: Path) -> str:
     try:
         status = path.lstat()
     except FileNotFoundError:
-        return "gone meanwhile"
+        return "gone"
     return f"{stat.filemode(status.st_mode)} {status.st_uid}:{status.st_gid} {status.st_size:>9}"
 
 

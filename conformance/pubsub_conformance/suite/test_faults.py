@@ -1,6 +1,6 @@
-"""What fails without strace: full file systems, limits, clocks, the smallest queues.
+"""Faults of the system: full file systems, limits, clocks that are set back, the smallest queues.
 
-`pubsub-conformance faults` makes each system call fail; here the system itself does it.
+`pubsub-conformance faults` makes each system call fail with strace; here the system makes it fail.
 """
 
 from __future__ import annotations
@@ -28,30 +28,32 @@ T = TypeVar("T")
 LARGE = bytes(2**20)
 
 TRIES = 20
-"""Descriptors that an operation may need at a time; with so many it has to succeed."""
+"""How many descriptors are enough for an operation."""
 
 
-def _refused(request: Callable[[], object], *errnos: str) -> None:
-    """The operation fails, and says why; of the base, it may say no more than that."""
+def _check_fails(request: Callable[[], object], *errnos: str) -> None:
+    """The operation has to fail with one of these errors, or with base-unusable."""
     found = _tried(request)
-    assert _says(found, *errnos), f"expected io-error, {' or '.join(errnos)}, found {found}"
+    assert _reports(found, *errnos), f"expected io-error {' or '.join(errnos)}, found {found}"
 
 
 def _tried(request: Callable[[], T]) -> T | Rejected:
+    """The result of a request, or its error."""
     try:
         return request()
     except Rejected as error:
         return error
 
 
-def _says(found: object, *errnos: str) -> bool:
-    """Whether this is an error that says what the system said."""
+def _reports(found: object, *errnos: str) -> bool:
+    """Whether this is an error that reports one of the system's errors."""
     if not isinstance(found, Rejected):
         return False
     return found.code == "base-unusable" or (found.code == "io-error" and found.errno in errnos)
 
 
-def _nothing_is_left(base: Base, channels: int) -> None:
+def _check_nothing_left(base: Base, channels: int) -> None:
+    """The base has to hold so many channels, and nothing in `tmp`."""
     left = base.tree()
     assert not list(base.tmp.glob("*")), f"left in tmp:\n{left}"
     assert len(base.channels()) == channels, f"expected {channels} channels:\n{left}"
@@ -61,7 +63,7 @@ def _nothing_is_left(base: Base, channels: int) -> None:
 
 
 def _on_tmpfs(start: Start, home: Path, options: str) -> tuple[Driver, Base]:
-    """A driver whose base is a file system of its own, and the base as it is seen from here."""
+    """A driver whose base is a new tmpfs, and the base at its path in the kit's namespace."""
     home.mkdir(parents=True)
     driver = start(prefix=own_tmpfs(home, options))
     return driver, Base(seen_by(driver, home.resolve()))
@@ -69,12 +71,12 @@ def _on_tmpfs(start: Start, home: Path, options: str) -> tuple[Driver, Base]:
 
 @pytest.mark.requirement("PUB-13", "PUB-14", role="publisher")
 def test_a_file_system_that_is_full(start: Start, home: Path) -> None:
-    """A message for which there is no room is an error, leaves nothing, and the next one goes."""
+    """A publish without room in the file system fails and leaves nothing; the next one works."""
     driver, base = _on_tmpfs(start, home, "size=256k")
     with base.open("a") as channel:
         for _ in range(3):
-            _refused(lambda: driver.publish("a", LARGE), "ENOSPC")
-            _nothing_is_left(base, channels=1)
+            _check_fails(lambda: driver.publish("a", LARGE), "ENOSPC")
+            _check_nothing_left(base, channels=1)
             assert channel.files() == [], f"left in the channel:\n{base.tree()}"
             assert driver.publish("a", b"small") == 1
             assert [message.content for message in channel.fetch_all()] == [b"small"]
@@ -82,7 +84,7 @@ def test_a_file_system_that_is_full(start: Start, home: Path) -> None:
 
 @pytest.mark.requirement("CHAN-21", role="subscriber")
 def test_a_file_system_that_takes_no_more_files(start: Start, home: Path) -> None:
-    """A channel that cannot be made, at whatever step, is an error and leaves nothing."""
+    """An opening that fails for want of inodes, at whatever step, leaves nothing."""
     driver, base = _on_tmpfs(start, home, "size=1m,nr_inodes=16")
     driver.close_channel(driver.open("a"))
     fillers: list[Path] = []
@@ -92,11 +94,11 @@ def test_a_file_system_that_takes_no_more_files(start: Start, home: Path) -> Non
             fillers[-1].touch()
     fillers.pop()
     while isinstance(channel := _tried(lambda: driver.open("a")), Rejected):
-        assert _says(channel, "ENOSPC"), f"expected io-error ENOSPC, found {channel}"
-        _nothing_is_left(base, channels=0)
-        fillers.pop().unlink()  # one more file has room
+        assert _reports(channel, "ENOSPC"), f"expected io-error ENOSPC, found {channel}"
+        _check_nothing_left(base, channels=0)
+        fillers.pop().unlink()  # to make room for one more file
     directory = base.path / channel.directory.name
-    assert (directory / "queue").is_fifo(), f"the channel is not there:\n{base.tree()}"
+    assert (directory / "queue").is_fifo(), f"the channel does not exist:\n{base.tree()}"
 
 
 # --- limits ---
@@ -115,7 +117,10 @@ def _limited(pid: int, what: int, soft: int) -> Iterator[None]:
 def _until_there_are_enough(
     driver: Driver, try_it: Callable[[], None], clean: Callable[[], None]
 ) -> None:
-    """Let the process open no descriptor, one, two…, until the operation succeeds."""
+    """Let the process open no descriptor, one, two…, until the operation succeeds.
+
+    `clean` checks, after each error, that it left nothing.
+    """
     if not hasattr(resource, "prlimit") or not Path("/proc/self/fd").is_dir():
         not_run("this system cannot set the limits of another process")
     for spare in range(TRIES):
@@ -125,7 +130,9 @@ def _until_there_are_enough(
             found = _tried(try_it)
         if not isinstance(found, Rejected):
             return
-        assert _says(found, "EMFILE"), f"{spare} descriptors left: io-error EMFILE, not {found}"
+        assert _reports(found, "EMFILE"), (
+            f"with {spare} descriptors left: expected io-error EMFILE, found {found}"
+        )
         clean()
         now = {int(entry.name) for entry in Path(f"/proc/{driver.pid}/fd").iterdir()}
         assert len(now) <= len(used), f"with {spare} descriptors left, some stay open: {now - used}"
@@ -134,9 +141,9 @@ def _until_there_are_enough(
 
 @pytest.mark.requirement("PUB-13", "PUB-14", role="publisher")
 def test_descriptors_are_short_for_a_publish(driver: Driver, base: Base) -> None:
-    """However many descriptors a publisher lacks, it says so, counts right, and leaves nothing."""
+    """A publish without enough descriptors fails with the right count, and leaves nothing."""
     with base.open("a") as first, base.open("=") as second:
-        driver.publish("a")  # what it keeps open, it has now
+        driver.publish("a")  # so that it has open what it keeps open
         first.fetch_all(), second.fetch_all()
 
         def publish() -> None:
@@ -148,47 +155,48 @@ def test_descriptors_are_short_for_a_publish(driver: Driver, base: Base) -> None
                 raise
             finally:
                 came = len(first.fetch_all()) + len(second.fetch_all())
-                assert took == came, f"{came} queues took it, the count says {took}"
+                assert took == came, f"{came} queues took the id, the count is {took}"
 
         def clean() -> None:
-            _nothing_is_left(base, channels=2)
+            _check_nothing_left(base, channels=2)
             assert first.files() == second.files() == [], f"left:\n{base.tree()}"
 
         _until_there_are_enough(driver, publish, clean)
-        assert driver.publish("a") == 2, "descriptors are there again"
+        assert driver.publish("a") == 2, "the publisher has descriptors again"
 
 
 @pytest.mark.requirement("CHAN-21", role="subscriber")
 def test_descriptors_are_short_for_an_opening(driver: Driver, base: Base) -> None:
-    """However many descriptors an opening lacks, it says so and leaves nothing."""
-    driver.close_channel(driver.open("a"))  # what it keeps open, it has now
+    """An opening without enough descriptors fails, and leaves nothing."""
+    driver.close_channel(driver.open("a"))  # so that it has open what it keeps open
     _until_there_are_enough(
-        driver, lambda: driver.close_channel(driver.open("a")), lambda: _nothing_is_left(base, 0)
+        driver, lambda: driver.close_channel(driver.open("a")), lambda: _check_nothing_left(base, 0)
     )
 
 
 @pytest.mark.requirement("PUB-13", "PUB-14", role="publisher")
 def test_a_limit_on_the_size_of_files(start: Start, base: Base) -> None:
-    """A message larger than files may be (EFBIG) is an error, leaves nothing, and the next goes."""
+    """A publish of a message above the limit of file sizes (EFBIG) fails and leaves nothing; the
+    next one works."""
     if not hasattr(resource, "prlimit"):
         not_run("this system cannot set the limits of another process")
-    # The signal that comes with the error is the program's affair, not the implementation's.
+    # The program, not the implementation, has to ignore the signal that comes with the error.
     driver = start(prefix=["sh", "-c", 'trap "" XFSZ; exec "$@"', "sh"])
     with base.open("a") as channel:
         with _limited(driver.pid, resource.RLIMIT_FSIZE, len(LARGE) // 2):
-            _refused(lambda: driver.publish("a", LARGE), "EFBIG")
-            _nothing_is_left(base, channels=1)
+            _check_fails(lambda: driver.publish("a", LARGE), "EFBIG")
+            _check_nothing_left(base, channels=1)
             assert driver.publish("a", b"small") == 1
         assert driver.publish("a", LARGE) == 1
         sizes = [len(message.content) for message in channel.fetch_all()]
-        assert sizes == [5, len(LARGE)], "what was counted arrives"
+        assert sizes == [5, len(LARGE)], "the counted messages have to arrive"
 
 
 # --- the smallest queue ---
 
 
 def _shrink(queue: int) -> int:
-    """Make an open queue as small as the system can; how many ids it holds then."""
+    """Make an open queue as small as the system can. Returns how many ids it holds then."""
     if not resize(queue, 1):
         not_run("this system cannot shrink a queue")
     return os.sysconf("SC_PAGESIZE") // 8
@@ -196,20 +204,20 @@ def _shrink(queue: int) -> int:
 
 @pytest.mark.requirement("GUAR-1", role="publisher")
 def test_the_smallest_queue(driver: Driver, base: Base) -> None:
-    """Into the smallest queue that there is, what is counted is there, and nothing else."""
+    """A channel with the smallest queue gets the messages that were counted, and no others."""
     with base.open("a") as channel:
         room = _shrink(channel.write_end)
         for _ in range(2):
             counts = [driver.publish("a", str(n).encode()) for n in range(room + 10)]
             took = [str(n).encode() for n, count in enumerate(counts) if count]
-            assert 0 < len(took) < len(counts), f"{len(took)} of {len(counts)} were taken"
-            assert len(channel.files()) == len(took), "a file for each that was counted, no other"
+            assert 0 < len(took) < len(counts), f"{len(took)} of {len(counts)} were counted"
+            assert len(channel.files()) == len(took), "expected one file for each counted message"
             assert [message.content for message in channel.fetch_all()] == took
 
 
 @pytest.mark.requirement("GUAR-2", role="subscriber")
 def test_the_smallest_queue_of_an_owner(driver: Driver, base: Base) -> None:
-    """An owner whose queue is the smallest that there is yields all that it took."""
+    """An owner with the smallest queue yields all messages that the queue took."""
     channel = driver.open("a")
     queue = open_queue(channel.directory)
     try:
@@ -233,7 +241,7 @@ def test_the_smallest_queue_of_an_owner(driver: Driver, base: Base) -> None:
 
 @pytest.mark.requirement("PUB-2", role="publisher")
 def test_a_clock_that_is_set_back(start: Start, base: Base, tmp_path: Path) -> None:
-    """Ids of one process rise though the clock is set back, and the messages arrive."""
+    """The ids of a process rise even if the clock is set back, and its messages arrive."""
     found = glob.glob("/usr/lib/*/faketime/libfaketime.so.1") + glob.glob(
         "/usr/lib*/faketime/libfaketime.so.1"
     )

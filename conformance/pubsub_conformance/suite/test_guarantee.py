@@ -1,4 +1,4 @@
-"""The guarantee, in short stories of several channels and processes."""
+"""The guarantee (guarantee.md), with a few channels and processes."""
 
 from __future__ import annotations
 
@@ -35,10 +35,11 @@ from pubsub_conformance.plugin import not_run
 from pubsub_conformance.suite.helpers import Start, answers, as_user, start_as, through
 
 MANY = 200
+"""How many messages test an order."""
 
 STEPS = (*OPEN, *LINK, *RENAME, *UNLINK, *MAKE_FIFO, *MAKE_DIRECTORY)
+"""The calls that are steps of operations on the disk."""
 
-# Topic, headers and content of messages that are easily damaged.
 DELICATE: list[tuple[str, dict[str, Scalar], bytes]] = [
     ("a", {}, b""),
     ("a", {"n": 1, "yes": True, "none": None, "ratio": 0.5, "é\0": "\n😀"}, b"Hello"),
@@ -48,16 +49,18 @@ DELICATE: list[tuple[str, dict[str, Scalar], bytes]] = [
     ("a", {}, b"\r\n\0" * 21_845),
     ("a", {}, b"\r\n\0\xff" * 250_000),
 ]
+"""Topic, headers and content of messages that a careless implementation damages."""
 
 
-# What a publisher promises.
+# Publishers.
 
 
 @pytest.mark.requirement("GUAR-1", role="publisher")
 def test_the_count_is_the_number_of_queues_that_took_the_id(driver: Driver, base: Base) -> None:
-    """Live channels are counted; a full one, a dead one and one of another topic are not."""
+    """The count is the number of queues that took the id: full and dead ones, and those of other
+    topics, are not counted."""
     base.make()
-    assert driver.publish("a") == 0, "no channel is there"
+    assert driver.publish("a") == 0, "there is no channel"
     with ExitStack() as opened:
         taking = [opened.enter_context(base.open(pattern)) for pattern in ("a", "=", "+")]
         full, other, dead = (opened.enter_context(base.open(p)) for p in ("a", "b", "a"))
@@ -67,17 +70,17 @@ def test_the_count_is_the_number_of_queues_that_took_the_id(driver: Driver, base
         for _ in range(4):
             count = driver.publish("a")
             took = [channel.pattern for channel in [*taking, other] if channel.fetch_all()]
-            assert count == len(took), f"the count is {count}, got it: {took}"
+            assert count == len(took), f"the count is {count}; these channels got it: {took}"
             if taking:
                 taking.pop().close()
         full.fetch_all()
         count = driver.publish("a")
-        assert count == len(full.fetch_all()), f"the count is {count}, a queue has room again"
+        assert count == len(full.fetch_all()), f"the count is {count}; one queue has room again"
 
 
 @pytest.mark.requirement("GUAR-3", role="publisher")
 def test_a_published_message_is_whole(driver: Driver, base: Base) -> None:
-    """What stands in the channel is what was published, and its name is the id inside."""
+    """The file in the channel is the message that was published, and its name is the id inside."""
     with base.open("+") as channel:
         for topic, headers, content in DELICATE:
             assert driver.publish(topic, content, headers) == 1
@@ -91,11 +94,11 @@ def test_a_published_message_is_whole(driver: Driver, base: Base) -> None:
 
 @pytest.mark.requirement("GUAR-4", role="publisher")
 def test_a_publisher_keeps_its_order(driver: Driver, base: Base) -> None:
-    """Publishes, one after the other, stand in each queue in this order."""
-    with base.open("a") as one, base.open("+") as other:
+    """Messages that a process publishes one after the other are in this order in each queue."""
+    with base.open("a") as first, base.open("+") as second:
         for n in range(MANY):
             driver.publish("a" if n % 2 else "b", str(n).encode())
-        for channel in (one, other):
+        for channel in (first, second):
             found = [int(message.content) for message in channel.fetch_all()]
             assert found == sorted(found), f"not in the order of the publishes: {found}"
 
@@ -109,12 +112,12 @@ def test_a_channel_gets_what_is_published_after_it_was_opened(driver: Driver, ba
             channels.append(opened.enter_context(base.open("a" if n % 2 else "+")))
             count = driver.publish("a", str(n).encode())
             missed = [c.directory.name for c in channels if len(c.fetch_all()) != 1]
-            assert (count, missed) == (n, []), f"{n} channels are open"
+            assert (count, missed) == (n, []), f"{n} channels were open"
 
 
 @pytest.mark.requirement("GUAR-5", role="publisher")
 def test_channels_that_come_and_go_are_noticed(driver: Driver, base: Base) -> None:
-    """Each time one channel takes another's place, the new one gets the message."""
+    """Each time a channel closes and another one opens, the new one gets the next message."""
     channel = base.open("a")
     for n in range(100):
         channel.close()
@@ -126,7 +129,7 @@ def test_channels_that_come_and_go_are_noticed(driver: Driver, base: Base) -> No
 
 
 def deliver(driver: Driver, base: Base) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Messages to many topics: of each channel, its pattern, what was due, and what came."""
+    """Publish to many topics. Yields the pattern of each channel, the topics due and received."""
     base.make()
     topics = ["a", "b", "A", "a.b", "a.b.c", "ab", "a-b", "b.a", "a.a"]
     with ExitStack() as opened:
@@ -142,14 +145,14 @@ def deliver(driver: Driver, base: Base) -> Iterator[tuple[str, list[str], list[s
 
 @pytest.mark.requirement("GUAR-5", role="publisher")
 def test_a_channel_gets_all_that_it_matches(driver: Driver, base: Base) -> None:
-    """Of messages to many topics, each channel gets all that its pattern matches."""
+    """Each channel gets all messages whose topics its pattern matches."""
     missing = {pattern: set(due) - set(came) for pattern, due, came in deliver(driver, base)}
     assert not any(missing.values()), f"missing, by pattern: {missing}"
 
 
 @pytest.mark.requirement("GUAR-6", role="publisher")
 def test_a_channel_gets_nothing_that_it_does_not_match(driver: Driver, base: Base) -> None:
-    """Of messages to many topics, no channel gets one that its pattern does not match."""
+    """No channel gets a message whose topic its pattern does not match."""
     unwanted = {pattern: set(came) - set(due) for pattern, due, came in deliver(driver, base)}
     assert not any(unwanted.values()), f"unwanted, by pattern: {unwanted}"
 
@@ -158,7 +161,7 @@ def test_a_channel_gets_nothing_that_it_does_not_match(driver: Driver, base: Bas
 def test_a_channel_that_fails_does_not_keep_a_message_from_others(
     driver: Driver, base: Base
 ) -> None:
-    """Among full, dead, emptied and foreign ones, each channel that lives gets every message."""
+    """Beside full, dead, vanished and broken channels, each living channel gets every message."""
     with ExitStack() as opened:
         living = []
         for n in range(20):  # in whatever order the publisher meets them
@@ -172,7 +175,7 @@ def test_a_channel_that_fails_does_not_keep_a_message_from_others(
                 (replaced.directory / "queue").mkdir()
             base.dead_channel("a", os.getpid())
         for _ in range(3):
-            with contextlib.suppress(Rejected):  # what it says of them is for PUB-10 and PUB-13
+            with contextlib.suppress(Rejected):  # PUB-10 and PUB-13 say what it reports
                 driver.publish("a")
             reached = [len(channel.fetch_all()) for channel in living]
             assert reached == [1] * len(living), f"messages in the living channels: {reached}"
@@ -182,9 +185,9 @@ def test_a_channel_that_fails_does_not_keep_a_message_from_others(
 def test_a_channel_that_is_not_accessible_does_not_keep_a_message_from_others(
     start: Start, base: Base
 ) -> None:
-    """Beside channels of which one denies access, every other gets the message."""
+    """Beside channels that deny access, every other channel gets the message."""
     prefix: list[str] = []
-    if os.geteuid() == 0:  # whom nothing is denied
+    if os.geteuid() == 0:  # to whom nothing is denied
         prefix = as_user(4712)
         base.make(0o1777)
         base.path.parent.chmod(0o711)
@@ -194,15 +197,15 @@ def test_a_channel_that_is_not_accessible_does_not_keep_a_message_from_others(
     with ExitStack() as opened:
         living, denied = [], []
         for _ in range(10):
-            # Of a process that the driver may ask for: whether one judges by that is CHAN-9.
+            # The pid of a process that runs: an implementation that looks at it breaks CHAN-9 only.
             living.append(opened.enter_context(base.open("a", pid=driver.pid)))
             denied.append(opened.enter_context(base.open("a", pid=driver.pid)))
-        driver.publish("a")  # whatever it keeps of the base, it has now
+        driver.publish("a")  # so that it has kept what it keeps of the base
         for channel in living:
             channel.fetch_all()
         for channel in denied:
             channel.directory.chmod(0)
-        with contextlib.suppress(Rejected):  # what it says of them is for PUB-13
+        with contextlib.suppress(Rejected):  # PUB-13 says what it reports
             driver.publish("a")
         for channel in denied:
             channel.directory.chmod(0o700)
@@ -210,15 +213,15 @@ def test_a_channel_that_is_not_accessible_does_not_keep_a_message_from_others(
         assert reached == [1] * 10, f"messages in the living channels: {reached}"
 
 
-# What a subscriber promises.
+# Subscribers.
 
 
 @pytest.mark.requirement("GUAR-2", role="subscriber")
 def test_each_message_is_yielded_once(driver: Driver, base: Base) -> None:
-    """Among bad files, ids without a file and wake-ups, each message comes, and comes once."""
+    """Among bad files, ids without files, and ids of 0, each message is yielded once."""
     channel = driver.open("a")
     sent = []
-    ids = MANY  # in the queue, those that are no message's included
+    ids = MANY  # in the queue, with those that have no message
     for n in range(MANY):
         sent.append(base.publish("a", str(n).encode()))
         if n % 5 == 0:
@@ -229,8 +232,8 @@ def test_each_message_is_yielded_once(driver: Driver, base: Base) -> None:
             enqueue(channel.directory, 0)
         ids += n % 5 < 3
     found = []
-    # A fetch takes an id at least. What it says of those that are no message's is for FETCH-3,
-    # FETCH-5 and FETCH-10, an early None included.
+    # A fetch takes one id at least. FETCH-3, FETCH-5 and FETCH-10 say what it reports of an id that
+    # has no message.
     for _ in range(ids + 1):
         with contextlib.suppress(Rejected):
             if (message := driver.fetch(channel)) is not None:
@@ -242,16 +245,16 @@ def test_each_message_is_yielded_once(driver: Driver, base: Base) -> None:
 
 @pytest.mark.requirement("GUAR-2", role="subscriber")
 def test_each_channel_yields_its_own_copy(driver: Driver, base: Base) -> None:
-    """Two channels of one process yield each message once each."""
-    one, other = driver.open("a"), driver.open("+")
+    """Each of two channels of a process yields each message once."""
+    channels = driver.open("a"), driver.open("+")
     sent = [base.publish("a", str(n).encode()) for n in range(20)]
-    for channel in (one, other):
+    for channel in channels:
         assert [driver.fetch(channel) for _ in range(21)] == [*sent, None]
 
 
 @pytest.mark.requirement("GUAR-3", role="subscriber")
 def test_a_fetched_message_is_whole(driver: Driver, base: Base) -> None:
-    """What a fetch yields is what the kit has published."""
+    """A fetch yields the message as the kit published it."""
     channel = driver.open("+")
     for topic, headers, content in DELICATE:
         message = base.publish(topic, content, headers)
@@ -260,7 +263,7 @@ def test_a_fetched_message_is_whole(driver: Driver, base: Base) -> None:
 
 @pytest.mark.requirement("GUAR-3", role=("publisher", "subscriber"))
 def test_a_message_is_whole_from_one_process_to_another(start: Start) -> None:
-    """What one process publishes, another fetches, whole."""
+    """A message that one process publishes arrives whole in another."""
     publisher, subscriber = start(), start()
     channel = subscriber.open("+")
     for topic, headers, content in DELICATE:
@@ -272,9 +275,9 @@ def test_a_message_is_whole_from_one_process_to_another(start: Start) -> None:
 
 @pytest.mark.requirement("GUAR-4", role="subscriber")
 def test_a_subscriber_keeps_the_order(driver: Driver, base: Base) -> None:
-    """Messages are yielded in the order of the queue, whatever their ids, times and topics."""
+    """Messages are yielded in the order of the queue, whatever their ids, times and topics are."""
     channel = driver.open("+")
-    ids = [2**56 + n * 7919 % MANY for n in range(MANY)]  # each once, up and down
+    ids = [2**56 + n * 7919 % MANY for n in range(MANY)]  # each id once, not in order
     for n, id in enumerate(ids):
         message = Message(id, 2**40 - n, "b" if n % 3 else "a", {}, str(n).encode())
         put(channel.directory, message)
@@ -284,7 +287,8 @@ def test_a_subscriber_keeps_the_order(driver: Driver, base: Base) -> None:
 
 @pytest.mark.requirement("GUAR-7", role="subscriber")
 def test_a_channel_that_fails_leaves_the_others_working(driver: Driver, base: Base) -> None:
-    """Where one channel of a process is damaged, full or gone, another yields what it got."""
+    """If channels of a process are damaged, full or gone, its other channels yield their
+    messages."""
     good, bad, full, gone = (driver.open("a") for _ in range(4))
     put(bad.directory, b"bad")
     enqueue(bad.directory, b"odd")
@@ -303,7 +307,7 @@ def test_a_channel_that_fails_leaves_the_others_working(driver: Driver, base: Ba
 
 @pytest.mark.requirement("GUAR-7", role=("publisher", "subscriber"))
 def test_a_stopped_or_killed_subscriber_disturbs_nobody(start: Start) -> None:
-    """Beside a subscriber that is stopped, then killed, another gets every message."""
+    """Beside a subscriber that is stopped, and then killed, another one gets every message."""
     publisher, stopped, good = start(), start(), start()
     stopped.open("a")
     channel = good.open("a")
@@ -325,7 +329,7 @@ def test_a_stopped_or_killed_subscriber_disturbs_nobody(start: Start) -> None:
 
 
 def one_operation(role: str, driver: Driver, base: Base) -> None:
-    """What the role does, with whatever it might want a lock for."""
+    """Do the role's operation, with every step that might need a lock."""
     if role == "publisher":
         driver.publish("a")
     elif role == "subscriber":
@@ -339,7 +343,7 @@ def one_operation(role: str, driver: Driver, base: Base) -> None:
 
 @contextlib.contextmanager
 def at_work(role: str, driver: Driver, base: Base) -> Iterator[None]:
-    """A driver that does the role's operation again and again, on a thread of its own."""
+    """Have a driver do the role's operation again and again while the test goes on."""
     done = threading.Event()
 
     def work() -> None:
@@ -361,10 +365,10 @@ def at_work(role: str, driver: Driver, base: Base) -> Iterator[None]:
 def test_nobody_waits_for_one_that_stopped_between_two_steps(
     start: Start, base: Base, role: str
 ) -> None:
-    """While another process is stopped after any of its steps on the disk, every operation is
-    answered."""
+    """While another process is stopped after any of its steps on the disk, every operation
+    ends."""
     driver, stopped = start(), start()
-    stopped.limits = stopped.limits._replace(reply_seconds=60)  # it is to answer late
+    stopped.limits = stopped.limits._replace(reply_seconds=60)  # its reply is late
     with base.open("a"), traced(stopped, stop(STEPS, None)) as trace:
         trace.begin(one_operation, role, stopped, base)
         steps = 0
@@ -378,13 +382,13 @@ def test_nobody_waits_for_one_that_stopped_between_two_steps(
 
 @through("GUAR-8", "publisher", "subscriber", "reaper")
 def test_nobody_waits_for_a_stopped_process(start: Start, base: Base, role: str, seed: int) -> None:
-    """While another process is stopped in the middle of its work, every operation is answered."""
+    """While another process is stopped in the middle of its work, every operation ends."""
     moments = random.Random(seed)
     driver, stopped = start(), start()
-    stopped.limits = stopped.limits._replace(reply_seconds=60)  # it is to answer late
+    stopped.limits = stopped.limits._replace(reply_seconds=60)  # its reply is late
     with base.open("a"), at_work(role, stopped, base):
         for n in range(50):
-            time.sleep(moments.uniform(0, 0.004))  # at work, up to some moment
+            time.sleep(moments.uniform(0, 0.004))  # the moment of the stop is drawn
             os.killpg(stopped.pid, signal.SIGSTOP)
             with answers(f"{role}: an operation while another process is stopped (time {n})"):
                 one_operation(role, driver, base)

@@ -1,4 +1,4 @@
-"""Topics and patterns: the grammar through every role that judges one, and matching."""
+"""Topics and patterns (topics.md): the grammar, through every role that checks it, and matching."""
 
 from __future__ import annotations
 
@@ -24,11 +24,13 @@ INVALID_PATTERNS = [
     {"pattern": LONGEST_PATTERN + "c", "fault": "201 octets"},
 ]
 
-Case = tuple[str, str, bool]  # pattern, topic, whether it matches
+Case = tuple[str, str, bool]
+"""A pattern, a topic, and whether the pattern matches it."""
 
 
 def of_all_sizes() -> list[Case]:
-    """Every pattern of up to three terms out of a, = and + with every topic out of a and b."""
+    """Every pattern of up to three terms a, = and + with every topic of up to four words a and
+    b."""
 
     def joined(alphabet: str, longest: int) -> list[str]:
         sizes = range(1, longest + 1)
@@ -48,7 +50,6 @@ CASES = TABLE + of_all_sizes()
 LITERAL = [case for case in CASES if not set("=+") & set(case[0])]
 ONE = [case for case in CASES if "=" in case[0] and "+" not in case[0]]
 MANY = [case for case in CASES if "+" in case[0]]
-# Topics of which the pattern would match a part.
 LONGER: list[Case] = [
     (pattern, longer, False)
     for pattern, topic, match in TABLE
@@ -56,9 +57,11 @@ LONGER: list[Case] = [
     for longer in (f"x.{topic}", f"{topic}.x", f"x.{topic}.x")
     if not matches(pattern, longer)
 ]
+"""Topics of which the pattern matches a part only."""
 
 
 def check_matching(driver: Driver, cases: Iterable[Case]) -> None:
+    """The driver has to say for each case whether the pattern matches."""
     wrong = []
     for pattern, topic, expected in cases:
         found = driver.match(pattern, topic)
@@ -73,24 +76,24 @@ def check_verdicts(
     valid: Iterable[str],
     invalid: Iterable[tuple[str, str]],
 ) -> None:
-    """Each valid string is taken; each invalid one, with its fault, is refused with this code.
+    """The request has to accept each valid string, and to refuse each invalid one with this code.
 
-    One that is misjudged keeps none of the others from being judged.
+    `invalid` has strings with their faults. A wrong verdict does not end the test of the others.
     """
     wrong = []
     for text, fault in [*((text, "") for text in valid), *invalid]:
-        found = "taken"
+        found = "accepted"
         try:
             request(text)
-        except Rejected as no:
-            found = no.code
-        if found != (code if fault else "taken"):
-            wrong.append(f"{text!r} ({fault or 'valid'}) is {found}")
-    assert not wrong, f"{len(wrong)} are misjudged:\n" + "\n".join(wrong)
+        except Rejected as error:
+            found = error.code
+        if found != (code if fault else "accepted"):
+            wrong.append(f"{text!r} ({fault or 'valid'}): found {found}")
+    assert not wrong, "wrong verdicts:\n" + "\n".join(wrong)
 
 
 def check_publishing(driver: Driver, base: Base, cases: list[Case]) -> None:
-    """Which of the channels that are open get a message, topic by topic."""
+    """Every message has to reach the channels whose patterns match its topic, and no others."""
     patterns = sorted({pattern for pattern, _, _ in cases})
     wrong = []
     with ExitStack() as opened:
@@ -101,9 +104,8 @@ def check_publishing(driver: Driver, base: Base, cases: list[Case]) -> None:
             found = {channel.pattern for channel in channels if channel.fetch_all()}
             if found != expected:
                 wrong.append(
-                    f"publish {topic!r}: channels that should have got it and did not:"
-                    f" {sorted(expected - found)}; that got it and should not:"
-                    f" {sorted(found - expected)}"
+                    f"publish {topic!r}: missing in the channels {sorted(expected - found)},"
+                    f" unwanted in {sorted(found - expected)}"
                 )
     assert not wrong, "\n".join(wrong)
 
@@ -112,43 +114,45 @@ def check_publishing(driver: Driver, base: Base, cases: list[Case]) -> None:
 
 
 def check_topics(request: Callable[[str], object]) -> None:
+    """The request has to accept valid topics only."""
     invalid = [(row["topic"], row["fault"]) for row in INVALID_TOPICS]
     check_verdicts(request, "invalid-topic", VALID_TOPICS, invalid)
 
 
 def check_patterns(request: Callable[[str], object]) -> None:
+    """The request has to accept valid patterns only."""
     invalid = [(row["pattern"], row["fault"]) for row in INVALID_PATTERNS]
     check_verdicts(request, "invalid-pattern", VALID_PATTERNS, invalid)
 
 
 @pytest.mark.requirement("TOPIC-1", role="topics")
 def test_matching_takes_valid_topics_only(driver: Driver) -> None:
-    """Each valid topic can be matched; each invalid one is refused as invalid-topic."""
+    """Matching accepts each valid topic, and refuses each invalid one as invalid-topic."""
     check_topics(lambda topic: driver.match("+", topic))
 
 
 @pytest.mark.requirement("TOPIC-1", role="publisher")
 def test_publishing_takes_valid_topics_only(driver: Driver, base: Base) -> None:
-    """Each valid topic is published; each invalid one is refused as invalid-topic."""
+    """Publishing accepts each valid topic, and refuses each invalid one as invalid-topic."""
     with base.open("+"):
         check_topics(driver.publish)
 
 
 @pytest.mark.requirement("TOPIC-1", role="codec")
 def test_encoding_takes_valid_topics_only(driver: Driver) -> None:
-    """Each valid topic is encoded; each invalid one is refused as invalid-topic."""
+    """Encoding accepts each valid topic, and refuses each invalid one as invalid-topic."""
     check_topics(lambda topic: driver.encode(a_message(topic)))
 
 
 @pytest.mark.requirement("TOPIC-2", role="topics")
 def test_matching_takes_valid_patterns_only(driver: Driver) -> None:
-    """Each valid pattern is matched with a topic; each other is refused as invalid-pattern."""
+    """Matching accepts each valid pattern, and refuses each invalid one as invalid-pattern."""
     check_patterns(lambda pattern: driver.match(pattern, "a.b.c"))
 
 
 @pytest.mark.requirement("TOPIC-2", role="subscriber")
 def test_opening_takes_valid_patterns_only(driver: Driver) -> None:
-    """A channel opens for each valid pattern; each other is refused as invalid-pattern."""
+    """Opening accepts each valid pattern, and refuses each invalid one as invalid-pattern."""
     check_patterns(driver.open)
 
 
@@ -157,7 +161,7 @@ def test_opening_takes_valid_patterns_only(driver: Driver) -> None:
 
 @pytest.mark.requirement("TOPIC-3", role="topics")
 def test_a_literal_word_matches_its_equal(driver: Driver) -> None:
-    """Patterns without wildcards match the same topic and no other."""
+    """A pattern without wildcards matches the same topic and no other."""
     check_matching(driver, LITERAL)
 
 
@@ -181,19 +185,19 @@ def test_a_part_of_a_topic_is_not_enough(driver: Driver) -> None:
 
 @pytest.mark.requirement("TOPIC-3", role="publisher")
 def test_a_channel_of_literal_words_gets_its_topic(driver: Driver, base: Base) -> None:
-    """Channels whose pattern has no wildcard get the same topic and no other."""
+    """A channel whose pattern has no wildcard gets the same topic and no other."""
     check_publishing(driver, base, [case for case in TABLE if case in LITERAL])
 
 
 @pytest.mark.requirement("TOPIC-4", role="publisher")
 def test_a_channel_with_an_equals_sign_gets_one_word(driver: Driver, base: Base) -> None:
-    """`=` in a channel's pattern stands for any one word, never none or several."""
+    """`=` in a channel's pattern matches any one word, never none or several."""
     check_publishing(driver, base, [case for case in TABLE if case in ONE])
 
 
 @pytest.mark.requirement("TOPIC-5", role="publisher")
 def test_a_channel_with_a_plus_gets_words(driver: Driver, base: Base) -> None:
-    """`+` in a channel's pattern stands for one word or more, never none."""
+    """`+` in a channel's pattern matches one word or more, never none."""
     check_publishing(driver, base, [case for case in TABLE if case in MANY])
 
 
@@ -201,7 +205,8 @@ def test_a_channel_with_a_plus_gets_words(driver: Driver, base: Base) -> None:
 def test_a_channel_gets_no_topic_that_its_pattern_matches_in_part(
     driver: Driver, base: Base
 ) -> None:
-    """Channels whose pattern matches the beginning, middle or end of a topic do not get it."""
+    """A channel whose pattern matches only the beginning, middle or end of a topic does not get
+    it."""
     unwanted = []
     with ExitStack() as opened:
         patterns = sorted({pattern for pattern, _, _ in LONGER})
@@ -210,22 +215,22 @@ def test_a_channel_gets_no_topic_that_its_pattern_matches_in_part(
             driver.publish(topic)
             got = [channel.pattern for channel in channels if channel.fetch_all()]
             unwanted += [(p, topic) for p in got if (p, topic, False) in LONGER]
-    assert not unwanted, f"patterns that match a part of the topic, and got it: {unwanted}"
+    assert not unwanted, f"these patterns match only a part of the topic, but got it: {unwanted}"
 
 
-# Each makes a matcher that tries one split of the words after the other try astronomically many.
 HOSTILE = [
     ("+." * 49 + "b", "a." * 99 + "a"),
     ("+.a." * 24 + "b", "a." * 99 + "a"),
     ("+.=." * 24 + "b", "a." * 99 + "a"),
     ("+." * 25 + "b." + "+." * 24 + "+", "a." * 99 + "a"),
 ]
+"""Patterns and topics with astronomically many splits: a matcher that tries them all never ends."""
 
 
 @pytest.mark.requirement("TOPIC-7", role="topics")
 @pytest.mark.parametrize(("pattern", "topic"), HOSTILE, ids=["plus", "literal", "one", "middle"])
 def test_a_hostile_pattern_is_matched_in_time(driver: Driver, pattern: str, topic: str) -> None:
-    """A pattern of fifty `+` is matched with a topic of a hundred words, in time."""
+    """A pattern with fifty wildcards is matched with a topic of a hundred words in time."""
     with answers(f"match {pattern!r} {topic!r}"):
         assert driver.match(pattern, topic) is False
         assert driver.match(pattern, topic[:-1] + "b") is pattern.endswith("b")
@@ -236,7 +241,7 @@ def test_a_hostile_pattern_is_matched_in_time(driver: Driver, pattern: str, topi
 def test_a_hostile_pattern_does_not_hang_a_publisher(
     driver: Driver, base: Base, pattern: str, topic: str
 ) -> None:
-    """A channel with a pattern of fifty `+` keeps no publisher from reaching another channel."""
+    """A channel whose pattern has fifty wildcards keeps no message from another channel."""
     with base.open(pattern) as hostile, base.open("+") as other:
         with answers(f"publish {topic!r} past a channel {pattern!r}"):
             count = driver.publish(topic)

@@ -1,1 +1,1 @@
-"""The base directory: where it is, whom it trusts, what is made inside and what stands in it."""
+"""The base directory (base.md): where it is, whom it trusts, and which entries it has."""

@@ -1,4 +1,4 @@
-"""What several tests of the base share."""
+"""What the tests of the base share."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from pathlib import Path
 
 
 def others(path: Path) -> int:
-    """The permission bits for group and others."""
+    """The permission bits of a file for group and others."""
     return path.lstat().st_mode & 0o077

@@ -1,4 +1,4 @@
-"""What is made in the base, and what lies in it."""
+"""The entries of the base: those that an implementation makes, and foreign ones."""
 
 from __future__ import annotations
 
@@ -36,7 +36,10 @@ from .support import others
 
 
 def make_things(role: str, driver: Driver, home: Path, opened: ExitStack) -> list[Path]:
-    """Have the role make all that it makes in a base that is there, and nothing of it yet."""
+    """Have the role make all its entries in a base without any. Returns their paths.
+
+    `opened` closes the kit's channel in the end.
+    """
     if role == "subscriber":
         directory = driver.open("a").directory
         made = [directory, directory / "queue"]
@@ -46,7 +49,7 @@ def make_things(role: str, driver: Driver, home: Path, opened: ExitStack) -> lis
         driver.publish("a")
         made = [channel.directory / name for name in channel.files()]
     tmp = home / "tmp"
-    return [tmp, *made] if tmp.exists() else made  # whoever needs none makes none (BASE-11)
+    return [tmp, *made] if tmp.exists() else made  # not every implementation needs it (BASE-11)
 
 
 @through("BASE-8", "publisher", "subscriber")
@@ -54,7 +57,7 @@ def make_things(role: str, driver: Driver, home: Path, opened: ExitStack) -> lis
 def test_nothing_is_opened_wider_than_the_base(
     start: Start, home: Path, role: str, mode: int
 ) -> None:
-    """With umask 000, nothing that is made has a bit for group or others that the base lacks."""
+    """With umask 000, no new entry has a permission bit for group or others that the base lacks."""
     home.mkdir()
     home.chmod(mode)
     driver = start(prefix=umask(0))
@@ -70,34 +73,35 @@ def test_nothing_is_opened_wider_than_the_base(
 def test_a_shared_base_is_shared_whatever_the_umask(
     start: Start, home: Path, role: str, mode: int
 ) -> None:
-    """With umask 077, what is made in a base of group or others can be used by them."""
+    """With umask 077, group and others can use new entries as far as they can use the base."""
     home.mkdir()
     home.chmod(mode)
     driver = start(prefix=umask(0o077))
     with ExitStack() as opened:
         for made in make_things(role, driver, home, opened):
-            what = made.lstat().st_mode
+            made_mode = made.lstat().st_mode
             expected = mode & 0o077
-            if stat.S_ISFIFO(what):
+            if stat.S_ISFIFO(made_mode):
                 found, expected = others(made) & 0o022, expected & 0o022
-            elif stat.S_ISREG(what):
+            elif stat.S_ISREG(made_mode):
                 found, expected = others(made) & 0o066, expected & 0o044
             else:
                 found = others(made)
             assert found == expected, (
-                f"{made} ({stat.filemode(what)}) in a base of mode {mode:04o}:"
+                f"{made} ({stat.filemode(made_mode)}) in a base of mode {mode:04o}:"
                 f" expected the bits {expected:03o}, found {found:03o}"
             )
 
 
 @pytest.mark.requirement("BASE-9", role="subscriber")
 def test_the_set_group_id_bit_stays(start: Start, home: Path) -> None:
-    """A directory that the system made with it keeps it, or what is in it loses the group."""
+    """A new directory keeps the set-group-id bit that the system gives it, so that its entries get
+    the group."""
     home.mkdir()
     home.chmod(0o2770)
     (home / "probe").mkdir()
     if not (home / "probe").stat().st_mode & stat.S_ISGID:
-        not_run("this system does not hand the set-group-id bit down (and needs none)")
+        not_run("this system gives new directories no set-group-id bit (and needs none)")
     with ExitStack() as opened:
         for made in make_things("subscriber", start(prefix=umask(0o077)), home, opened):
             if made.is_dir():
@@ -106,7 +110,8 @@ def test_the_set_group_id_bit_stays(start: Start, home: Path) -> None:
 
 @pytest.mark.requirement("BASE-9", role=("publisher", "subscriber"))
 def test_two_users_of_a_group_meet(start: Start, base: Base) -> None:
-    """In a base of their group, with umask 077, one user's message reaches another's channel."""
+    """In a base of their group, with umask 077, one user's message reaches another user's
+    channel."""
     sharing = [as_user(uid, *umask(0o077)) for uid in (4712, 4713)]
     base.make(0o2770)
     base.tmp.rmdir()
@@ -119,19 +124,19 @@ def test_two_users_of_a_group_meet(start: Start, base: Base) -> None:
     channel = subscriber.open("a")
     for path in (channel.directory, channel.directory / "queue"):
         access = subprocess.run([*sharing[1], "test", "-w", path])
-        assert access.returncode == 0, f"{path} is closed to the group:\n{base.tree()}"
+        assert access.returncode == 0, f"the group may not write to {path}:\n{base.tree()}"
     if publisher.publish("a", b"shared") != 1:
-        not_run("the message was not published, though permissions let it (CHAN-9, GUAR-5)")
+        not_run("permissions allow the publish, but it reached no channel (CHAN-9, GUAR-5)")
     message = subscriber.fetch(channel)
     assert message is not None
     assert message.content == b"shared"
 
 
-# What stands in it.
+# Foreign entries, and `tmp`.
 
 
 def put_foreign_entries(base: Base, opened: ExitStack) -> None:
-    """Entries that are neither `tmp` nor channels; the name of each says why."""
+    """Make entries that are neither `tmp` nor channels; the name of each says why."""
     path = base.path
     (path / "README").write_bytes(b"foreign")
     (path / "lost+found").mkdir()
@@ -140,9 +145,9 @@ def put_foreign_entries(base: Base, opened: ExitStack) -> None:
     os.mkfifo(path / "fifo")
     with contextlib.suppress(OSError):  # not every file system takes a name that is not UTF-8
         os.mkdir(os.fsencode(path) + b"/\xff")
-        opened.callback(os.rmdir, os.fsencode(path) + b"/\xff")  # it has no place in a report
+        opened.callback(os.rmdir, os.fsencode(path) + b"/\xff")  # a report cannot show it
     listener = opened.enter_context(socket.socket(socket.AF_UNIX))
-    listener.bind(os.path.relpath(path / "socket"))  # such names are limited to 100 octets or so
+    listener.bind(os.path.relpath(path / "socket"))  # a socket's path has some 100 octets at most
 
     pid = dead_pid()
     for name in (
@@ -162,7 +167,7 @@ def put_foreign_entries(base: Base, opened: ExitStack) -> None:
     ):
         (path / name).mkdir()
         os.mkfifo(path / name / "queue")
-        # It has a reader, too.
+        # Each has a reader as well.
         opened.callback(os.close, os.open(path / name / "queue", os.O_RDONLY | os.O_NONBLOCK))
 
     def named_like_a_channel() -> Path:
@@ -183,7 +188,7 @@ def put_foreign_entries(base: Base, opened: ExitStack) -> None:
 
 @through("BASE-10", *EVERYBODY)
 def test_foreign_entries_are_ignored(driver: Driver, base: Base, role: str) -> None:
-    """What is neither `tmp` nor a channel disturbs nobody and is not touched."""
+    """Entries that are neither `tmp` nor channels disturb no operation, and stay unchanged."""
     base.make()
     with ExitStack() as opened:
         put_foreign_entries(base, opened)
@@ -200,29 +205,29 @@ def test_foreign_entries_are_ignored(driver: Driver, base: Base, role: str) -> N
 
 @through("BASE-11", "publisher", "subscriber")
 def test_tmp_is_made(driver: Driver, base: Base, role: str) -> None:
-    """A `tmp` that is not there, from the beginning or any more, is made by whoever needs it."""
+    """A process that needs `tmp` makes it if it does not exist, or does not exist any more."""
     base.make()
     for _ in range(2):
         with base.open("a") as channel:
             base.tmp.rmdir()
             if role == "publisher":
                 driver.publish("a")
-                assert len(channel.fetch_all()) == 1, "published to one channel, without a tmp"
+                assert len(channel.fetch_all()) == 1, "one channel, without tmp, gets the message"
             else:
-                # One that makes channels elsewhere (CHAN-10) needs no tmp.
+                # An implementation that makes channels elsewhere (CHAN-10) needs no tmp.
                 driver.close_channel(driver.open("a"))
             base.make_tmp()
 
 
 @pytest.mark.requirement("BASE-11", role="reaper")
 def test_tmp_is_made_to_reap(driver: Driver, base: Base) -> None:
-    """A reaper that finds something dead and no `tmp` to claim it into makes `tmp`."""
+    """A reaper that finds a dead channel, but no `tmp`, makes `tmp` and removes the channel."""
     dead = base.dead_channel("a", dead_pid())
     for entry in base.tmp.iterdir():
         entry.unlink()
     base.tmp.rmdir()
     driver.reap()
-    assert not dead.exists(), f"the dead channel is still there:\n{base.tree()}"
+    assert not dead.exists(), f"the dead channel still exists:\n{base.tree()}"
 
 
 @through("BASE-12", *EVERYBODY)
@@ -230,14 +235,15 @@ def test_tmp_is_made_to_reap(driver: Driver, base: Base) -> None:
 def test_a_tmp_that_is_no_directory_is_refused(
     driver: Driver, base: Base, role: str, kind: str
 ) -> None:
-    """Where `tmp` is a file or a symbolic link, whoever needs it fails as base-unusable."""
+    """Where `tmp` is a file or a symbolic link, an operation that needs it fails as
+    base-unusable and changes nothing."""
     base.make()
     base.dead_channel("a", dead_pid())
     elsewhere = base.path.with_name("elsewhere")
     with base.open("a") as channel, ExitStack() as restoring:
         base.tmp.rename(elsewhere)
-        os.utime(elsewhere, (0, 0))  # so that whatever is made in it shows
-        restoring.callback(base.make_tmp)  # which the kit's channel closes through
+        os.utime(elsewhere, (0, 0))  # so that a new entry changes its time
+        restoring.callback(base.make_tmp)  # the kit needs it to close its channel
         restoring.callback(base.tmp.unlink)
         if kind == "file":
             base.tmp.write_bytes(b"")
@@ -247,24 +253,24 @@ def test_a_tmp_that_is_no_directory_is_refused(
             base.tmp.symlink_to(elsewhere if kind == "link" else "nowhere")
         before = snapshot(base.path.parent)
         of_tmp = snapshot(base.tmp) | snapshot(elsewhere)
-        refused = None
+        refusal = None
         try:
             attempt(role, driver)
-        except Rejected as no:
-            refused = no
-        if refused is None:
+        except Rejected as error:
+            refusal = error
+        if refusal is None:
             now = snapshot(base.tmp) | snapshot(elsewhere)
             assert now == of_tmp, f"{role}: tmp is a {kind}, and it was used:\n{base.tree()}"
-            not_run(f"this {role} does without tmp")
+            not_run(f"this {role} does not need tmp")
         what = f"{role}: tmp is a {kind}"
-        assert refused.code == "base-unusable", f"{what}: expected base-unusable, found {refused}"
-        assert snapshot(base.path.parent) == before, f"{what}: refused, and something was changed"
+        assert refusal.code == "base-unusable", f"{what}: expected base-unusable, found {refusal}"
+        assert snapshot(base.path.parent) == before, f"{what}: refused, but something was changed"
         assert channel.fetch_all() == []
 
 
 @through("BASE-13", "publisher", "subscriber")
 def test_a_base_that_vanishes_is_made_again(driver: Driver, base: Base, role: str) -> None:
-    """After the base was removed under a running process, its next operation makes it again."""
+    """After somebody removed the base, the next operation of a running process makes it again."""
     check_that_it_works(role, driver, base)
     for _ in range(2):
         shutil.rmtree(base.path)

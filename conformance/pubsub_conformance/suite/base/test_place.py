@@ -1,4 +1,4 @@
-"""Where the base is, and how it is made."""
+"""Where the base is, and how an implementation makes it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from pubsub_conformance.suite.roles import (
 def test_the_environment_names_the_base(
     start: Start, base: Base, role: str, relative: bool
 ) -> None:
-    """With PUBSUB_HOME set, the base is the directory that it names."""
+    """If PUBSUB_HOME is set, the base is the directory that it names."""
     name = os.path.relpath(base.path) if relative else str(base.path)
     check_that_it_works(role, start(PUBSUB_HOME=name), base)
 
@@ -50,7 +50,7 @@ def test_the_path_goes_up_behind_a_link(
 @through("BASE-2", *EVERYBODY)
 @pytest.mark.parametrize("home_is", [None, ""], ids=["unset", "empty"])
 def test_the_default_base_is_in_dev_shm(start: Start, role: str, home_is: str | None) -> None:
-    """Without PUBSUB_HOME, and where /dev/shm is a directory, the base is /dev/shm/pubsub."""
+    """Without PUBSUB_HOME, if /dev/shm is a directory, the base is /dev/shm/pubsub."""
     world = empty_places()
     driver = start(prefix=world, PUBSUB_HOME=home_is, TMPDIR="/nowhere")
     check_that_it_works(role, driver, Base(seen_by(driver, "/dev/shm/pubsub")))
@@ -59,7 +59,7 @@ def test_the_default_base_is_in_dev_shm(start: Start, role: str, home_is: str | 
 @through("BASE-2", *EVERYBODY)
 @pytest.mark.parametrize("shm", [NO_SHM, SHM_IS_A_FILE], ids=["missing", "file"])
 def test_without_dev_shm_the_default_base_is_in_tmpdir(start: Start, role: str, shm: str) -> None:
-    """Where /dev/shm is not a directory, the base is pubsub in the directory TMPDIR."""
+    """If /dev/shm is not a directory, the base is `pubsub` in the directory that TMPDIR names."""
     world = empty_places(shm, "mkdir /tmp/mine")
     driver = start(prefix=world, PUBSUB_HOME=None, TMPDIR="/tmp/mine")
     check_that_it_works(role, driver, Base(seen_by(driver, "/tmp/mine/pubsub")))
@@ -70,7 +70,7 @@ def test_without_dev_shm_the_default_base_is_in_tmpdir(start: Start, role: str, 
 def test_without_dev_shm_and_tmpdir_the_default_base_is_in_tmp(
     start: Start, role: str, tmpdir: str | None
 ) -> None:
-    """Where /dev/shm is not a directory and TMPDIR is not set, the base is /tmp/pubsub."""
+    """If /dev/shm is not a directory and TMPDIR is not set, the base is /tmp/pubsub."""
     driver = start(prefix=empty_places(NO_SHM), PUBSUB_HOME=None, TMPDIR=tmpdir)
     check_that_it_works(role, driver, Base(seen_by(driver, "/tmp/pubsub")))
 
@@ -78,7 +78,7 @@ def test_without_dev_shm_and_tmpdir_the_default_base_is_in_tmp(
 @through("BASE-3", "publisher", "subscriber")
 @pytest.mark.parametrize("mask", [0o000, 0o077], ids=["umask 000", "umask 077"])
 def test_the_base_is_made(start: Start, home: Path, role: str, mask: int) -> None:
-    """A base that is not there is made with mode 0700, missing parents included."""
+    """A base that does not exist is made with mode 0700, and its missing parents as well."""
     made = home / "missing" / "pubsub"
     driver = start(prefix=umask(mask), PUBSUB_HOME=str(made))
     attempt(role, driver)
@@ -104,7 +104,7 @@ def test_the_base_is_made_however_it_is_spelled(
 
 @through("BASE-3", "publisher", "subscriber")
 def test_a_base_that_is_there_stays_as_it_is(driver: Driver, home: Path, role: str) -> None:
-    """The mode of a base that is there is not changed."""
+    """An implementation does not change the mode of a base that exists."""
     home.mkdir()
     home.chmod(0o750)
     check_that_it_works(role, driver, Base(home))

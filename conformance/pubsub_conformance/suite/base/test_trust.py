@@ -1,4 +1,4 @@
-"""Whom the base trusts (BASE-4, BASE-5)."""
+"""Which base directories can be trusted (BASE-4 to BASE-7)."""
 
 from __future__ import annotations
 
@@ -30,6 +30,8 @@ from pubsub_conformance.suite.roles import (
 
 
 def with_mode(mode: int) -> Callable[[Base], None]:
+    """The change that gives the base this mode."""
+
     def make(base: Base) -> None:
         base.path.chmod(mode)
 
@@ -43,6 +45,7 @@ def of_another_user(base: Base) -> None:
 
 
 def move_away(base: Base) -> Path:
+    """Rename the base. Returns its new path, from which the test moves it back."""
     return base.path.rename(base.path.with_name("elsewhere"))
 
 
@@ -76,7 +79,7 @@ def a_link_to_nothing(base: Base) -> None:
 
 
 def cases(*made: Callable[[Base], None], **named: Callable[[Base], None]) -> pytest.MarkDecorator:
-    """Bases to be, each out of a good one."""
+    """Run the test with each change of a good base."""
     params = [pytest.param(make, id=make.__name__.replace("_", " ")) for make in made]
     params += [pytest.param(make, id=name.replace("_", " ")) for name, make in named.items()]
     return pytest.mark.parametrize("change", params)
@@ -85,23 +88,24 @@ def cases(*made: Callable[[Base], None], **named: Callable[[Base], None]) -> pyt
 def check_that_a_bad_base_is_refused(
     role: str, driver: Driver, base: Base, change: Callable[[Base], None]
 ) -> None:
-    """A base with a channel in it and a dead one, all good but for the change, is refused."""
+    """A base with a living and a dead channel has to be refused after the change."""
     base.make()
     base.dead_channel("a", dead_pid())
     with base.open("a") as channel:
         change(base)
         try:
-            check_that_it_is_refused(role, driver, base.path.parent, told(base.path))
+            check_that_it_is_refused(role, driver, base.path.parent, describe(base.path))
             assert channel.fetch_all() == []
         finally:
-            # Where the oracle finds its channel, to close it.
+            # The kit closes its channel there.
             elsewhere = base.path.with_name("elsewhere")
             if elsewhere.exists():
                 base.path.unlink()
                 elsewhere.rename(base.path)
 
 
-def told(path: Path) -> str:
+def describe(path: Path) -> str:
+    """Mode and owner of the base."""
     status = path.lstat()
     return f"the base is {stat.filemode(status.st_mode)}, owner {status.st_uid}"
 
@@ -117,7 +121,8 @@ def told(path: Path) -> str:
     mode_0702=with_mode(0o702),
 )
 def test_a_default_base_is_refused(start: Start, role: str, change: Callable[[Base], None]) -> None:
-    """A default base that is not a directory, of another user, or open to others, is refused."""
+    """A default base is refused if it is no directory, belongs to another user, or is open to
+    others."""
     driver = start(prefix=empty_places(), PUBSUB_HOME=None)
     base = Base(seen_by(driver, "/dev/shm/pubsub"))
     check_that_a_bad_base_is_refused(role, driver, base, change)
@@ -131,7 +136,7 @@ def test_a_default_base_is_refused(start: Start, role: str, change: Callable[[Ba
     mode_1770=with_mode(0o1770),
 )
 def test_a_default_base_is_used(start: Start, role: str, change: Callable[[Base], None]) -> None:
-    """A default base of one's own that nobody else may write to, or that is sticky, is used."""
+    """A default base of the user is used if nobody else may write to it, or if it is sticky."""
     driver = start(prefix=empty_places(), PUBSUB_HOME=None)
     base = Base(seen_by(driver, "/dev/shm/pubsub"))
     base.make()
@@ -141,7 +146,7 @@ def test_a_default_base_is_used(start: Start, role: str, change: Callable[[Base]
 
 @through("BASE-4", "publisher", "subscriber")
 def test_a_default_base_of_user_0_is_used(start: Start, role: str) -> None:
-    """A sticky default base of user 0 is used by another user, one of a third user is not."""
+    """A sticky default base is used if it belongs to user 0, and refused if to a third user."""
     world = as_user(4712, *empty_places())
     driver = start_as(start, world, PUBSUB_HOME=None)
     base = Base(seen_by(driver, "/dev/shm/pubsub"))
@@ -150,7 +155,7 @@ def test_a_default_base_of_user_0_is_used(start: Start, role: str) -> None:
     base.path.rename(base.path.with_name("before"))
     base.make(0o1777)
     os.chown(base.path, 4713, -1)
-    check_that_it_is_refused(role, driver, base.path.parent, told(base.path))
+    check_that_it_is_refused(role, driver, base.path.parent, describe(base.path))
 
 
 @through("BASE-5", *EVERYBODY)
@@ -166,7 +171,7 @@ def test_a_default_base_of_user_0_is_used(start: Start, role: str) -> None:
 def test_an_explicit_base_is_refused(
     driver: Driver, base: Base, role: str, change: Callable[[Base], None]
 ) -> None:
-    """An explicit base that is no directory, or open to all, is refused."""
+    """An explicit base is refused if it is no directory, or if all users may write to it."""
     check_that_a_bad_base_is_refused(role, driver, base, change)
 
 
@@ -182,7 +187,8 @@ def test_an_explicit_base_is_refused(
 def test_an_explicit_base_is_used(
     driver: Driver, base: Base, role: str, change: Callable[[Base], None]
 ) -> None:
-    """An explicit base may be a symbolic link, another user's, a group's, and sticky."""
+    """An explicit base may be a symbolic link, belong to another user, be shared by a group, or
+    be sticky."""
     base.make()
     change(base)
     check_that_it_works(role, driver, base)
@@ -190,25 +196,25 @@ def test_an_explicit_base_is_used(
 
 @through("BASE-6", *EVERYBODY)
 def test_the_refusal_of_a_base_helps(driver: Driver, base: Base, role: str) -> None:
-    """The text of a base-unusable error names the directory and PUBSUB_HOME."""
+    """The text of the error base-unusable names the directory and PUBSUB_HOME."""
     base.make(0o777)
-    with pytest.raises(Rejected) as no:
+    with pytest.raises(Rejected) as refusal:
         attempt(role, driver)
-    assert no.value.code == "base-unusable"
-    assert str(base.path) in no.value.detail, "the text does not name the directory"
-    assert "PUBSUB_HOME" in no.value.detail, "the text does not name PUBSUB_HOME"
+    assert refusal.value.code == "base-unusable"
+    assert str(base.path) in refusal.value.detail, "the text does not name the directory"
+    assert "PUBSUB_HOME" in refusal.value.detail, "the text does not name PUBSUB_HOME"
 
 
 @pytest.mark.requirement("BASE-7", role="publisher")
 @pytest.mark.parametrize("link", [False, True], ids=["directory", "link"])
 def test_a_publisher_looks_at_the_base_again(driver: Driver, home: Path, link: bool) -> None:
-    """After another directory took the base's place, it is judged anew and published to."""
+    """After another directory took the base's place, a publisher examines it before it uses it."""
     place = home.parent / "real" if link else home
     if link:
         home.symlink_to(place)
 
     def change_to(number: int, mode: int) -> Base:
-        """Put a new directory in the base's place."""
+        """Put a new directory into the base's place."""
         if number:
             place.rename(place.with_name(f"before {number}"))
         base = Base(place)
@@ -220,13 +226,13 @@ def test_a_publisher_looks_at_the_base_again(driver: Driver, home: Path, link: b
     assert len(first.fetch_all()) == 1
 
     bad = change_to(1, 0o777).open("a")
-    with refuses("base-unusable", what="publish, after a directory open to all took its place"):
+    with refuses("base-unusable", what="a publish to a base that all users may write to"):
         driver.publish("a")
     assert bad.fetch_all() == []
 
     good = change_to(2, 0o700).open("a")
     assert driver.publish("a") == 1
     assert len(good.fetch_all()) == 1
-    assert first.fetch_all() == [], "a channel of a base that was moved away got the message"
+    assert first.fetch_all() == [], "a channel of the base that was moved away got the message"
     for channel in (first, bad, good):
         channel.stop_reading()

@@ -1,6 +1,5 @@
-"""channel.md: what a channel is on disk, its queue's descriptors, opening, closing.
+"""Channels (channel.md): their form on disk, the descriptors of their queues, opening and closing.
 
-A driver is looked at as owner, as publisher and as reaper. Where somebody has to come between two
-of its steps it is stopped there (strace.py); the tests beside those show the same rule more weakly,
-everywhere.
+A driver is tested as owner, publisher and reaper. For a test that acts between two of its steps,
+strace stops it there; other tests of the same rule show less, but run on every system.
 """

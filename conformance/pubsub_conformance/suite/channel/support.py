@@ -1,9 +1,8 @@
-"""What several tests of channels share."""
+"""What the tests of channels share."""
 
 from __future__ import annotations
 
 import os
-import socket
 from pathlib import Path
 
 from pubsub_conformance.driver import Driver, OpenChannel
@@ -14,7 +13,7 @@ from pubsub_conformance.oracle.base import CHANNEL_NAME, Base
 from pubsub_conformance.oracle.message import fresh_id
 
 QUIET_SECONDS = 0.5
-"""How long a queue in which nothing happens is watched for a wait that ends too early."""
+"""How long a test waits on an empty queue for a wait that ends too early."""
 
 
 def owner(channel: OpenChannel) -> int:
@@ -25,13 +24,13 @@ def owner(channel: OpenChannel) -> int:
 
 
 def is_received(base: Base, driver: Driver, channel: OpenChannel) -> bool:
-    """Whether a message that the kit publishes now comes out of the driver's channel."""
+    """Whether the driver fetches, from its channel, a message that the kit publishes now."""
     message = base.publish("a", b"probe")
     return driver.fetch(channel) == message
 
 
 def foreign_entries(directory: Path) -> set[str]:
-    """Put into a channel what later versions, or other people, may put there: the names."""
+    """Make entries that later versions, or other programs, may make. Returns their names."""
     before = set(os.listdir(directory))
     os.mkfifo(directory / "inline")
     (directory / "lane").mkdir()
@@ -42,17 +41,6 @@ def foreign_entries(directory: Path) -> set[str]:
     return set(os.listdir(directory)) - before
 
 
-def make_socket(path: Path) -> None:
-    here = os.open(".", os.O_RDONLY)
-    try:
-        os.chdir(path.parent)  # the path of a socket may have no more than some hundred octets
-        with socket.socket(socket.AF_UNIX) as made:
-            made.bind(path.name)
-    finally:
-        os.fchdir(here)
-        os.close(here)
-
-
 def reads(call: Call) -> bool:
-    """Whether a descriptor from this call can read, and so keeps a FIFO alive."""
+    """Whether this call opens a descriptor that reads, and so keeps a queue alive."""
     return not {"O_WRONLY", "O_PATH"} & call.flags

@@ -15,13 +15,13 @@ from pubsub_conformance.linux.strace import (
 from pubsub_conformance.oracle.arrange import dead_pid
 from pubsub_conformance.oracle.base import Base
 from pubsub_conformance.plugin import not_run
-
-from .support import make_socket
+from pubsub_conformance.suite.helpers import make_socket
 
 
 @pytest.mark.requirement("CHAN-9", role="publisher")
 def test_a_publisher_does_not_look_at_the_process(driver: Driver, base: Base) -> None:
-    """A reader counts though its process seems to have ended; a process that runs does not."""
+    """A publisher counts a queue with a reader, whether the process in the channel's name runs or
+    not."""
     with base.open("a", pid=dead_pid()) as read:
         base.dead_channel("a", os.getpid())
         base.dead_channel("a", driver.pid)
@@ -32,25 +32,25 @@ def test_a_publisher_does_not_look_at_the_process(driver: Driver, base: Base) ->
 
 @pytest.mark.requirement("CHAN-9", role="reaper")
 def test_a_socket_is_not_a_dead_queue(driver: Driver, base: Base) -> None:
-    """A socket answers ENXIO as well; that is not the answer of a queue without a reader."""
+    """A reaper keeps a directory whose `queue` is a socket, though opening it fails with ENXIO."""
     directory = base.dead_channel("a", dead_pid(), queue=False)
     make_socket(directory / "queue")
     dead = base.dead_channel("a", dead_pid())
     driver.reap()
     assert not dead.exists(), "the dead channel was not reaped"
-    assert (directory / "queue").is_socket(), f"the socket was taken for a queue:\n{base.tree()}"
+    assert (directory / "queue").is_socket(), f"the socket was treated as a queue:\n{base.tree()}"
 
 
 @pytest.mark.requirement("CHAN-9", role="reaper")
 @pytest.mark.parametrize("errno", ["EACCES", "EMFILE", "ENFILE", "ENOMEM"])
 def test_a_queue_that_cannot_be_opened_is_not_dead(driver: Driver, base: Base, errno: str) -> None:
-    """Only ENXIO says that nobody reads: what could not be looked at is left alone."""
+    """A reaper keeps a channel whose queue it cannot open: only ENXIO says that nobody reads."""
     directory = base.dead_channel("a", dead_pid())
     queue = directory / "queue"
     with traced(driver, fail(OPEN, errno, None), paths=[queue, "queue"]) as trace:
         driver.reap()
     if not any(call.injected for call in trace.calls(*OPEN)):
         not_run("strace saw no opening of the queue that it could make fail")
-    assert directory.exists(), f"{errno} was taken for a queue without a reader"
+    assert directory.exists(), f"a channel whose queue failed to open with {errno} was removed"
     driver.reap()
-    assert not directory.exists(), "ENXIO is what says that nobody reads"
+    assert not directory.exists(), "the queue opens with ENXIO, so the channel has to be removed"

@@ -1,4 +1,4 @@
-"""Closing and removing: claimed whole, everything removed, no link followed."""
+"""Closing and removing: the channel is claimed whole and removed whole, and no link is followed."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from pubsub_conformance.oracle.base import MESSAGE_NAME, Base, put
 from pubsub_conformance.oracle.message import a_message, fresh_id
 from pubsub_conformance.oracle.queue import fill
 from pubsub_conformance.plugin import not_run
-from pubsub_conformance.suite.helpers import refuses
+from pubsub_conformance.suite.helpers import make_socket, refuses
 
-from .support import foreign_entries, is_received, make_socket
+from .support import foreign_entries, is_received
 
 
 def _furnish(directory: Path, outside: Path) -> None:
-    """Fill a channel with all that may stand in one, links to what is outside included."""
+    """Fill a channel with messages and foreign entries, and with links that lead outside."""
     for _ in range(3):
         put(directory, a_message("a", b"unread"))
         put(directory, a_message("a", b"orphan"), enqueue=False)
@@ -58,7 +58,8 @@ def outside(home: Path) -> Path:
     return path
 
 
-def _untouched(outside: Path) -> None:
+def _check_untouched(outside: Path) -> None:
+    """Nothing outside the base may have changed."""
     found = sorted(str(path.relative_to(outside)) for path in outside.rglob("*"))
     assert found == ["file", "inner", "inner/file"], f"links were followed; outside: {found}"
     assert (outside / "file").read_bytes() == b"outside", "a link was followed and written through"
@@ -66,28 +67,28 @@ def _untouched(outside: Path) -> None:
 
 @pytest.mark.requirement("CHAN-14", role="subscriber")
 def test_closing_removes_everything_in_it(driver: Driver, base: Base, outside: Path) -> None:
-    """Unread messages, orphans, foreign entries, directories and links go."""
+    """Closing removes the channel with all messages, orphans, foreign entries and links in it."""
     channel, other = driver.open("a"), driver.open("a")
     driver.close_channel(other)
     assert base.channels() == [channel.directory]
     _furnish(channel.directory, outside)
     driver.close_channel(channel)
-    assert base.leftovers() == [], f"after closing, this is left:\n{base.tree()}"
+    assert base.leftovers() == [], f"left after closing:\n{base.tree()}"
 
 
 @pytest.mark.requirement("CHAN-14", role="subscriber")
 def test_closing_a_channel_that_is_full(driver: Driver, base: Base) -> None:
-    """A full queue does not keep an owner from closing."""
+    """An owner can close a channel whose queue is full."""
     channel = driver.open("a")
     put(channel.directory, a_message("a"))
     fill(channel.directory)
     driver.close_channel(channel)
-    assert base.leftovers() == [], f"after closing, this is left:\n{base.tree()}"
+    assert base.leftovers() == [], f"left after closing:\n{base.tree()}"
 
 
 @pytest.mark.requirement("CHAN-14", role="subscriber")
 def test_closing_closes_that_channel_only(driver: Driver, base: Base) -> None:
-    """Other channels of the owner stay open, with their messages."""
+    """Closing one channel leaves the owner's other channels open, with their messages."""
     closing, staying = driver.open("a"), driver.open("a")
     message = base.publish("a", b"x")
     driver.close_channel(closing)
@@ -98,41 +99,41 @@ def test_closing_closes_that_channel_only(driver: Driver, base: Base) -> None:
 
 @pytest.mark.requirement("CHAN-15", role="subscriber")
 def test_closing_follows_no_links(driver: Driver, outside: Path) -> None:
-    """Whatever becomes of the links in a channel that is closed, what they lead to stays."""
+    """Closing a channel does not touch the targets of links in it."""
     channel = driver.open("a")
     _furnish(channel.directory, outside)
-    with contextlib.suppress(Rejected):  # that it comes to its end is CHAN-14
+    with contextlib.suppress(Rejected):  # CHAN-14 says that it succeeds
         driver.close_channel(channel)
-    _untouched(outside)
+    _check_untouched(outside)
 
 
 @pytest.mark.requirement("CHAN-15", role="reaper")
 def test_reaping_follows_no_links(driver: Driver, base: Base, outside: Path) -> None:
-    """Whatever becomes of the links in a dead channel, what they lead to stays."""
+    """Reaping a dead channel does not touch the targets of links in it."""
     dead = base.open("a", pid=dead_pid())
     _furnish(dead.directory, outside)
     dead.stop_reading()
-    with contextlib.suppress(Rejected):  # that it is removed is REAP-3
+    with contextlib.suppress(Rejected):  # REAP-3 says that it succeeds
         driver.reap()
-    _untouched(outside)
+    _check_untouched(outside)
 
 
 @pytest.mark.requirement("CHAN-16", role="subscriber")
 def test_closing_begins_with_a_rename_into_tmp(driver: Driver, base: Base) -> None:
-    """Stopped at the first thing that closing does to the directory: all of it is in `tmp`."""
+    """The first change that closing makes is a rename of the whole directory into `tmp`."""
     channel = driver.open("a")
-    _is_claimed_whole(base, channel.directory, driver, lambda: driver.close_channel(channel))
+    _check_claim(base, channel.directory, driver, lambda: driver.close_channel(channel))
 
 
 @pytest.mark.requirement("CHAN-16", role="reaper")
 def test_reaping_begins_with_a_rename_into_tmp(driver: Driver, base: Base) -> None:
-    """As closing: what a reaper found dead is moved to `tmp` before anything in it goes."""
+    """The first change that a reaper makes is a rename of the whole dead channel into `tmp`."""
     dead = base.open("a", pid=dead_pid())
     dead.stop_reading()
-    _is_claimed_whole(base, dead.directory, driver, driver.reap)
+    _check_claim(base, dead.directory, driver, driver.reap)
 
 
-def _is_claimed_whole(
+def _check_claim(
     base: Base, directory: Path, driver: Driver, take_down: Callable[[], None]
 ) -> None:
     for _ in range(3):
@@ -146,15 +147,17 @@ def _is_claimed_whole(
         content = [sorted(os.listdir(entry)) for entry in claimed]
     taken_down.result()
     assert not visible, f"the channel was still visible after {call}"
-    assert content == [before], f"in tmp, after {call}: {content}; in the channel before: {before}"
-    assert not MESSAGE_NAME.fullmatch(claimed[0].name), "a name that a message file could have"
-    assert not directory.exists(), f"the channel is there again:\n{base.tree()}"
+    assert content == [before], f"after {call}, tmp held {content}; the channel had held {before}"
+    assert not MESSAGE_NAME.fullmatch(claimed[0].name), (
+        f"the claimed directory has the name of a message file: {claimed[0].name}"
+    )
+    assert not directory.exists(), f"the channel is visible again:\n{base.tree()}"
     assert os.listdir(base.tmp) == [], f"left in tmp:\n{base.tree()}"
 
 
 @pytest.mark.requirement("CHAN-16", role="subscriber")
 def test_nobody_sees_half_a_channel(driver: Driver, base: Base) -> None:
-    """Somebody who looks all the time never sees a channel from which something is missing."""
+    """While a channel is closed, no listing of its directory in the base lacks an entry."""
     for _ in range(3):
         channel = driver.open("a")
         names = {"queue", *(f"foreign-{number}" for number in range(1000))}
@@ -174,7 +177,7 @@ def test_nobody_sees_half_a_channel(driver: Driver, base: Base) -> None:
             while not closed.is_set():
                 try:
                     found = set(os.listdir(directory))
-                    # Still there afterwards: then the list was of what was visible.
+                    # If it still exists, the listing was of the visible directory.
                     if found != whole and directory.stat().st_ino == inode:
                         halves.append(len(found))
                 except FileNotFoundError:
@@ -187,25 +190,25 @@ def test_nobody_sees_half_a_channel(driver: Driver, base: Base) -> None:
         finally:
             closed.set()
             looking.join()
-        assert not halves, f"seen in the base with {halves[:3]} of {len(names)} entries"
+        assert not halves, f"the channel was visible with {halves[:3]} of {len(names)} entries"
 
 
 @pytest.mark.requirement("CHAN-17", role="subscriber")
 def test_a_late_link_while_closing(driver: Driver, base: Base) -> None:
-    """A publisher puts its link into the claimed directory: closing goes on until it is gone."""
+    """If publishers make links in the claimed directory, closing still removes it."""
     channel = driver.open("a")
     take_down = functools.partial(driver.close_channel, channel)
-    _meets_a_late_link(base, channel.directory, driver, take_down)
+    _check_late_link(base, channel.directory, driver, take_down)
 
 
 @pytest.mark.requirement("CHAN-17", role="reaper")
 def test_a_late_link_while_reaping(driver: Driver, base: Base) -> None:
-    """As closing: a reaper goes on until the directory is gone."""
+    """If publishers make links in the claimed directory, a reaper still removes it."""
     dead = base.dead_channel("a", dead_pid())
-    _meets_a_late_link(base, dead, driver, driver.reap)
+    _check_late_link(base, dead, driver, driver.reap)
 
 
-def _meets_a_late_link(
+def _check_late_link(
     base: Base, directory: Path, driver: Driver, take_down: Callable[[], None]
 ) -> None:
     # When a removal has left the directory empty, the driver has read it, and removes it next: a
@@ -217,7 +220,7 @@ def _meets_a_late_link(
         trace.begin(take_down)
         with contextlib.suppress(Rejected):  # the directory shows what is wrong
             for _ in trace.stops():
-                # In tmp, if it was claimed (CHAN-16).
+                # If it was claimed (CHAN-16), it is in tmp.
                 for place in (directory, *(base.tmp.iterdir() if base.tmp.exists() else ())):
                     if left and place.exists() and place.stat().st_ino == inode:
                         claimed = place
@@ -225,15 +228,16 @@ def _meets_a_late_link(
                             (place / str(left.pop())).write_bytes(b"late")
     if claimed is None:
         not_run("the directory is neither in the base nor in tmp")
-    assert not claimed.exists(), f"the late link was left, and its directory:\n{base.tree()}"
+    assert not claimed.exists(), f"the directory was left, with the late link:\n{base.tree()}"
     met = [call for call in trace.calls("rmdir", *UNLINK) if call.errno in ("ENOTEMPTY", "EEXIST")]
     if not met:
-        not_run("the late link was seen before the directory was to be removed")
+        not_run("the driver saw the late link before it removed the directory")
 
 
 @pytest.mark.requirement("CHAN-18", role="subscriber")
 def test_a_closed_channel(driver: Driver, base: Base) -> None:
-    """Fetching from it and waiting for it fail as `channel-closed`; others go on."""
+    """Fetching from a closed channel, and waiting for it, fail as channel-closed; other channels go
+    on."""
     closed, open_ = driver.open("a"), driver.open("a")
     base.publish("a", b"unread")
     driver.close_channel(closed)
@@ -245,52 +249,52 @@ def test_a_closed_channel(driver: Driver, base: Base) -> None:
         with refuses("channel-closed", what="consuming a closed channel"):
             list(driver.consume(closed, deadline=0))
     message = driver.fetch(open_)
-    assert message is not None, "the channel that is open was closed, too"
+    assert message is not None, "the open channel yields no message"
     assert message.content == b"unread"
 
 
 @pytest.mark.requirement("CHAN-18", role="subscriber")
 def test_closing_twice(driver: Driver, base: Base) -> None:
-    """It does nothing: another channel is not taken for it, and nothing else is removed."""
+    """Closing a channel a second time does nothing, to this channel or to another one."""
     closed, open_ = driver.open("a"), driver.open("a")
     driver.close_channel(closed)
-    # The implementation says nothing; that its driver does not know the handle any more is as good.
-    refused = None
+    # The implementation reports no error. Its driver may, because it forgot the handle.
+    code = None
     try:
         driver.close_channel(closed)
-    except Rejected as no:
-        refused = no.code
-    assert refused in (None, "channel-closed"), f"closing a closed channel: {refused}"
+    except Rejected as error:
+        code = error.code
+    assert code in (None, "channel-closed"), f"closing a closed channel: {code}"
     assert base.channels() == [open_.directory]
     assert is_received(base, driver, open_)
 
 
 @pytest.mark.requirement("CHAN-19", role="subscriber")
 def test_a_refused_pattern_leaves_nothing(driver: Driver, base: Base) -> None:
-    """The pattern is judged before the disk is touched."""
-    with pytest.raises(Rejected):  # as what is for TOPIC-2 to say
+    """Opening refuses an invalid pattern before it touches the disk."""
+    with pytest.raises(Rejected):  # TOPIC-2 says with which error
         driver.open("a b")
-    assert not base.path.exists(), f"a refused opening left:\n{base.tree()}"
+    assert not base.path.exists(), f"the refused opening left:\n{base.tree()}"
 
 
 @pytest.mark.requirement("CHAN-14", role="subscriber")
 def test_closing_where_tmp_is_gone(driver: Driver, base: Base) -> None:
-    """ENOENT from the claim does not say that the channel is gone: it may be `tmp` that is."""
+    """Closing removes the channel where `tmp` is gone: the claim's ENOENT means `tmp`."""
     channel = driver.open("a")
     base.publish("a", b"unread")
     shutil.rmtree(base.tmp)
     driver.close_channel(channel)
-    assert not channel.directory.exists(), f"the channel is still there:\n{base.tree()}"
+    assert not channel.directory.exists(), f"the channel still exists:\n{base.tree()}"
     assert base.leftovers() == [], f"closing left:\n{base.tree()}"
 
 
 @pytest.mark.requirement("CHAN-20", role="subscriber")
 def test_closing_leaves_what_is_not_its_own(driver: Driver, base: Base) -> None:
-    """Somebody took the channel away and put a directory of their own in its place."""
+    """Closing a channel leaves a foreign directory that somebody put into its place."""
     channel = driver.open("a")
     shutil.rmtree(channel.directory)
     channel.directory.mkdir()
     (channel.directory / "theirs").write_bytes(b"theirs")
-    with contextlib.suppress(Rejected):  # whether a lost channel can be closed in peace is not said
+    with contextlib.suppress(Rejected):  # closing a lost channel may fail
         driver.close_channel(channel)
-    assert (channel.directory / "theirs").exists(), f"it is gone:\n{base.tree()}"
+    assert (channel.directory / "theirs").exists(), f"the foreign directory is gone:\n{base.tree()}"

@@ -1,4 +1,4 @@
-"""The descriptors of a queue: who opens it, how, and in which order."""
+"""The descriptors of a queue: who opens it, with which flags, and in which order."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ class Descriptor:
     """A descriptor of a process, as Linux shows it."""
 
     number: int
-    flags: int  # of open(2); O_CLOEXEC as it is now
+    flags: int
+    """The flags of open(2), with the present state of O_CLOEXEC."""
 
     def __repr__(self) -> str:
         return f"{self.number}: {self.flags:#o}"
@@ -46,7 +47,7 @@ class Descriptor:
 
 
 def descriptors(pid: int, queue: Path) -> list[Descriptor]:
-    """The descriptors that a process has of this queue."""
+    """The descriptors that a process has of this queue. Needs Linux."""
     if sys.platform != "linux":
         not_run("only Linux shows the descriptors of another process")
     found = []
@@ -64,19 +65,20 @@ def descriptors(pid: int, queue: Path) -> list[Descriptor]:
 
 
 def opens_of_queues(trace: Trace) -> list[Call]:
+    """The calls that opened a queue."""
     return [call for call in trace.calls(*OPEN) if any(path.name == "queue" for path in call.paths)]
 
 
 @through("CHAN-4", "publisher", "reaper")
 def test_nobody_else_opens_a_queue_for_reading(driver: Driver, base: Base, role: str) -> None:
-    """A publish and a reaper open no queue for reading."""
+    """Publishing and reaping open no queue for reading."""
     for call in _opens_of_others_queues(driver, base, role):
         assert not reads(call), f"another's queue was opened for reading: {call}"
 
 
 @through("CHAN-5", "publisher", "reaper")
 def test_nobody_else_creates_a_queue(driver: Driver, base: Base, role: str) -> None:
-    """A publish and a reaper open no queue with O_CREAT."""
+    """Publishing and reaping open no queue with O_CREAT."""
     for call in _opens_of_others_queues(driver, base, role):
         assert "O_CREAT" not in call.flags, f"a queue was opened with O_CREAT: {call}"
 
@@ -98,7 +100,7 @@ def _opens_of_others_queues(driver: Driver, base: Base, role: str) -> list[Call]
 
 @pytest.mark.requirement("CHAN-4", role="subscriber")
 def test_a_subscriber_reads_its_own_queue_only(driver: Driver, base: Base) -> None:
-    """Opening a channel and reading from it opens nobody else's queue for reading."""
+    """Opening a channel and fetching from it open no other queue for reading."""
     dead = base.dead_channel("a", dead_pid())
     with base.open("a") as other:
         put(other.directory, a_message("a", b"other's"))
@@ -114,7 +116,7 @@ def test_a_subscriber_reads_its_own_queue_only(driver: Driver, base: Base) -> No
 
 @pytest.mark.requirement("CHAN-5", role="subscriber")
 def test_an_owner_opens_without_creating(driver: Driver) -> None:
-    """Opening a channel opens its queue without O_CREAT: mkfifo makes it."""
+    """Opening a channel opens its queue without O_CREAT, after mkfifo made it."""
     with traced(driver) as trace:
         channel = driver.open("a")
         driver.close_channel(channel)
@@ -127,15 +129,15 @@ def test_an_owner_opens_without_creating(driver: Driver) -> None:
 
 @pytest.mark.requirement("CHAN-4", role="publisher")
 def test_publishing_does_not_bring_a_queue_to_life(driver: Driver, base: Base) -> None:
-    """A publisher that opened it for reading, or both, would count a queue that nobody reads."""
+    """A publisher does not count a queue without a reader, and does not become its reader."""
     directory = base.dead_channel("a", os.getpid())
     for _ in range(3):
-        assert driver.publish("a") == 0, "nobody reads that queue"
+        assert driver.publish("a") == 0, "the queue has no reader"
         assert not has_reader(directory), "the publisher reads the queue of another process"
 
 
 def looks_at_an_owner(driver: Driver, base: Base) -> Iterator[tuple[str, list[Descriptor]]]:
-    """The descriptors that an owner has of its queue, and when that was."""
+    """The descriptors that an owner has of its queue, at several moments of its life."""
     channel = driver.open("a")
     queue = channel.directory / "queue"
     yield "after it was opened", descriptors(owner(channel), queue)
@@ -147,7 +149,7 @@ def looks_at_an_owner(driver: Driver, base: Base) -> Iterator[tuple[str, list[De
 
 @pytest.mark.requirement("CHAN-6", role="subscriber")
 def test_an_owner_has_both_ends(driver: Driver, base: Base) -> None:
-    """It can read from its queue and write to it, always."""
+    """An owner always has a read end and a write end of its queue open."""
     for when, found in looks_at_an_owner(driver, base):
         access = {descriptor.access for descriptor in found}
         assert access & {os.O_RDONLY, os.O_RDWR}, f"{when}: no read end of the queue: {found}"
@@ -156,36 +158,37 @@ def test_an_owner_has_both_ends(driver: Driver, base: Base) -> None:
 
 @pytest.mark.requirement("CHAN-7", role="subscriber")
 def test_no_descriptor_of_an_owner_does_both(driver: Driver, base: Base) -> None:
-    """None of its descriptors of the queue both reads and writes, at any time."""
+    """No descriptor of an owner both reads and writes its queue, at any time."""
     for when, found in looks_at_an_owner(driver, base):
-        assert all(each.access != os.O_RDWR for each in found), f"{when}: O_RDWR: {found}"
+        assert all(each.access != os.O_RDWR for each in found), f"{when}: open as O_RDWR: {found}"
 
 
 @pytest.mark.requirement("CHAN-8", role="subscriber")
 def test_the_descriptors_of_an_owner(driver: Driver, base: Base) -> None:
-    """All of its descriptors of the queue are non-blocking and closed on exec, always."""
+    """All descriptors that an owner has of its queue are always non-blocking and close-on-exec."""
     for when, found in looks_at_an_owner(driver, base):
         for each in found:
-            assert each.flags & os.O_NONBLOCK, f"{when}: would block: {each}"
-            assert each.flags & os.O_CLOEXEC, f"{when}: survives exec: {each}"
+            assert each.flags & os.O_NONBLOCK, f"{when}: not O_NONBLOCK: {each}"
+            assert each.flags & os.O_CLOEXEC, f"{when}: not O_CLOEXEC: {each}"
 
 
 @pytest.mark.requirement("CHAN-6", role="subscriber")
 def test_the_queue_does_not_end(driver: Driver, base: Base) -> None:
-    """When the last publisher has gone, an empty queue is empty: no end, no hang-up, no error."""
+    """After the last publisher is gone, an empty queue is empty: a wait sees no end and no
+    hang-up."""
     channel = driver.open("a")
     for _ in range(3):
         assert is_received(base, driver, channel)
         assert driver.fetch(channel) is None, "the queue is empty"
         assert driver.wait(channel, QUIET_SECONDS) is False, (
-            "woken with nothing to fetch: without a write end of the owner's own, the end of the"
-            " last publisher reads as a hang-up"
+            "the wait ended without a message: if the owner has no write end, the close of the last"
+            " publisher is a hang-up"
         )
 
 
 @pytest.mark.requirement("CHAN-7", role="subscriber")
 def test_the_read_end_is_opened_first(driver: Driver) -> None:
-    """Whatever is opened later, the first descriptor reads, and none does both."""
+    """The first descriptor that an owner opens of its queue reads, and none reads and writes."""
     with traced(driver) as trace:
         channel = driver.open("a")
         driver.close_channel(channel)
@@ -198,7 +201,7 @@ def test_the_read_end_is_opened_first(driver: Driver) -> None:
 
 @pytest.mark.requirement("CHAN-8", role="publisher")
 def test_the_descriptors_of_a_publisher(driver: Driver, base: Base) -> None:
-    """While it publishes, its descriptor of the queue is non-blocking and closed on exec."""
+    """A publisher's descriptor of a queue is non-blocking and close-on-exec."""
     with base.open("a") as channel, traced(driver, stop(LINK)) as trace:
         count = trace.begin(driver.publish, "a")
         thread = trace.stopped().pid
@@ -206,7 +209,7 @@ def test_the_descriptors_of_a_publisher(driver: Driver, base: Base) -> None:
         trace.go_on()
         assert count.result() == 1
     if not found:
-        not_run("the queue was not open at the link")
+        not_run("the queue was not open when the link was made")
     for each in found:
-        assert each.flags & os.O_NONBLOCK, f"{each.number} would block: {each.flags:#o}"
-        assert each.flags & os.O_CLOEXEC, f"{each.number} survives exec: {each.flags:#o}"
+        assert each.flags & os.O_NONBLOCK, f"not O_NONBLOCK: {each}"
+        assert each.flags & os.O_CLOEXEC, f"not O_CLOEXEC: {each}"

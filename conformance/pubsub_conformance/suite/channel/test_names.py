@@ -1,4 +1,4 @@
-"""Name and content of a channel's directory."""
+"""The name and the entries of a channel's directory."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from .support import foreign_entries
 @pytest.mark.requirement("CHAN-1", role="subscriber")
 @pytest.mark.parametrize("pattern", ["a", "=", "+", "news.=.eu-1.+", "A.0.-"])
 def test_the_name_of_a_channel(driver: Driver, base: Base, pattern: str) -> None:
-    """An entry of the base: the pattern, 12 characters, the id of the process that reads."""
+    """The name of a channel has the pattern, 12 characters, and the id of the process that
+    reads."""
     channel = driver.open(pattern)
-    assert channel.directory in base.channels(), f"not a channel in the base:\n{base.tree()}"
+    assert channel.directory in base.channels(), f"the base has no such channel:\n{base.tree()}"
     name = CHANNEL_NAME.fullmatch(channel.directory.name)
     assert name, f"{channel.directory.name!r} is not the name of a channel"
     assert name["pattern"] == pattern
@@ -27,13 +28,13 @@ def test_the_name_of_a_channel(driver: Driver, base: Base, pattern: str) -> None
         group = os.getpgid(pid)
     except ProcessLookupError:
         pytest.fail(f"the process {pid} in the channel's name does not run")
-    # The driver may be the child of a wrapper: any process of its group may be the owner.
-    assert group == os.getpgid(driver.pid), f"the process {pid} is none of the driver's"
+    # The driver may be the child of a wrapper, so the owner may be any process of its group.
+    assert group == os.getpgid(driver.pid), f"the process {pid} is not in the driver's group"
 
 
 @pytest.mark.requirement("CHAN-1", "CHAN-13", role="subscriber")
 def test_names_are_fresh(driver: Driver) -> None:
-    """However often a pattern is opened, and by however many channels, no name comes twice."""
+    """No two channels get the same name, however often a pattern is opened."""
     names = []
     for _ in range(25):
         channels = [driver.open("a"), driver.open("a")]
@@ -41,12 +42,12 @@ def test_names_are_fresh(driver: Driver) -> None:
             names.append(channel.directory.name)
             driver.close_channel(channel)
     random = {name.split("_")[1] for name in names}
-    assert len(random) == len(names), f"names that came again: {sorted(names)}"
+    assert len(random) == len(names), f"the random parts of these names repeat: {sorted(names)}"
 
 
 @pytest.mark.requirement("CHAN-2", role="subscriber")
 def test_a_channel_has_a_fifo(driver: Driver, base: Base) -> None:
-    """The directory holds a FIFO named `queue`, and nothing else yet."""
+    """The directory of a new channel holds a FIFO named `queue`, and nothing else."""
     channel = driver.open("a")
     assert os.listdir(channel.directory) == ["queue"], f"found:\n{base.tree()}"
     mode = (channel.directory / "queue").lstat().st_mode
@@ -55,7 +56,7 @@ def test_a_channel_has_a_fifo(driver: Driver, base: Base) -> None:
 
 @pytest.mark.requirement("CHAN-3", role="publisher")
 def test_a_publisher_ignores_foreign_entries(driver: Driver, base: Base) -> None:
-    """What is neither `queue` nor a message changes nothing for a publish, nor by it."""
+    """Foreign entries of a channel do not disturb a publish, and stay unchanged."""
     with base.open("a") as channel:
         foreign = foreign_entries(channel.directory)
         for _ in range(3):
@@ -66,7 +67,7 @@ def test_a_publisher_ignores_foreign_entries(driver: Driver, base: Base) -> None
 
 @pytest.mark.requirement("CHAN-3", role="subscriber")
 def test_a_subscriber_ignores_foreign_entries(driver: Driver, base: Base) -> None:
-    """What is neither `queue` nor a message is not fetched, not removed, and no error."""
+    """A subscriber neither fetches nor removes foreign entries of its channel."""
     channel = driver.open("a")
     foreign = foreign_entries(channel.directory)
     assert driver.fetch(channel) is None

@@ -1,4 +1,4 @@
-"""Opening: made in tmp, visible with a reader, whatever vanishes meanwhile."""
+"""Opening: a channel is made in `tmp` and visible with a reader, whatever vanishes meanwhile."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .support import is_received, reads
 
 @pytest.mark.requirement("CHAN-10", role="subscriber")
 def test_a_channel_is_visible_with_a_reader(driver: Driver, base: Base) -> None:
-    """Right after the rename that makes it visible, the queue has a reader already."""
+    """Right after the rename that makes a channel visible, its queue has a reader."""
     with traced(driver, stop(RENAME)) as trace:
         opened = trace.begin(driver.open, "a")
         trace.stopped()
@@ -42,7 +42,7 @@ def test_a_channel_is_visible_with_a_reader(driver: Driver, base: Base) -> None:
 
 @pytest.mark.requirement("CHAN-10", role="subscriber")
 def test_a_channel_without_a_reader_is_not_visible(driver: Driver, base: Base) -> None:
-    """Right after its queue was made, and nobody reads it yet, the base shows nothing of it."""
+    """Right after a queue was made, when nobody reads it yet, its channel is not visible."""
     base.make()
     with traced(driver, stop(MAKE_FIFO)) as trace:
         opened = trace.begin(driver.open, "a")
@@ -50,35 +50,36 @@ def test_a_channel_without_a_reader_is_not_visible(driver: Driver, base: Base) -
         seen = sorted(entry.name for entry in base.path.iterdir())
         trace.go_on()
         channel = opened.result()
-    assert seen == ["tmp"], f"the base showed {seen} while the channel was being made"
+    assert seen == ["tmp"], f"while the channel was being made, the base held {seen}"
     assert channel.directory.exists()
 
 
 @pytest.mark.requirement("CHAN-10", role="subscriber")
 def test_a_channel_is_made_in_tmp_and_renamed(driver: Driver, base: Base) -> None:
-    """One rename from `tmp` into the base, after the opening of the queue for reading."""
+    """Opening makes a channel in `tmp`, opens its queue for reading, and renames it into the
+    base."""
     base.make()
     with traced(driver) as trace:
         channel = driver.open("a")
     calls = trace.calls(*RENAME, *OPEN, *MAKE_DIRECTORY)
     made = [call for call in calls if call.name in MAKE_DIRECTORY and call.errno is None]
-    assert not any(channel.directory in call.paths for call in made), "it was made in the base"
+    assert not any(channel.directory in call.paths for call in made), "made in the base, not in tmp"
     renames = [
         call for call in calls if call.name in RENAME and channel.directory in call.paths[1:]
     ]
     if not made and not renames:
         not_run("the making of the channel was not seen")
-    assert len(renames) == 1, f"not one rename to the channel's name: {renames}"
+    assert len(renames) == 1, f"expected one rename to the channel's name, found {renames}"
     source = renames[0].paths[0]
-    assert source.parent == base.tmp, f"renamed from elsewhere than tmp: {renames[0]}"
+    assert source.parent == base.tmp, f"not renamed from tmp: {renames[0]}"
     opens = [call for call in calls if source / "queue" in call.paths and reads(call)]
     assert opens, f"the queue was not opened for reading in {source}"
-    assert calls.index(opens[0]) < calls.index(renames[0]), "it was visible before it was read"
+    assert calls.index(opens[0]) < calls.index(renames[0]), "visible before it had a reader"
 
 
 @pytest.mark.requirement("CHAN-10", role="subscriber")
-def test_whoever_sees_a_channel_sees_a_reader(driver: Driver, base: Base) -> None:
-    """Somebody who looks all the time never sees a channel without a queue or a reader."""
+def test_a_visible_channel_always_has_a_reader(driver: Driver, base: Base) -> None:
+    """While channels open and close, none in the base is ever without a queue or a reader."""
     base.make()
     ended = threading.Event()
     seen: dict[Path, bool] = {}
@@ -92,7 +93,7 @@ def test_whoever_sees_a_channel_sees_a_reader(driver: Driver, base: Base) -> Non
                 try:
                     seen[directory] = has_reader(directory)
                 except FileNotFoundError:
-                    # Closed meanwhile, unless the directory is still there.
+                    # It was closed meanwhile, unless the directory still exists.
                     if directory.exists():
                         seen[directory] = False
 
@@ -110,7 +111,8 @@ def test_whoever_sees_a_channel_sees_a_reader(driver: Driver, base: Base) -> Non
 
 @pytest.mark.requirement("CHAN-11", role="subscriber")
 def test_a_directory_that_vanishes_before_the_rename(driver: Driver, base: Base) -> None:
-    """A reaper took what was being made: the owner starts again, and its channel receives."""
+    """If the directory vanishes before the rename, the owner starts again, and its channel
+    receives."""
     base.make()
     with traced(driver, fail(RENAME, "ENOENT", then_stop=True)) as trace:
         opened = trace.begin(driver.open, "a")
@@ -119,12 +121,12 @@ def test_a_directory_that_vanishes_before_the_rename(driver: Driver, base: Base)
             shutil.rmtree(entry)
         trace.go_on()
         channel = opened.result()
-    _is_sound(base, driver, channel)
+    _check_sound(base, driver, channel)
 
 
 @pytest.mark.requirement("CHAN-11", role="subscriber")
 def test_tmp_vanishes_before_the_rename(driver: Driver, base: Base) -> None:
-    """As before, and `tmp` itself went with it."""
+    """If `tmp` vanishes before the rename, the owner starts again, and its channel receives."""
     base.make()
     with traced(driver, fail(RENAME, "ENOENT", then_stop=True)) as trace:
         opened = trace.begin(driver.open, "a")
@@ -132,12 +134,13 @@ def test_tmp_vanishes_before_the_rename(driver: Driver, base: Base) -> None:
         shutil.rmtree(base.tmp)
         trace.go_on()
         channel = opened.result()
-    _is_sound(base, driver, channel)
+    _check_sound(base, driver, channel)
 
 
 @pytest.mark.requirement("CHAN-12", role="subscriber")
 def test_a_channel_that_vanishes_after_the_rename(driver: Driver, base: Base) -> None:
-    """A reaper had claimed the directory: nothing is left under the name. It starts again."""
+    """If the channel vanishes right after the rename, the owner starts again under another
+    name."""
     base.make()
     with traced(driver, stop(RENAME)) as trace:
         opened = trace.begin(driver.open, "a")
@@ -146,14 +149,14 @@ def test_a_channel_that_vanishes_after_the_rename(driver: Driver, base: Base) ->
         shutil.rmtree(visible)
         trace.go_on()
         channel = opened.result()
-    assert channel.directory != visible, "it took a channel for open that is gone"
-    _is_sound(base, driver, channel)
+    assert channel.directory != visible, "it kept a channel that is gone"
+    _check_sound(base, driver, channel)
 
 
 @pytest.mark.requirement("CHAN-12", role="subscriber")
 @pytest.mark.parametrize("there", [True, False], ids=["another queue", "no queue"])
 def test_a_queue_that_is_another_after_the_rename(driver: Driver, base: Base, there: bool) -> None:
-    """A reaper had emptied the directory before the rename: the queue in it is not its own."""
+    """If the queue is another one, or gone, after the rename, the owner starts again."""
     base.make()
     with traced(driver, stop(RENAME)) as trace:
         opened = trace.begin(driver.open, "a")
@@ -165,40 +168,41 @@ def test_a_queue_that_is_another_after_the_rename(driver: Driver, base: Base, th
             os.mkfifo(visible / "queue", 0o600)
         trace.go_on()
         channel = opened.result()
-    assert channel.directory != visible, "it took a channel for open whose queue is not its own"
+    assert channel.directory != visible, "it kept a channel whose queue is not its own"
     shutil.rmtree(visible, ignore_errors=True)
-    _is_sound(base, driver, channel)
+    _check_sound(base, driver, channel)
 
 
-def _is_sound(base: Base, driver: Driver, channel: OpenChannel) -> None:
-    """The channel receives, and closing it leaves nothing of it nor of earlier attempts."""
+def _check_sound(base: Base, driver: Driver, channel: OpenChannel) -> None:
+    """The channel has to receive. Closing it has to leave nothing, of earlier attempts either."""
     assert channel.directory in base.channels(), f"not visible:\n{base.tree()}"
-    assert has_reader(channel.directory), "nobody reads the channel that was opened"
+    assert has_reader(channel.directory), "the queue of the new channel has no reader"
     assert is_received(base, driver, channel), "the channel that was opened does not receive"
     driver.close_channel(channel)
-    assert base.leftovers() == [], f"after closing, this is left:\n{base.tree()}"
+    assert base.leftovers() == [], f"left after closing:\n{base.tree()}"
 
 
 @pytest.mark.requirement("CHAN-13", role="subscriber")
 def test_an_open_channel_keeps_its_name(driver: Driver, base: Base) -> None:
-    """Whatever goes on around it, the directory stays where it is, and it is the same one."""
+    """The directory of an open channel stays in its place, whatever happens."""
     channel = driver.open("a")
     inode = channel.directory.stat().st_ino
-    _is_used(driver, base, channel)
+    _use(driver, base, channel)
     assert channel.directory.stat().st_ino == inode, f"moved or replaced:\n{base.tree()}"
 
 
 @pytest.mark.requirement("CHAN-13", role="subscriber")
 def test_an_open_channel_is_not_renamed(driver: Driver, base: Base) -> None:
-    """Not even for a moment."""
+    """The directory of an open channel is not renamed, not even for a moment."""
     channel = driver.open("a")
     with traced(driver) as trace:
-        _is_used(driver, base, channel)
+        _use(driver, base, channel)
     moved = [call for call in trace.calls(*RENAME) if channel.directory in call.paths]
     assert not moved, f"the open channel was renamed: {moved}"
 
 
-def _is_used(driver: Driver, base: Base, channel: OpenChannel) -> None:
+def _use(driver: Driver, base: Base, channel: OpenChannel) -> None:
+    """Publish, fetch, wait, and open and close another channel."""
     for _ in range(3):
         assert is_received(base, driver, channel)
         assert driver.fetch(channel) is None

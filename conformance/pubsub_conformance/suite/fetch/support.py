@@ -1,4 +1,4 @@
-"""What several tests of fetching share."""
+"""What the tests of fetching share."""
 
 from __future__ import annotations
 
@@ -13,45 +13,48 @@ from pubsub_conformance.oracle.message import Message
 READ = ("read", "readv", "pread64", "preadv", "preadv2")
 
 AT_ONCE_SECONDS = 1.0
-"""For ten fetches that do not wait: much for what takes microseconds, little beside any waiting."""
+"""The time limit for ten fetches that do not wait. They take microseconds."""
 
 LOST_SECONDS = 4.0
-"""From the loss of a directory to the end of a wait: a look a second, and a slow machine."""
+"""The time limit from the loss of a channel to the end of a wait, which looks once a second."""
 
 DELAY_SECONDS = 0.02
-"""What a message may take to end a wait, beyond what a request takes that does not wait."""
+"""How long a message may take to end a wait, beyond a request that does not wait."""
 
 IDLE_SECONDS = 1.0
 """How long a driver is watched while it waits for nothing."""
 
 IDLE_PROCESSOR_SECONDS = 0.25
 IDLE_WAKE_UPS = 60
-"""What it may use meanwhile. A run time has its own clockwork (some wake up twenty times a second);
+"""How much a driver may use meanwhile. A run time has timers (some wake up twenty times a second);
 a loop around a sleep of 10 ms wakes up a hundred times."""
 
 
-def _expect(driver: Driver, channel: OpenChannel, expected: Message, where: str) -> None:
-    """The next fetch has to yield this message, and to leave nothing of it."""
+def expect_message(driver: Driver, channel: OpenChannel, expected: Message, where: str) -> None:
+    """The next fetch has to yield this message, and to remove its file."""
     found = driver.fetch(channel)
     assert found == expected, f"{where}: expected {expected}, found {found}"
     file = channel.directory / str(expected.id)
-    assert not file.exists(), f"{where}: the message was yielded, but its file still stands"
+    assert not file.exists(), f"{where}: the message was yielded, but its file was not removed"
 
 
-def _expect_nothing(driver: Driver, channel: OpenChannel, where: str) -> None:
+def expect_nothing(driver: Driver, channel: OpenChannel, where: str) -> None:
+    """The next fetch has to yield no message."""
     found = driver.fetch(channel)
     assert found is None, f"{where}: expected no message, found {found}"
 
 
 def outcome(driver: Driver, channel: OpenChannel) -> Message | Rejected | None:
+    """The result or the error of a fetch."""
     try:
         return driver.fetch(channel)
-    except Rejected as no:
-        return no
+    except Rejected as error:
+        return error
 
 
 @contextmanager
 def no_descriptor_left(pid: int) -> Iterator[None]:
+    """Let a process open no descriptor inside. Needs `resource.prlimit` and /proc."""
     used = {int(entry.name) for entry in Path(f"/proc/{pid}/fd").iterdir()}
     lowest = next(number for number in range(len(used) + 1) if number not in used)
     limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)

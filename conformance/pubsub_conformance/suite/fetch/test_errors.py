@@ -1,4 +1,4 @@
-"""Errors of the system: the message stays, and the next fetch tries it again."""
+"""Errors of the system: the message stays, and the next fetch tries again."""
 
 from __future__ import annotations
 
@@ -18,24 +18,25 @@ from pubsub_conformance.suite.scenes import start_without_privileges
 
 from .support import (
     READ,
-    _expect,
-    _expect_nothing,
+    expect_message,
+    expect_nothing,
     no_descriptor_left,
     outcome,
 )
 
 
 def _expect_io_error(found: Message | Rejected | None, errno: str, file: Path) -> None:
-    """What a fetch came to, and the file that it could not read."""
-    assert isinstance(found, Rejected), f"the system said {errno}, a fetch has to say so: {found}"
-    told = (found.code, found.errno)
-    assert told == ("io-error", errno), f"expected an io-error of {errno}, found {found}"
-    assert file.exists(), f"the system said {errno} once, and the file was removed for it"
+    """The fetch has to fail with this error, and to leave the file that it could not read."""
+    assert isinstance(found, Rejected), f"expected io-error {errno}, found {found}"
+    error = (found.code, found.errno)
+    assert error == ("io-error", errno), f"expected io-error {errno}, found {found}"
+    assert file.exists(), f"the file was removed because the system once said {errno}"
 
 
 @pytest.mark.requirement("FETCH-8", role="subscriber")
 def test_no_descriptor_left(driver: Driver, base: Base) -> None:
-    """A process out of descriptors (EMFILE) cannot read its message now; it can later."""
+    """A fetch without a descriptor fails with EMFILE; once there are descriptors, it yields the
+    message."""
     if not hasattr(resource, "prlimit"):
         not_run("this system cannot set the limits of another process")
     channel = driver.open("a")
@@ -44,14 +45,15 @@ def test_no_descriptor_left(driver: Driver, base: Base) -> None:
     with no_descriptor_left(driver.pid):
         for _ in range(2):
             _expect_io_error(outcome(driver, channel), "EMFILE", file)
-    _expect(driver, channel, first, "descriptors are there again: the id that was in hand")
-    _expect(driver, channel, second, "the message behind it")
-    _expect_nothing(driver, channel, "all was fetched")
+    expect_message(driver, channel, first, "the id in hand, with descriptors again")
+    expect_message(driver, channel, second, "the message behind it")
+    expect_nothing(driver, channel, "all was fetched")
 
 
 @pytest.mark.requirement("FETCH-8", role="subscriber")
 def test_a_directory_that_may_not_be_searched(start: Start, base: Base) -> None:
-    """The channel directory denies everything (EACCES) for a while; it is not the file's fault."""
+    """A fetch from a directory that denies access for a while fails with EACCES, and yields the
+    message later."""
     driver = start_without_privileges(start)
     channel = driver.open("a")
     first, second = base.publish("a", b"first"), base.publish("a", b"second")
@@ -59,13 +61,13 @@ def test_a_directory_that_may_not_be_searched(start: Start, base: Base) -> None:
     found = outcome(driver, channel)
     channel.directory.chmod(0o700)
     _expect_io_error(found, "EACCES", channel.directory / str(first.id))
-    _expect(driver, channel, first, "the directory is open again: the id that was in hand")
-    _expect(driver, channel, second, "the message behind it")
+    expect_message(driver, channel, first, "the id in hand, with the directory open again")
+    expect_message(driver, channel, second, "the message behind it")
 
 
 @pytest.mark.requirement("FETCH-21", role="subscriber")
 def test_a_wait_with_an_id_in_hand(start: Start, base: Base) -> None:
-    """The queue is empty, for its one id was taken; but the message is still to come."""
+    """A wait is ready at once if an id is in hand, even if the queue is empty."""
     driver = start_without_privileges(start)
     channel = driver.open("a")
     message = base.publish("a", b"in hand")
@@ -73,16 +75,16 @@ def test_a_wait_with_an_id_in_hand(start: Start, base: Base) -> None:
     found = outcome(driver, channel)
     channel.directory.chmod(0o700)
     if found == message:
-        not_run("it reads a message from a directory that may not be searched")
+        not_run("it can read a message from a directory that may not be searched")
     if not driver.wait(channel, 8):
         if driver.fetch(channel) is None:
-            not_run("no id was in hand: it was given up, which is FETCH-8's business")
-        pytest.fail("a message was in hand, and the wait said that there is none")
+            not_run("no id was in hand: it was given up, which breaks FETCH-8")
+        pytest.fail("an id was in hand, but the wait was not ready")
 
 
 @pytest.mark.requirement("FETCH-19", role="subscriber")
 def test_a_file_that_denies_reading_is_invalid(start: Start, base: Base) -> None:
-    """Another user's publisher made a file that nobody may read: it would stay so for ever."""
+    """A message file whose mode denies reading is invalid: it is reported once and removed."""
     driver = start_without_privileges(start)
     channel = driver.open("a")
     closed, good = base.publish("a", b"closed"), base.publish("a", b"good")
@@ -91,19 +93,20 @@ def test_a_file_that_denies_reading_is_invalid(start: Start, base: Base) -> None
     with refuses("invalid-message", what="a fetch of a file whose mode denies reading it"):
         driver.fetch(channel)
     assert not file.exists(), "the file was reported as invalid, but not removed"
-    _expect(driver, channel, good, "the message behind it")
+    expect_message(driver, channel, good, "the message behind it")
 
 
 @pytest.mark.requirement("FETCH-8", role="subscriber")
 @pytest.mark.parametrize("errno", ["EMFILE", "ENFILE", "ENOMEM", "EIO", "EACCES"])
 def test_a_file_that_cannot_be_opened_now(driver: Driver, base: Base, errno: str) -> None:
-    """The system's fault, not the message's: it stays, its id stays in hand, and it comes later."""
+    """If a message file cannot be opened now, fetch reports the error and yields the message
+    later."""
     _check_fault(driver, base, OPEN, errno)
 
 
 @pytest.mark.requirement("FETCH-8", role="subscriber")
 def test_a_file_that_cannot_be_read_now(driver: Driver, base: Base) -> None:
-    """The file is open when the system fails to read from it (EIO)."""
+    """If reading a message file fails with EIO, fetch reports it and yields the message later."""
     _check_fault(driver, base, READ, "EIO")
 
 
@@ -117,22 +120,25 @@ def _check_fault(driver: Driver, base: Base, calls: tuple[str, ...], errno: str)
             if not any(call.injected for call in trace.calls()):
                 not_run(f"the driver reads a message without {' or '.join(calls)}")
             _expect_io_error(found, errno, file)
-    _expect(driver, channel, first, f"{errno} is over: the id that was in hand")
-    _expect(driver, channel, second, "the message behind it")
-    _expect_nothing(driver, channel, "all was fetched")
+    expect_message(driver, channel, first, f"the id in hand, after {errno} is over")
+    expect_message(driver, channel, second, "the message behind it")
+    expect_nothing(driver, channel, "all was fetched")
 
 
 @pytest.mark.requirement("FETCH-9", role="subscriber")
 @pytest.mark.parametrize("octets", range(1, 8))
 def test_octets_that_are_no_id_are_reported_once(driver: Driver, base: Base, octets: int) -> None:
-    """Somebody wrote a part of an id: it is discarded, and shifts none of those that come."""
+    """Octets that are no whole id are reported once as damaged-queue, and do not shift later
+    ids."""
     channel = driver.open("a")
     before = base.publish("a", b"before")
     enqueue(channel.directory, b"\xff" * octets)
-    _expect(driver, channel, before, f"a whole id, {octets} octets behind it")
+    expect_message(driver, channel, before, f"a whole id, {octets} octets behind it")
     with refuses("damaged-queue", what=f"a fetch from a queue that holds {octets} octets"):
         driver.fetch(channel)
-    _expect_nothing(driver, channel, "the octets were reported once")
+    expect_nothing(driver, channel, "the octets were reported once")
     after = [base.publish("a", b"after"), base.publish("a", b"after that")]
     for message in after:
-        _expect(driver, channel, message, f"published after {octets} octets had been discarded")
+        expect_message(
+            driver, channel, message, f"published after {octets} octets had been discarded"
+        )

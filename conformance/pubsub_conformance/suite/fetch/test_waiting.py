@@ -1,4 +1,4 @@
-"""Waiting for a message, and a channel that is lost meanwhile."""
+"""Waiting for a message, and channels that are lost meanwhile."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ from .support import (
     IDLE_SECONDS,
     IDLE_WAKE_UPS,
     LOST_SECONDS,
-    _expect,
+    expect_message,
 )
 
 
 @pytest.mark.requirement("FETCH-13", role="subscriber")
 def test_a_wait_burns_no_processor_time(driver: Driver) -> None:
-    """While nothing comes, the driver sleeps in the kernel: neither a loop nor many short naps."""
+    """A wait sleeps in the kernel until something comes: no busy loop, and no short naps."""
     if not Path(f"/proc/{driver.pid}/stat").exists():
-        not_run("this system does not show what another process uses")
+        not_run("this system does not show the processor time of another process")
     channel = driver.open("a")
-    assert not driver.wait(channel, 0), "the queue is empty, and the driver calls it ready"
+    assert not driver.wait(channel, 0), "the queue is empty, but the wait is ready"
     time_before, wake_ups_before = _processor_seconds(driver.pid), _wake_ups(driver.pid)
     begin = time.monotonic()
     ready = driver.wait(channel, IDLE_SECONDS)
     took = time.monotonic() - begin
     used = _processor_seconds(driver.pid) - time_before
     wake_ups = _wake_ups(driver.pid) - wake_ups_before
-    assert not ready, "the queue is empty, and the driver calls it ready"
-    assert took > IDLE_SECONDS * 0.9, f"a wait of {IDLE_SECONDS:g} s was over after {took:.2f} s"
+    assert not ready, "the queue is empty, but the wait is ready"
+    assert took > IDLE_SECONDS * 0.9, f"a wait of {IDLE_SECONDS:g} s ended after {took:.2f} s"
     assert used < IDLE_PROCESSOR_SECONDS, (
-        f"a wait of {IDLE_SECONDS:g} s for nothing took {used:.2f} s of processor time"
+        f"a wait of {IDLE_SECONDS:g} s on an empty queue took {used:.2f} s of processor time"
     )
     assert wake_ups < IDLE_WAKE_UPS, (
-        f"a wait of {IDLE_SECONDS:g} s for nothing woke up {wake_ups} times: it does not wait in"
-        " the kernel for the queue, it looks at it again and again"
+        f"a wait of {IDLE_SECONDS:g} s on an empty queue woke up {wake_ups} times: it looks at the"
+        " queue again and again, instead of waiting in the kernel"
     )
 
 
@@ -59,7 +59,7 @@ def _processor_seconds(pid: int) -> float:
 
 
 def _wake_ups(pid: int) -> int:
-    """How often its threads went to sleep of their own will."""
+    """How often the threads of a process went to sleep of their own will."""
     return sum(
         int(line.split()[1])
         for status in Path(f"/proc/{pid}/task").glob("*/status")
@@ -70,18 +70,18 @@ def _wake_ups(pid: int) -> int:
 
 @contextmanager
 def _waiting(driver: Driver, channel: OpenChannel, timeout: float) -> Iterator[Future[bool]]:
-    """A wait that goes on meanwhile; the queue must be empty."""
+    """A wait on an empty queue that goes on while the test does."""
     with ThreadPoolExecutor(1) as thread:
         wait = thread.submit(driver.wait, channel, timeout)
         concurrent.futures.wait([wait], 0.1)
         if wait.done():
-            pytest.fail(f"a wait of {timeout:g} s on an empty queue was over at once: {wait}")
+            pytest.fail(f"a wait of {timeout:g} s on an empty queue ended at once: {wait}")
         yield wait
 
 
 @pytest.mark.requirement("FETCH-13", role="subscriber")
 def test_a_message_ends_a_wait_without_delay(driver: Driver, base: Base) -> None:
-    """The kernel wakes the waiter: no nap has to end first. (Measured against an empty request.)"""
+    """A message ends a wait at once, measured against a wait of 0 seconds."""
     channel = driver.open("a")
     requests, delays = [], []
     for _ in range(11):
@@ -91,13 +91,13 @@ def test_a_message_ends_a_wait_without_delay(driver: Driver, base: Base) -> None
         with _waiting(driver, channel, 8) as wait:
             sent = base.publish("a")
             published = time.monotonic()
-            assert wait.result(), "a message came, and the wait ended as if there were none"
+            assert wait.result(), "a message came, but the wait was not ready"
             delays.append(time.monotonic() - published)
-        _expect(driver, channel, sent, "what a wait was ready for")
+        expect_message(driver, channel, sent, "the message that ended the wait")
     delay, request = statistics.median(delays), statistics.median(requests)
     assert delay < DELAY_SECONDS + 5 * request, (
-        f"a message ended a wait {1000 * delay:.0f} ms after it had been published (the median of"
-        f" {len(delays)}), where a request takes {1000 * request:.0f} ms: the wait adds a delay"
+        f"a message ended a wait {1000 * delay:.0f} ms after it was published (the median of"
+        f" {len(delays)}); a wait of 0 s takes {1000 * request:.0f} ms"
     )
 
 
@@ -120,10 +120,10 @@ def _replace_channel(channel: OpenChannel, base: Base) -> None:
 
 
 @pytest.mark.requirement("FETCH-20", role="subscriber")
-def test_a_fetch_tells_that_the_channel_is_lost(driver: Driver, base: Base) -> None:
-    """An owner that never waits in the implementation learns of the loss by fetching."""
+def test_a_fetch_reports_that_the_channel_is_lost(driver: Driver, base: Base) -> None:
+    """Fetches from an empty channel whose directory is gone soon fail as channel-lost."""
     channel = driver.open("a")
-    assert driver.fetch(channel) is None, "nothing was published"
+    assert driver.fetch(channel) is None, "no message was published"
     _remove_channel(channel, base)
     deadline = time.monotonic() + LOST_SECONDS
     with refuses("channel-lost", what=f"fetching for {LOST_SECONDS} s from a channel that is gone"):
@@ -141,11 +141,11 @@ def test_a_fetch_tells_that_the_channel_is_lost(driver: Driver, base: Base) -> N
 def test_a_wait_ends_when_the_channel_is_lost(
     driver: Driver, base: Base, lose: Callable[[OpenChannel, Base], None]
 ) -> None:
-    """Nobody can write to the queue any more, and nothing but a look at the disk tells so."""
+    """A wait fails as channel-lost soon after the queue is gone from its place."""
     channel = driver.open("a")
     sent = base.publish("a", b"while it is there")
-    assert driver.wait(channel, 8), "a message is there, and the wait is not ready"
-    _expect(driver, channel, sent, "while the channel is there")
+    assert driver.wait(channel, 8), "a message is in the queue, but the wait is not ready"
+    expect_message(driver, channel, sent, "before the channel is lost")
     with _waiting(driver, channel, 2 * LOST_SECONDS) as wait:
         lose(channel, base)
         begin = time.monotonic()
@@ -153,6 +153,6 @@ def test_a_wait_ends_when_the_channel_is_lost(
             wait.result()
         took = time.monotonic() - begin
     assert took < LOST_SECONDS, (
-        f"channel-lost came {took:.1f} s after the queue had gone from its path; the owner has to"
+        f"channel-lost came {took:.1f} s after the queue was gone from its place; the owner has to"
         " look at least once a second"
     )

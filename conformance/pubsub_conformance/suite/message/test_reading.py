@@ -50,8 +50,8 @@ class Reader:
         """The driver has to read this message from these octets."""
         try:
             found = self.read(data)
-        except Rejected as no:
-            pytest.fail(f"{what}: expected a message, found {no}")
+        except Rejected as error:
+            pytest.fail(f"{what}: expected a message, found {error}")
         assert found == expected, f"{what}: expected {expected}, found {found}"
 
     def check_good(self) -> None:

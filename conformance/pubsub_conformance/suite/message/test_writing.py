@@ -232,9 +232,9 @@ def test_a_writer_writes_numbers_in_range(driver: Driver, base: Base, role: str)
         # A language whose numbers are all doubles may write a double, with fraction or exponent.
         try:
             writer.check_headers({"n": beyond})
-        except Rejected as no:
-            if no.code != "invalid-headers":
-                pytest.fail(f"{beyond}: expected invalid-headers, found {no}")
+        except Rejected as error:
+            if error.code != "invalid-headers":
+                pytest.fail(f"{beyond}: expected invalid-headers, found {error}")
     # A JSON library that refuses such a number makes it a bad request.
     assert writer.error_code('{"n": 1e400}') in ("invalid-headers", "bad-request")
 

@@ -1,5 +1,5 @@
-"""publish.md: ids, the steps of a publish, what it does when one of them fails, waiting, listings.
+"""Publishing (publish.md): ids, the steps of a publish, errors, waiting for room, listings.
 
-The kit is every subscriber. Where two processes have to meet between two steps, the driver is
-stopped there (strace.py); the tests beside those show the same rule more weakly, everywhere.
+The kit is the subscriber. For a test that acts between two steps of a publish, strace stops the
+driver there; other tests of the same rule show less, but run on every system.
 """

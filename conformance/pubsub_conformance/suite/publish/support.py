@@ -1,4 +1,4 @@
-"""What several tests of publishing share."""
+"""What the tests of publishing share."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from pubsub_conformance.linux.strace import (
 from pubsub_conformance.oracle.base import Base, Channel
 
 AT_ONCE_SECONDS = 3.0
-"""For a publish that has nothing to wait for. It takes milliseconds; a wait would be for ever."""
+"""The time limit for a publish that does not wait. It takes milliseconds; a wait would not end."""
 
 PATIENCE_SECONDS = 20.0
-"""The timeout of a publish that is to be at work until the test lets it end."""
+"""The timeout of a publish that works until the test lets it end."""
 
 ROOM_SECONDS = 10.0
-"""For what a publish at work does meanwhile, on a slow machine."""
+"""The time limit for a message of a publish at work to come, on a slow machine."""
 
 UNDER_WAY_SECONDS = 0.5
-"""After this a publish has ended, or waits for something. It takes milliseconds."""
+"""After this time, a publish has ended or waits for room. It takes milliseconds."""
 
 LARGE = 300_000
-"""Octets of content that no single buffer on the way is likely to hold."""
+"""The size of a content, in octets, that is larger than most buffers."""
 
 
 def octets_in(channel: Channel) -> bytes:
-    """Take everything out of the queue."""
+    """Take all octets out of the queue."""
     found = b""
     while True:
         try:
@@ -43,24 +43,25 @@ def octets_in(channel: Channel) -> bytes:
 
 
 def ids_in(channel: Channel) -> list[int]:
+    """Take all ids out of the queue."""
     octets = octets_in(channel)
     assert len(octets) % 8 == 0, f"the queue held {len(octets)} octets, which are no whole ids"
     return [int.from_bytes(octets[at : at + 8], "big") for at in range(0, len(octets), 8)]
 
 
 def comes(channel: Channel) -> bool:
-    """Whether the queue holds something within ROOM_SECONDS."""
+    """Wait for octets in the queue, for ROOM_SECONDS at most. Returns whether there are any."""
     return bool(select.select([channel.read_end], [], [], ROOM_SECONDS)[0])
 
 
 def make_room(channel: Channel, held: int) -> None:
-    """Take as many ids out of a full queue as it held, and not what follows at once."""
+    """Take as many ids out of a full queue as it held, and leave those that come meanwhile."""
     for _ in range(held):
         os.read(channel.read_end, 8)
 
 
 def settle(driver: Driver, base: Base, topic: str) -> None:
-    """Publish until what an implementation may keep of the base's listing is kept (PUB-21)."""
+    """Publish until an implementation that keeps a listing of the base (PUB-21) has kept it."""
     probe = base.path.with_name("probe")
     listed = base.path.stat()
     while True:
@@ -72,24 +73,26 @@ def settle(driver: Driver, base: Base, topic: str) -> None:
 
 
 def nothing_left(base: Base, after: str) -> None:
-    assert base.leftovers() == [], f"after {after}, this is left:\n{base.tree()}"
+    """The base may hold nothing but the channels of the kit."""
+    assert base.leftovers() == [], f"left after {after}:\n{base.tree()}"
 
 
 @contextmanager
 def publishing(driver: Driver, topic: str, **fields: Any) -> Iterator[Future[int]]:
-    """A publish that is at work while the test goes on."""
+    """A publish that works while the test goes on."""
     with ThreadPoolExecutor(1) as worker:
         yield worker.submit(driver.publish, topic, **fields)
 
 
 @contextmanager
 def several(base: Base, number: int, pattern: str = "a") -> Iterator[list[Channel]]:
+    """So many channels of the kit, which are closed in the end."""
     with ExitStack() as closing:
         yield [closing.enter_context(base.open(pattern)) for _ in range(number)]
 
 
 def name_in(channel: Channel, call: Call) -> Path:
-    """The name in the channel that a link was to make."""
+    """The path in the channel that this link makes, or was to make."""
     names = [path for path in call.paths if path.parent == channel.directory]
-    assert names, f"{call} was to make a name in {channel.directory}"
+    assert names, f"expected a link in {channel.directory}, found {call}"
     return names[0]

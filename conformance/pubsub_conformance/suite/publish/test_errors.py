@@ -1,4 +1,4 @@
-"""Errors while publishing: nothing is left, the others are served, the count is right."""
+"""Errors while publishing: nothing is left, other channels get the message, the count is right."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ from .support import (
 @pytest.mark.requirement("PUB-12", role="publisher")
 @pytest.mark.parametrize("nth", [1, 2, 3])
 def test_a_cleaner_took_the_staged_file(driver: Driver, base: Base, nth: int) -> None:
-    """The link fails because the *staged* file is gone: it is staged again, nobody is missed."""
+    """If a link fails because the *staged* file is gone, the message is staged again, and every
+    channel gets it."""
     with several(base, 3) as channels:
         with traced(driver, fail(LINK, "ENOENT", nth, then_stop=True)) as trace:
             count = trace.begin(driver.publish, "a", b"x")
@@ -48,13 +49,16 @@ def test_a_cleaner_took_the_staged_file(driver: Driver, base: Base, nth: int) ->
             trace.go_on()
             assert count.result() == 3, "all three channels were open the whole time"
         contents = [[message.content for message in each.fetch_all()] for each in channels]
-        assert contents == [[b"x"]] * 3, f"each channel is to yield it once, found {contents}"
+        assert contents == [[b"x"]] * 3, (
+            f"expected the message once in each channel, found {contents}"
+        )
         nothing_left(base, "the staged file was removed")
 
 
 @pytest.mark.requirement("PUB-12", role="publisher")
 def test_a_cleaner_took_tmp(driver: Driver, base: Base) -> None:
-    """As before, and the directory `tmp` went with the staged file."""
+    """If a link fails because `tmp` is gone with the staged file, the message is staged again, and
+    every channel gets it."""
     with several(base, 2) as channels:
         with traced(driver, fail(LINK, "ENOENT", then_stop=True)) as trace:
             count = trace.begin(driver.publish, "a", b"x")
@@ -65,30 +69,34 @@ def test_a_cleaner_took_tmp(driver: Driver, base: Base) -> None:
             trace.go_on()
             assert count.result() == 2, "both channels were open the whole time"
         contents = [[message.content for message in each.fetch_all()] for each in channels]
-        assert contents == [[b"x"]] * 2, f"each channel is to yield it once, found {contents}"
+        assert contents == [[b"x"]] * 2, (
+            f"expected the message once in each channel, found {contents}"
+        )
         nothing_left(base, "tmp was removed")
 
 
 @pytest.mark.requirement("PUB-12", role="publisher")
 def test_a_channel_that_closes_before_the_link(driver: Driver, base: Base) -> None:
-    """The link fails because the *channel* is gone: it is passed over, without an error."""
+    """If a link fails because the *channel* is gone, the channel is passed over without an
+    error."""
     base.make()
-    linked, count = _publish_to_one_that_closes(driver, base)
+    linked, count = _publish_to_a_closing_channel(driver, base)
     if linked:
         not_run("the message was linked before the queue was opened")
-    assert count == 0, "the channel was closed before it got the message"
+    assert count == 0, "the channel was closed before the link"
 
 
 @pytest.mark.requirement("PUB-14", role="publisher")
 def test_no_staged_file_is_left_by_a_channel_that_closes(driver: Driver, base: Base) -> None:
-    """The link fails because the channel is gone: nothing of the message is left in `tmp`."""
+    """If a link fails because the channel is gone, no staged file is left."""
     base.make()
-    _publish_to_one_that_closes(driver, base)
-    assert os.listdir(base.tmp) == [], "a channel closed before the link"
+    _publish_to_a_closing_channel(driver, base)
+    left = os.listdir(base.tmp)
+    assert left == [], f"left in tmp after the channel was closed before the link: {left}"
 
 
-def _publish_to_one_that_closes(driver: Driver, base: Base) -> tuple[bool, int]:
-    """Whether the message was linked before the channel closed, and the count."""
+def _publish_to_a_closing_channel(driver: Driver, base: Base) -> tuple[bool, int]:
+    """Publish while the channel closes. Returns whether a link came first, and the count."""
     with base.open("a") as going:
         queue = going.directory / "queue"
         with traced(driver, stop(OPEN), paths=[queue, "queue"]) as trace:
@@ -103,10 +111,11 @@ def _publish_to_one_that_closes(driver: Driver, base: Base) -> tuple[bool, int]:
 @pytest.mark.requirement("PUB-13", role="publisher")
 @pytest.mark.parametrize("errno", ["ENOSPC", "EACCES", "EPERM", "EXDEV", "EIO"])
 def test_a_link_that_fails(driver: Driver, base: Base, errno: str) -> None:
-    """The first of three channels fails: the others get the message, then the error is told."""
+    """If the link into one of three channels fails, the others get the message, and the error is
+    reported."""
     with several(base, 3) as channels:
         with traced(driver, fail(LINK, errno)) as trace:
-            _is_reported(driver, errno, 2, trace)
+            _check_reported(driver, errno, 2, trace)
         got = sorted(len(channel.fetch_all()) for channel in channels)
         assert got == [0, 1, 1], f"messages in the three channels: {got}"
 
@@ -114,11 +123,12 @@ def test_a_link_that_fails(driver: Driver, base: Base, errno: str) -> None:
 @pytest.mark.requirement("PUB-13", role="publisher")
 @pytest.mark.parametrize("errno", ["EIO", "ENOSPC"])
 def test_a_write_to_the_queue_that_fails(driver: Driver, base: Base, errno: str) -> None:
-    """As with the link: the other channels get the message, then the error is told."""
+    """If the write to one of three queues fails, the others get the message, and the error is
+    reported."""
     with several(base, 3) as channels:
         queues = [channel.directory / "queue" for channel in channels]
         with traced(driver, fail(WRITE, errno), paths=queues) as trace:
-            _is_reported(driver, errno, 2, trace)
+            _check_reported(driver, errno, 2, trace)
         got = sorted(len(channel.fetch_all()) for channel in channels)
         assert got == [0, 1, 1], f"messages in the three channels: {got}"
 
@@ -126,54 +136,59 @@ def test_a_write_to_the_queue_that_fails(driver: Driver, base: Base, errno: str)
 @pytest.mark.requirement("PUB-13", role="publisher")
 @pytest.mark.parametrize("errno", ["EACCES", "EMFILE", "ENFILE", "ENOMEM"])
 def test_a_queue_that_cannot_be_opened(driver: Driver, base: Base, errno: str) -> None:
-    """Whether somebody reads there is not known: an error, not a dead channel."""
+    """If one of three queues cannot be opened, the others get the message, and the error is
+    reported: the channel may be alive."""
     with several(base, 3) as channels:
         queues = [channel.directory / "queue" for channel in channels]
         with traced(driver, fail(OPEN, errno), paths=[*queues, "queue"]) as trace:
-            _is_reported(driver, errno, 2, trace)
+            _check_reported(driver, errno, 2, trace)
         got = sorted(len(channel.fetch_all()) for channel in channels)
         assert got == [0, 1, 1], f"messages in the three channels: {got}"
 
 
 @pytest.mark.requirement("PUB-13", role="publisher")
 def test_a_missing_queue_that_cannot_be_looked_at(driver: Driver, base: Base) -> None:
-    """Where opening has said that nothing is there, ENOENT is no error, whatever a look says."""
+    """If a queue does not exist, a publish reports no error, or the error of a later look at it."""
     queue = base.dead_channel("a", os.getpid(), queue=False) / "queue"
     with traced(driver, fail(LOOK, "EIO"), paths=[queue, "queue"]):
         try:
-            told: object = driver.publish("a", b"x")
-        except Rejected as no:
-            told = (no.code, no.errno, no.count)
-    assert told in (0, ("io-error", "EIO", 0)), f"no queue, or the look's EIO; found {told}"
+            found: object = driver.publish("a", b"x")
+        except Rejected as error:
+            found = (error.code, error.errno, error.count)
+    assert found in (0, ("io-error", "EIO", 0)), f"expected 0 or io-error EIO, found {found}"
 
 
-def _is_reported(driver: Driver, errno: str, count: int, trace: Trace) -> None:
-    """One channel of `count` + 1 was made to fail; publish has to say so, and how."""
+def _check_reported(driver: Driver, errno: str, count: int, trace: Trace) -> None:
+    """A publish in which one of `count` + 1 channels fails has to report error and count."""
     try:
         found = driver.publish("a", b"x")
     except Rejected as rejected:
-        no = rejected
+        error = rejected
     else:
         if not any(call.injected for call in trace.calls()):
             not_run("strace saw no call that it could make fail")
-        pytest.fail(f"one channel failed with {errno}, but publish returned {found}, no error")
-    assert (no.code, no.errno) == ("io-error", errno), f"expected io-error {errno}, found {no}"
-    assert no.count == count, f"{count} queues took the message, the error says {no.count}"
+        pytest.fail(f"expected io-error {errno} for one channel, found the count {found}")
+    assert (error.code, error.errno) == ("io-error", errno), (
+        f"expected io-error {errno}, found {error}"
+    )
+    assert error.count == count, f"{count} queues took the id, the error's count is {error.count}"
 
 
 @pytest.mark.requirement("PUB-13", role="publisher")
 def test_a_channel_without_permission(start: Start, base: Base) -> None:
-    """A channel whose directory takes no file (EACCES): the others get the message."""
+    """If one of three channels denies access (EACCES), the others get the message, and the error
+    is reported."""
     driver = start_without_privileges(start)
     with several(base, 3) as channels:
-        driver.publish("a")  # whatever it keeps of the base, it has now
+        driver.publish("a")  # so that it has kept what it keeps of the base
         for channel in channels:
             channel.fetch_all()
         close_off(channels[1].directory, 0o555)
-        with pytest.raises(Rejected) as no:
+        with pytest.raises(Rejected) as refusal:
             driver.publish("a", b"x")
         channels[1].directory.chmod(0o700)
-        assert (no.value.code, no.value.errno, no.value.count) == ("io-error", "EACCES", 2)
+        error = refusal.value
+        assert (error.code, error.errno, error.count) == ("io-error", "EACCES", 2)
         assert [len(channel.fetch_all()) for channel in channels] == [1, 0, 1]
 
 
@@ -182,7 +197,7 @@ def test_a_channel_without_permission(start: Start, base: Base) -> None:
 def test_no_staged_file_is_left_by_an_error(
     driver: Driver, base: Base, calls: tuple[str, ...]
 ) -> None:
-    """A channel to which something cannot be done: whatever the publish says of it."""
+    """A publish leaves no staged file if a link, a write or an open of one channel fails."""
     with several(base, 3) as channels:
         queues = [channel.directory / "queue" for channel in channels]
         paths: list[str | Path] = [] if calls == LINK else [*queues, "queue"]
@@ -195,7 +210,7 @@ def test_no_staged_file_is_left_by_an_error(
 
 @pytest.mark.requirement("PUB-3", role="publisher")
 def test_a_file_with_too_many_links(driver: Driver, base: Base) -> None:
-    """EMLINK: another copy is staged, and every channel gets the message."""
+    """If a link fails with EMLINK, another copy is staged, and every channel gets the message."""
     with several(base, 3) as channels:
         with traced(driver, fail(LINK, "EMLINK", 2)) as trace:
             count = driver.publish("a", b"x")
@@ -203,20 +218,22 @@ def test_a_file_with_too_many_links(driver: Driver, base: Base) -> None:
             not_run("strace saw no link that it could make fail")
         assert count == 3, "all three channels had room"
         contents = [[message.content for message in each.fetch_all()] for each in channels]
-        assert contents == [[b"x"]] * 3, f"each channel is to yield it once, found {contents}"
+        assert contents == [[b"x"]] * 3, (
+            f"expected the message once in each channel, found {contents}"
+        )
         nothing_left(base, "a file had too many links")
 
 
 @pytest.mark.requirement("PUB-14", role="publisher")
 def test_no_staged_file_is_left(driver: Driver, base: Base) -> None:
-    """Whoever got the message: nobody, because none matches, reads, or has room; one; all."""
+    """A publish leaves no staged file, whether channels match, have readers and room, or not."""
 
     def nothing_is_left(after: str) -> None:
-        assert not base.tmp.exists() or os.listdir(base.tmp) == [], f"staged still, after {after}"
+        assert not base.tmp.exists() or os.listdir(base.tmp) == [], f"left in tmp after {after}"
 
-    with suppress(Rejected):  # that it needs nobody to have made the base is PUB-17
+    with suppress(Rejected):  # PUB-17 says that it succeeds without a base
         driver.publish("a")
-    nothing_is_left("a publish in a base that was not there")
+    nothing_is_left("a publish without a base")
     with base.open("b"), base.open("a") as channel:
         driver.publish("c")
         nothing_is_left("a publish that no pattern matches")
@@ -237,41 +254,42 @@ def test_no_staged_file_is_left(driver: Driver, base: Base) -> None:
 
 @pytest.mark.requirement("PUB-14", role="publisher")
 def test_no_room_for_the_staged_file(driver: Driver, base: Base) -> None:
-    """The file system is full: nothing is left of the attempt, and it is an error."""
+    """If a full file system has no room for the staged file, the publish fails and leaves
+    nothing."""
     with base.open("a"):
-        driver.publish("a")  # whatever it keeps of the base, it has now
+        driver.publish("a")  # so that it has kept what it keeps of the base
         with traced(driver, fail(WRITE, "ENOSPC")) as trace:
             count = trace.begin(driver.publish, "a", bytes(LARGE))
             error = count.exception()
         failed = [call for call in trace.calls(*WRITE) if call.injected]
         if not failed or failed[0].descriptor is None or failed[0].descriptor.parent != base.tmp:
             not_run("the writing of the staged file could not be made to fail")
-        assert os.listdir(base.tmp) == [], f"left of the attempt:\n{base.tree()}"
+        assert os.listdir(base.tmp) == [], f"left after the error:\n{base.tree()}"
         assert isinstance(error, Rejected), f"expected io-error ENOSPC, found {error!r}"
         assert (error.code, error.errno) == ("io-error", "ENOSPC")
 
 
 @pytest.mark.requirement("PUB-15", role="publisher")
 def test_without_a_timeout_nothing_is_waited_for(driver: Driver, base: Base) -> None:
-    """Full queues and queues that nobody reads end a publish at once."""
+    """A publish without a timeout waits neither for a full queue nor for one without a reader."""
     with base.open("a") as channel:
         base.dead_channel("a", os.getpid())
         for held in ("room", "no room"):
             begin = time.monotonic()
-            with answers(f"a publish to a queue without a reader, and one with {held}"):
+            with answers(f"a publish to a queue without a reader and to one with {held}"):
                 driver.publish("a")
             took = time.monotonic() - begin
-            assert took < AT_ONCE_SECONDS, f"it took {took:.1f} s"
+            assert took < AT_ONCE_SECONDS, f"the publish took {took:.1f} s"
             channel.fetch_all()
             fill(channel.directory)
 
 
 @pytest.mark.requirement("PUB-17", role="publisher")
 def test_nobody_is_there(driver: Driver, base: Base) -> None:
-    """No base, a base that vanished, no channel, none that matches: 0, and no error."""
+    """A publish that no channel matches, with or without a base, has the count 0 and no error."""
     assert not base.path.exists()
-    assert driver.publish("a", b"x") == 0, "nobody has made the base"
-    assert driver.publish("a", b"x") == 0, "there is no channel"
+    assert driver.publish("a", b"x") == 0, "the base did not exist"
+    assert driver.publish("a", b"x") == 0, "the base has no channel"
     settle(driver, base, "a")
     with base.open("b"):
         assert driver.publish("a", b"x") == 0, "no channel matches"

@@ -1,4 +1,4 @@
-"""Message ids: large, rising, and taken ones (PUB-1 to PUB-3)."""
+"""Message ids: large ones, rising ones, and ids that are taken (PUB-1 to PUB-3)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .support import (
 
 @pytest.mark.requirement("PUB-1", role="publisher")
 def test_ids_are_large(driver: Driver, base: Base) -> None:
-    """Every id is at least 2^56 and has 64 bits at most."""
+    """Every id is at least 2^56 and has at most 64 bits."""
     with base.open("a") as channel:
         for _ in range(20):
             assert driver.publish("a") == 1
@@ -40,31 +40,32 @@ def test_ids_are_large(driver: Driver, base: Base) -> None:
 
 @pytest.mark.requirement("PUB-2", role="publisher")
 def test_ids_of_one_process_rise(driver: Driver, base: Base) -> None:
-    """In one channel, each id is larger than the one before, however fast they follow."""
+    """The ids of one process rise in a channel, however fast messages follow one another."""
     ids: list[int] = []
     with base.open("a") as channel:
         for _ in range(8):
             for _ in range(20):
                 driver.publish("a")
-            # Fewer than 64 at a time: no queue is so small that these would not fit.
+            # Even the smallest queue has room for 64 ids.
             done = driver.produce("a", "p", 40, [10]).finish()
-            assert done.taken == 40, f"40 messages with room for all, but {done}"
+            assert done.taken == 40, f"the queue had room for 40 ids, found {done}"
             ids += ids_in(channel)
             for name in channel.files():
                 (channel.directory / name).unlink()
     assert len(ids) == 8 * 60
     fallen = [(before, after) for before, after in itertools.pairwise(ids) if after <= before]
-    assert not fallen, f"ids that are not larger than the one before: {fallen[:5]}"
+    assert not fallen, f"pairs of ids that do not rise: {fallen[:5]}"
 
 
 @pytest.mark.requirement("PUB-3", role="publisher")
 def test_an_id_taken_in_a_channel(driver: Driver, base: Base) -> None:
-    """Another's message has the id in the channel: it stays, ours goes on under a fresh id."""
+    """If another process's message has the id in a channel, it stays, and this one gets a fresh
+    id."""
     with base.open("a") as channel:
         with traced(driver, fail(LINK, "EEXIST", then_stop=True)) as trace:
             count = trace.begin(driver.publish, "a", b"ours")
             taken = name_in(channel, trace.stopped())
-            # Only now, so that the call that failed is the one that would have met it.
+            # Only now: strace failed the link because of a file that did not exist yet.
             other = encode(a_message("a", b"another's", id=int(taken.name)))
             taken.write_bytes(other)
             trace.go_on()
@@ -72,16 +73,17 @@ def test_an_id_taken_in_a_channel(driver: Driver, base: Base) -> None:
         assert taken.exists(), f"the other process's message was removed:\n{base.tree()}"
         assert taken.read_bytes() == other, "the other process's message was overwritten"
         message = channel.fetch()
-        assert message is not None, "counted, but no id in the queue leads to a file"
-        assert message.content == b"ours", "the id in the queue is the other process's"
+        assert message is not None, "the message was counted, but no id in the queue has a file"
+        assert message.content == b"ours", "the id in the queue is that of the other message"
         assert message.id != int(taken.name)
         taken.unlink()
-        nothing_left(base, "an id was found taken in a channel")
+        nothing_left(base, "a publish whose id was taken in a channel")
 
 
 @pytest.mark.requirement("PUB-3", role="publisher")
 def test_an_id_taken_in_the_second_channel(driver: Driver, base: Base) -> None:
-    """The channel that has the message keeps it under its id; the others get a fresh one."""
+    """If the id is taken in the second channel, the first channel keeps the message, and the
+    others get it under a fresh id."""
     with several(base, 3) as channels:
         with traced(driver, fail(LINK, "EEXIST", nth=2, then_stop=True)) as trace:
             count = trace.begin(driver.publish, "a", b"ours")
@@ -90,20 +92,21 @@ def test_an_id_taken_in_the_second_channel(driver: Driver, base: Base) -> None:
             taken.write_bytes(b"another's")
             trace.go_on()
             assert count.result() == 3, "three channels with room were open"
-        assert taken.read_bytes() == b"another's", "what stood under the id was overwritten"
+        assert taken.read_bytes() == b"another's", "the other process's file was overwritten"
         taken.unlink()
         messages = [channel.fetch_all() for channel in channels]
         contents = [[message.content for message in each] for each in messages]
         assert contents == [[b"ours"]] * 3, f"each channel is to yield it once, found {contents}"
         ids = {message.id for each in messages for message in each}
-        assert int(taken.name) in ids, "the channel that was served first keeps its id"
-        assert len(ids) == 2, f"one id before the clash and one after it, found {ids}"
-        nothing_left(base, "an id was found taken in the second channel")
+        assert int(taken.name) in ids, "the first channel has to keep the first id"
+        assert len(ids) == 2, f"expected one id before the clash and one after it, found {ids}"
+        nothing_left(base, "a publish whose id was taken in the second channel")
 
 
 @pytest.mark.requirement("PUB-3", "PUB-6", role="publisher")
 def test_an_id_taken_in_tmp(driver: Driver, base: Base) -> None:
-    """Another's staged file has the id: it stays as it is, ours is staged under a fresh one."""
+    """If another process's staged file has the id, it stays unchanged, and this message is staged
+    under a fresh id."""
     with base.open("a") as channel:
         name, nth = _staging_open(driver, base, channel)
         with traced(driver, fail((name,), "EEXIST", nth, then_stop=True)) as trace:
@@ -115,22 +118,23 @@ def test_an_id_taken_in_tmp(driver: Driver, base: Base) -> None:
             trace.go_on()
             assert count.result() == 1, "one channel with room was open"
         assert staged.exists(), f"the other process's staged file was removed:\n{base.tree()}"
-        assert staged.read_bytes() == b"another's", "the other's staged file was written over"
+        assert staged.read_bytes() == b"another's", "the other staged file was overwritten"
         staged.unlink()
         assert [message.content for message in channel.fetch_all()] == [b"ours"]
-        nothing_left(base, "an id was found taken in tmp")
+        nothing_left(base, "a publish whose id was taken in tmp")
 
 
 def _staged_by(base: Base, call: Call) -> Path | None:
+    """The staged file that this call makes, if it makes one."""
     if "O_CREAT" not in call.flags or not call.paths or call.paths[0].parent != base.tmp:
         return None
     return call.paths[0]
 
 
 def _staging_open(driver: Driver, base: Base, channel: Channel) -> tuple[str, int]:
-    """Which call of a publish makes the staged file: its name, and how many of that name it is.
+    """Name and number of the call of a publish that makes the staged file.
 
-    Learnt from a publish that has nothing new to find, and whose message is taken out again.
+    They are those of a publish that finds the base unchanged. Its messages are fetched again.
     """
     assert driver.publish("a") == 1
     with traced(driver) as trace:

@@ -27,27 +27,26 @@ from .support import (
 
 @pytest.mark.requirement("PUB-21", role="publisher")
 def test_a_channel_that_opens_after_each_publish(driver: Driver, base: Base) -> None:
-    """However soon after a publish a channel opens, the next publish reaches it.
+    """A publish reaches a channel however soon after the last publish it opened.
 
-    Where the file system's clock is coarse (ramfs; others before Linux 6.13), publish and opening
-    fall into one tick, and the base's times say nothing: `--home` on such a file system is the
-    hard case.
+    If the clock of the file system is coarse (ramfs; others before Linux 6.13), publish and opening
+    fall into one tick, and the times of the base say nothing: a `--home` there is the hard case.
     """
     base.make()
     for number in range(300):
         driver.publish("a")
         with base.open("a") as channel:
-            assert driver.publish("a") == 1, f"a channel was open (round {number})"
+            assert driver.publish("a") == 1, f"one channel was open (round {number})"
             assert len(channel.fetch_all()) == 1
 
 
 @pytest.mark.requirement("PUB-21", role="publisher")
 def test_a_channel_that_opens_in_the_midst_of_a_stream(driver: Driver, base: Base) -> None:
-    """A channel that opens while publishes follow one another closely gets all that come later."""
+    """A channel that opens during a fast stream of publishes gets every later message."""
     with base.open("a") as steady:
         for _ in range(50):
             events = driver.produce("a", "p", 20, [10])
-            assert comes(steady), "the first message of a stream"
+            assert comes(steady), "the first message of the stream did not come"
             with base.open("a") as late:
                 for event in events:
                     assert event.error is None, event
@@ -59,7 +58,8 @@ def test_a_channel_that_opens_in_the_midst_of_a_stream(driver: Driver, base: Bas
 
 @pytest.mark.requirement("PUB-21", role="publisher")
 def test_a_base_whose_time_was_set_back(driver: Driver, base: Base) -> None:
-    """The base's modification time says nothing if it was set back; its change time does."""
+    """A publish reaches a new channel even if somebody set the modification time of the base
+    back."""
     base.make()
     with base.open("a"):
         settle(driver, base, "a")
@@ -72,7 +72,8 @@ def test_a_base_whose_time_was_set_back(driver: Driver, base: Base) -> None:
 
 @pytest.mark.requirement("PUB-21", role="publisher")
 def test_a_base_that_was_replaced(driver: Driver, base: Base) -> None:
-    """Another directory stands under the base's path: its channels count, not the old ones."""
+    """If another directory takes the place of the base, a publish reaches its channels, and not
+    the old ones."""
     with several(base, 2):
         settle(driver, base, "a")
         before = base.path.stat()
@@ -85,7 +86,7 @@ def test_a_base_that_was_replaced(driver: Driver, base: Base) -> None:
 
 @pytest.mark.requirement("PUB-21", role="publisher")
 def test_a_channel_that_opens_while_the_base_is_listed(driver: Driver, base: Base) -> None:
-    """A channel that opens right after the base was read may be missed once, not for ever."""
+    """A publish may miss a channel that opens while it lists the base; later ones reach it."""
     with base.open("a"), ExitStack() as closing:
         settle(driver, base, "a")
         closing.enter_context(base.open("other"))  # so that the base has to be listed again
@@ -104,7 +105,8 @@ def test_a_channel_that_opens_while_the_base_is_listed(driver: Driver, base: Bas
 def test_a_channel_that_comes_alive_in_its_place(
     driver: Driver, base: Base, with_queue: bool
 ) -> None:
-    """A channel seen without a reader, or without a queue, is tried at every later publish."""
+    """A channel that was seen without a reader, or without a queue, is tried again by every
+    publish."""
     directory = base.dead_channel("a", os.getpid(), queue=with_queue)
     settle(driver, base, "a")
     before = base.path.stat()
@@ -114,17 +116,17 @@ def test_a_channel_that_comes_alive_in_its_place(
     try:
         after = base.path.stat()
         assert (before.st_mtime_ns, before.st_ctime_ns) == (after.st_mtime_ns, after.st_ctime_ns)
-        assert driver.publish("a", b"x") == 1, "somebody reads there now"
+        assert driver.publish("a", b"x") == 1, "the queue has a reader now"
         id = int.from_bytes(os.read(reader, 8), "big")
         assert decode((directory / str(id)).read_bytes()).content == b"x"
     finally:
         os.close(reader)
-    assert driver.publish("a") == 0, "and now nobody again"
+    assert driver.publish("a") == 0, "the queue has no reader any more"
 
 
 @pytest.mark.requirement("PUB-22", role="publisher")
 def test_a_queue_that_was_full_is_tried_again(driver: Driver, base: Base) -> None:
-    """What a publisher learnt of a queue in one publish does not outlive that publish."""
+    """A queue that was full is tried again by the next publish."""
     with base.open("a") as channel:
         fill(channel.directory)
         settle(driver, base, "a")

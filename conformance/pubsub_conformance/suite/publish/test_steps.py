@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -25,7 +24,7 @@ from pubsub_conformance.oracle.base import Base, Channel
 from pubsub_conformance.oracle.message import decode
 from pubsub_conformance.oracle.queue import fill
 from pubsub_conformance.plugin import not_run
-from pubsub_conformance.suite.helpers import answers
+from pubsub_conformance.suite.helpers import answers, make_socket
 
 from .support import (
     LARGE,
@@ -54,27 +53,28 @@ from .support import (
 def test_a_refused_publish_leaves_nothing(
     driver: Driver, base: Base, topic: str, headers: dict[str, Any]
 ) -> None:
-    """What is refused has touched nothing, the base itself included."""
+    """A publish that is refused for its topic or headers does not touch the disk, and makes no
+    base."""
 
-    def is_refused() -> None:
-        # What has to be refused, and how, is for TOPIC-1, MSG-8, MSG-10 and MSG-11 to say.
+    def check_refused() -> None:
+        # TOPIC-1, MSG-8, MSG-10 and MSG-11 say what is refused, and with which error.
         request = {"seq": 1, "op": "publish", "topic": topic, "headers": headers, "content": ""}
-        # In ASCII, as half a character has no UTF-8.
+        # In ASCII, as a lone surrogate has no UTF-8.
         if "error" not in driver.raw(json.dumps(request).encode() + b"\n"):
             not_run(f"publish to {topic!r} with {headers} was not refused")
 
-    is_refused()
+    check_refused()
     assert not base.path.exists(), "the refused publish made the base directory"
     with base.open("+") as channel:
         before = base.tree()
-        is_refused()
+        check_refused()
         assert base.tree() == before, f"the refused publish left something:\n{base.tree()}"
         assert octets_in(channel) == b"", "the refused publish wrote to the queue"
 
 
 @pytest.mark.requirement("PUB-5", role="publisher")
 def test_a_message_file_is_complete_when_it_is_linked(driver: Driver, base: Base) -> None:
-    """Right after the link the file in the channel is the whole message."""
+    """Right after the link, the file in the channel is the whole message."""
     content = os.urandom(LARGE)
     with base.open("a") as channel, traced(driver, stop(LINK)) as trace:
         count = trace.begin(driver.publish, "a", content, {"n": 1})
@@ -84,14 +84,14 @@ def test_a_message_file_is_complete_when_it_is_linked(driver: Driver, base: Base
         assert count.result() == 1
         assert len(found) >= LARGE, f"only {len(found)} octets were written before the link"
         message = decode(found)
-        assert message.content == content, "what stood in the channel was not yet the message"
+        assert message.content == content, "the file was not yet complete when it was linked"
         assert message.headers == {"n": 1}
         assert linked.read_bytes() == found, "the file was changed after it was linked"
 
 
 @pytest.mark.requirement("PUB-6", role="publisher")
 def test_a_message_is_staged_under_its_id(driver: Driver, base: Base) -> None:
-    """While the message is on its way to channels, `tmp` has it under its id."""
+    """While a message is published, `tmp` holds its file, named by the id."""
     with base.open("a") as channel, traced(driver, stop(LINK)) as trace:
         count = trace.begin(driver.publish, "a")
         linked = name_in(channel, trace.stopped())
@@ -100,12 +100,12 @@ def test_a_message_is_staged_under_its_id(driver: Driver, base: Base) -> None:
         trace.go_on()
         assert count.result() == 1
         assert in_tmp == [linked.name], f"tmp held {in_tmp} while {linked.name} was published"
-        assert same, "the file in the channel is another one than the staged file"
+        assert same, "the file in the channel is not the staged file"
 
 
 @pytest.mark.requirement("PUB-6", role="publisher")
 def test_a_staged_file_is_made_exclusively(driver: Driver, base: Base) -> None:
-    """The call that makes the staged file is one that fails where there is a file."""
+    """The call that makes the staged file fails if the file exists (O_EXCL, or a link)."""
     with base.open("a") as channel:
         with traced(driver) as trace:
             assert driver.publish("a") == 1
@@ -123,19 +123,19 @@ def test_a_staged_file_is_made_exclusively(driver: Driver, base: Base) -> None:
 
 @pytest.mark.requirement("PUB-7", role="publisher")
 def test_channels_share_one_file(driver: Driver, base: Base) -> None:
-    """All channels have the same file: it was linked into each."""
+    """All channels hold the same file: each has a link to it, and `tmp` has none any more."""
     with several(base, 3) as channels:
         assert driver.publish("a", b"x") == 3
         files = [channel.directory / name for channel in channels for name in channel.files()]
-        assert len(files) == 3, f"three channels, one file each:\n{base.tree()}"
+        assert len(files) == 3, f"expected one file in each of three channels:\n{base.tree()}"
         inodes = {file.stat().st_ino for file in files}
         assert len(inodes) == 1, f"the channels have different files:\n{base.tree()}"
-        assert {file.stat().st_nlink for file in files} == {3}, "it has names elsewhere"
+        assert {file.stat().st_nlink for file in files} == {3}, "the file has links elsewhere"
 
 
 @pytest.mark.requirement("PUB-7", role="publisher")
 def test_a_name_in_a_channel_is_made_by_link(driver: Driver, base: Base) -> None:
-    """No file is made in a channel, and none is renamed into one."""
+    """A name in a channel is made by a link: no file is made there, or renamed into it."""
     with several(base, 2) as channels:
         with traced(driver) as trace:
             assert driver.publish("a", b"x") == 2
@@ -154,21 +154,21 @@ def test_a_name_in_a_channel_is_made_by_link(driver: Driver, base: Base) -> None
 
 @pytest.mark.requirement("PUB-8", role="publisher")
 def test_the_queue_is_empty_when_the_file_is_linked(driver: Driver, base: Base) -> None:
-    """Between the link and the write, the file is there and its id is not in the queue yet."""
+    """Between the link and the write, the file exists, and its id is not yet in the queue."""
     with base.open("a") as channel, traced(driver, stop(LINK)) as trace:
         count = trace.begin(driver.publish, "a")
         linked = name_in(channel, trace.stopped())
         there, early = linked.exists(), ids_in(channel)
         trace.go_on()
         assert count.result() == 1
-        assert there, f"{linked.name} was not there after its link"
-        assert not early, f"the queue had the id {early} before the file was linked"
-        assert ids_in(channel) == [int(linked.name)], "the id followed"
+        assert there, f"{linked.name} did not exist after its link"
+        assert not early, f"the queue held {early} before the file was linked"
+        assert ids_in(channel) == [int(linked.name)], "the id did not follow the link"
 
 
 @pytest.mark.requirement("PUB-8", role="publisher")
 def test_every_id_finds_its_file(driver: Driver, base: Base) -> None:
-    """A reader that takes each id as soon as it is there always finds the file."""
+    """A reader that takes each id as soon as it comes always finds its file."""
     messages = 500
     seen, missing = 0, 0
     with base.open("a") as channel:
@@ -183,7 +183,7 @@ def test_every_id_finds_its_file(driver: Driver, base: Base) -> None:
 
 @pytest.mark.requirement("PUB-9", role="publisher")
 def test_an_id_is_eight_octets_big_endian(driver: Driver, base: Base) -> None:
-    """One publish puts 8 octets into the queue: the file's name."""
+    """A publish writes 8 octets to the queue: the id in the file's name, big-endian."""
     with base.open("a") as channel:
         for _ in range(3):
             assert driver.publish("a") == 1
@@ -196,14 +196,14 @@ def test_an_id_is_eight_octets_big_endian(driver: Driver, base: Base) -> None:
 
 @pytest.mark.requirement("PUB-9", role="publisher")
 def test_an_id_is_written_whole_or_not_at_all(driver: Driver, base: Base) -> None:
-    """A queue with room for 4 octets takes nothing: one write of 8 is all or nothing."""
+    """A queue with room for 4 octets takes no part of an id."""
     with base.open("a") as channel:
         fill(channel.directory)
         room = len(octets_in(channel))
         rest = bytes(room - 4)
         while rest:
             rest = rest[os.write(channel.write_end, rest) :]
-        with suppress(Rejected):  # what it says of a full queue is for PUB-10 and GUAR-1
+        with suppress(Rejected):  # PUB-10 and GUAR-1 say what it reports of a full queue
             driver.publish("a")
         found = len(octets_in(channel))
         assert found == room - 4, f"the queue took {found - room + 4} octets of an id"
@@ -211,7 +211,7 @@ def test_an_id_is_written_whole_or_not_at_all(driver: Driver, base: Base) -> Non
 
 @pytest.mark.requirement("PUB-9", role="publisher")
 def test_an_id_is_written_in_one_write(driver: Driver, base: Base) -> None:
-    """Each queue is written to once, 8 octets."""
+    """A publish writes to each queue once, 8 octets."""
     with several(base, 2) as channels:
         with traced(driver) as trace:
             assert driver.publish("a") == 2
@@ -221,42 +221,45 @@ def test_an_id_is_written_in_one_write(driver: Driver, base: Base) -> None:
             writes = [call for call in trace.calls(*WRITE) if call.descriptor == queue]
             if not writes:
                 not_run("no write to the queue was seen")
-            assert len(writes) == 1, f"{len(writes)} writes to one queue: {writes}"
-            assert writes[0].result == 8, f"not a write of 8 octets: {writes[0]}"
+            assert len(writes) == 1, f"expected one write to the queue, found {writes}"
+            assert writes[0].result == 8, f"expected a write of 8 octets, found {writes[0]}"
             assert writes[0].data == int(name).to_bytes(8, "big")
 
 
 @pytest.mark.requirement("PUB-10", role="publisher")
 def test_a_full_queue_is_not_counted(driver: Driver, base: Base) -> None:
-    """A full queue: not counted, nothing of the message left there; others get it."""
+    """A full queue is not counted, and its channel keeps no file of the message; other channels
+    get it."""
     with several(base, 3) as channels:
         assert driver.publish("a", b"all") == 3
         assert [len(channel.fetch_all()) for channel in channels] == [1, 1, 1]
         held = fill(channels[1].directory)
         for _ in range(3):
-            assert driver.publish("a", b"some") == 2, "of three channels one is full"
+            assert driver.publish("a", b"some") == 2, "one of three channels is full"
             assert channels[1].files() == [], f"left in the full channel:\n{base.tree()}"
         assert len(ids_in(channels[1])) == held, "the full queue was changed"
-        assert driver.publish("a", b"all") == 3, "there is room again"
+        assert driver.publish("a", b"all") == 3, "all queues have room again"
         for channel, messages in zip(channels, (4, 1, 4), strict=True):
             assert len(channel.fetch_all()) == messages
 
 
 @pytest.mark.requirement("PUB-10", role="publisher")
 def test_a_queue_without_a_reader_is_not_counted(driver: Driver, base: Base) -> None:
-    """Its owner died: not counted, nothing left there, however often."""
+    """A queue without a reader is not counted, and its channel keeps no file of the message."""
     with base.open("a") as living, base.open("a") as dead:
         assert driver.publish("a") == 2
         dead.stop_reading()
         before = dead.files()
         for _ in range(3):
-            assert driver.publish("a") == 1, "nobody reads one of the two queues"
+            assert driver.publish("a") == 1, "one of two queues has no reader"
         assert dead.files() == before, f"left in the dead channel:\n{base.tree()}"
         assert len(living.fetch_all()) == 4
 
 
-def _outlives_a_reader(driver: Driver, base: Base, channels: list[Channel]) -> tuple[Channel, int]:
-    """Publish, and have one reader die right after the link: its channel, and the count."""
+def _publish_past_a_death(
+    driver: Driver, base: Base, channels: list[Channel]
+) -> tuple[Channel, int]:
+    """Publish, and have one reader die right after a link. Returns its channel and the count."""
     with traced(driver, stop(LINK)) as trace:
         count = trace.begin(driver.publish, "a", b"x")
         linked = next(path for path in trace.stopped().paths if path.parent != base.tmp)
@@ -269,9 +272,9 @@ def _outlives_a_reader(driver: Driver, base: Base, channels: list[Channel]) -> t
 
 @pytest.mark.requirement("PUB-16", role="publisher")
 def test_a_reader_that_dies_after_the_link(driver: Driver, base: Base) -> None:
-    """EPIPE: the publisher lives, and goes on with the other channels."""
+    """A publisher whose write fails with EPIPE lives on, and goes on with the other channels."""
     with several(base, 3) as channels:
-        dying, _ = _outlives_a_reader(driver, base, channels)
+        dying, _ = _publish_past_a_death(driver, base, channels)
         others = [channel for channel in channels if channel is not dying]
         assert [len(channel.fetch_all()) for channel in others] == [1, 1]
         with answers("the publish after a reader died"):
@@ -280,23 +283,23 @@ def test_a_reader_that_dies_after_the_link(driver: Driver, base: Base) -> None:
 
 @pytest.mark.requirement("PUB-10", role="publisher")
 def test_the_link_of_a_reader_that_dies_is_withdrawn(driver: Driver, base: Base) -> None:
-    """Its queue did not take the id: nothing of the message stays there, and it is not counted."""
+    """If a reader dies after the link, its queue is not counted, and the link is withdrawn."""
     with several(base, 3) as channels:
-        dying, count = _outlives_a_reader(driver, base, channels)
-        assert count == 2, "of three channels one lost its reader"
+        dying, count = _publish_past_a_death(driver, base, channels)
+        assert count == 2, "one of three channels lost its reader"
         assert dying.files() == [], f"the link was not withdrawn:\n{base.tree()}"
 
 
 @pytest.mark.requirement("PUB-16", role="publisher")
 def test_readers_that_die_all_the_time(driver: Driver, base: Base) -> None:
-    """A stream of messages outlives every one of many readers that die in its midst."""
+    """A publisher goes on while readers die all the time."""
     with base.open("a") as steady:
         events = driver.produce("a", "p", 2000, [10], timeout=ROOM_SECONDS)
         taken = 0
         while taken < 2000:
             with base.open("a"):
                 if not comes(steady):
-                    break  # a message that is lost is for GUAR-5
+                    break  # a lost message breaks GUAR-5
                 taken += len(steady.fetch_all())
         with answers("readers that die all the time"):
             done = events.finish()
@@ -309,19 +312,6 @@ def _a_file(queue: Path) -> None:
 
 def _a_directory(queue: Path) -> None:
     queue.mkdir()
-
-
-def _a_socket(queue: Path) -> None:
-    # By a relative path, for that of a socket may have no more than some hundred octets.
-    here = os.open(".", os.O_RDONLY)
-    try:
-        os.chdir(queue.parent)
-        with socket.socket(socket.AF_UNIX) as listening:
-            listening.bind(queue.name)
-            listening.listen()
-    finally:
-        os.fchdir(here)
-        os.close(here)
 
 
 def _a_device(queue: Path) -> None:
@@ -346,19 +336,20 @@ def _a_dangling_link(queue: Path) -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        *(_a_file, _a_directory, _a_socket, _a_link_to_a_file, _a_link_to_a_device),
+        *(_a_file, _a_directory, make_socket, _a_link_to_a_file, _a_link_to_a_device),
         *(_a_dangling_link, *([_a_device] if os.geteuid() == 0 else [])),  # only root may make one
     ],
 )
 def test_a_queue_that_is_no_fifo(driver: Driver, base: Base, make: Callable[[Path], None]) -> None:
-    """Nothing is written to it, nothing put beside it, and the real channels are served."""
+    """If a `queue` is no FIFO, nothing is written to it or put beside it, and channels get the
+    message."""
     directory = base.dead_channel("a", os.getpid(), queue=False)
     make(directory / "queue")
     before = base.tree()
-    assert driver.publish("a", b"x") == 0, "that is not a channel, and there is no other"
+    assert driver.publish("a", b"x") == 0, "there is no channel"
     assert base.tree() == before, "the publish changed something"
     with base.open("a") as channel:
-        assert driver.publish("a", b"x") == 1, "that is not a channel, but there is another"
+        assert driver.publish("a", b"x") == 1, "there is one channel"
         assert len(channel.fetch_all()) == 1
         assert [entry.name for entry in directory.iterdir()] == ["queue"]
     elsewhere = base.path.parent / "elsewhere"
@@ -368,7 +359,7 @@ def test_a_queue_that_is_no_fifo(driver: Driver, base: Base, make: Callable[[Pat
 
 @pytest.mark.requirement("PUB-11", role="publisher")
 def test_a_queue_that_is_a_link_to_a_fifo(driver: Driver, base: Base) -> None:
-    """A symbolic link to a FIFO that somebody reads is still no FIFO."""
+    """If a `queue` is a symbolic link to a FIFO with a reader, nothing is written to it."""
     directory = base.dead_channel("a", os.getpid(), queue=False)
     fifo = base.path.parent / "fifo"
     os.mkfifo(fifo)
@@ -376,7 +367,7 @@ def test_a_queue_that_is_a_link_to_a_fifo(driver: Driver, base: Base) -> None:
     reader = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
     try:
         assert driver.publish("a", b"x") == 0, "the queue is a symbolic link"
-        # Without a writer, an empty FIFO is at its end.
+        # An empty FIFO without a writer is at its end.
         assert os.read(reader, 8) == b"", "the link was followed and written through"
     finally:
         os.close(reader)
@@ -387,16 +378,16 @@ def test_a_queue_that_is_a_link_to_a_fifo(driver: Driver, base: Base) -> None:
 
 @pytest.mark.requirement("PUB-11", "BASE-10", role="publisher")
 def test_a_link_in_place_of_a_channel(driver: Driver, base: Base) -> None:
-    """A symbolic link with a channel's name leads nowhere: nothing is written outside the base."""
+    """A symbolic link with a channel's name is no channel: nothing is written where it leads."""
     outside = base.path.parent / "outside"
     with base.open("a") as channel:
-        channel.directory.rename(outside)  # with its reader: it would take a message
+        channel.directory.rename(outside)  # its queue has a reader, so it could take a message
         channel.directory.symlink_to(outside)
         before = sorted(entry.name for entry in outside.iterdir())
-        assert driver.publish("a", b"x") == 0, "a link is no channel, and there is no other"
+        assert driver.publish("a", b"x") == 0, "there is no channel"
         after = sorted(entry.name for entry in outside.iterdir())
         assert after == before, f"the publish went through the link: {after}"
         channel.directory.unlink()
         outside.rename(channel.directory)
-        assert driver.publish("a", b"x") == 1, "the directory itself is a channel"
+        assert driver.publish("a", b"x") == 1, "the directory is a channel again"
         assert len(channel.fetch_all()) == 1

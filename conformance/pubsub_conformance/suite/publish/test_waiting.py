@@ -35,7 +35,7 @@ from .support import (
 
 @pytest.mark.requirement("PUB-18", role="publisher")
 def test_nothing_is_linked_while_it_sleeps(driver: Driver, base: Base) -> None:
-    """Stopped in the call in which it waits for room, the publisher has no link there."""
+    """A publisher has no link in a full channel while it sleeps to wait for room."""
     with base.open("a") as full:
         held = fill(full.directory)
         with traced(driver, stop(SLEEP, None)) as trace:
@@ -48,7 +48,7 @@ def test_nothing_is_linked_while_it_sleeps(driver: Driver, base: Base) -> None:
             linked = full.files()
             make_room(full, held)
         count.result()
-        assert linked == [], "the message was linked in the full channel while it waited"
+        assert linked == [], "the message was linked in the full channel while the publisher slept"
 
 
 def _is_in(call: Call, channel: Channel) -> bool:
@@ -58,32 +58,33 @@ def _is_in(call: Call, channel: Channel) -> bool:
 
 @pytest.mark.requirement("PUB-18", role="publisher")
 def test_nothing_is_linked_while_it_waits(driver: Driver, base: Base) -> None:
-    """While a publish waits for a full queue, its directory is seen without the message."""
+    """While a publish waits for room in a full queue, the channel holds no link to the message."""
     with base.open("a") as full:
         held = fill(full.directory)
         with publishing(driver, "a", content=b"x", timeout=PATIENCE_SECONDS) as count:
-            # Whoever does not wait (PUB-19) is done by now; whoever does has tried the queue.
+            # A publish that does not wait (PUB-19) has ended by now; one that waits has tried.
             wait([count], UNDER_WAY_SECONDS)
             waits = not count.done()
-            # It may be seen there for the moment in which the queue is tried again, not longer.
+            # A link may exist for the moment in which the queue is tried again.
             deadline = time.monotonic() + AT_ONCE_SECONDS
             while waits and (seen := full.files()) and time.monotonic() < deadline:
                 pass
             make_room(full, held)
             count.result()
         if not waits:
-            not_run("the publish does not wait for a full queue, so there is nothing to see")
-        assert seen == [], "the message stood in the full channel all the time that it waited"
+            not_run("the publish does not wait for room in a full queue")
+        assert seen == [], "the message was linked in the full channel during the whole wait"
 
 
 @pytest.mark.requirement("PUB-19", role="publisher")
 def test_it_waits_until_there_is_room(driver: Driver, base: Base) -> None:
-    """The subscriber wakes up and reads: the message arrives, whole, and is counted."""
+    """A publish with a timeout waits until a full queue has room; the message arrives and is
+    counted."""
     with base.open("a") as full, base.open("a") as other:
         held = fill(full.directory)
         with publishing(driver, "a", content=b"x", timeout=PATIENCE_SECONDS) as count:
             assert comes(other), "the channel that has room did not get the message"
-            # A queue frees its room by the page: after this it may, or may not, have some.
+            # A queue frees its room by the page, so it may have none after this.
             make_room(full, 1)
             make_room(full, held - 1)
             assert count.result() == 2, "both queues had room in the end"
@@ -94,36 +95,37 @@ def test_it_waits_until_there_is_room(driver: Driver, base: Base) -> None:
 
 @pytest.mark.requirement("PUB-19", role="publisher")
 def test_it_waits_until_the_reader_is_gone(driver: Driver, base: Base) -> None:
-    """The subscriber dies: there is nothing more to wait for."""
+    """A publish with a timeout stops waiting for a queue whose reader dies."""
     with base.open("a") as full, base.open("a") as other:
         fill(full.directory)
         with publishing(driver, "a", timeout=PATIENCE_SECONDS) as count:
             assert comes(other), "the channel that has room did not get the message"
             begin = time.monotonic()
             full.stop_reading()
-            assert count.result() == 1, "one queue took it, the other lost its reader"
+            assert count.result() == 1, "one queue took the id, the other lost its reader"
             took = time.monotonic() - begin
-        assert took < PATIENCE_SECONDS / 2, f"it waited on for {took:.1f} s"
+        assert took < PATIENCE_SECONDS / 2, f"the publish waited for another {took:.1f} s"
         assert full.files() == [], f"left in the dead channel:\n{base.tree()}"
 
 
 @pytest.mark.requirement("PUB-19", role="publisher")
 def test_it_waits_until_the_time_is_over(driver: Driver, base: Base) -> None:
-    """Nobody reads: not counted, not before the time is over and not long after it."""
+    """A publish with a timeout gives a full queue up when the time is over, and does not count
+    it."""
     timeout = 1.0
     with base.open("a") as full:
         fill(full.directory)
         begin = time.monotonic()
         assert driver.publish("a", timeout=timeout) == 0
         took = time.monotonic() - begin
-        assert took >= timeout, f"it gave up after {took:.3f} s of {timeout:g} s"
-        assert took < timeout + AT_ONCE_SECONDS, f"it took {took:.1f} s instead of {timeout:g} s"
+        assert took >= timeout, f"the publish ended after {took:.3f} s of {timeout:g} s"
+        assert took < timeout + AT_ONCE_SECONDS, f"a wait of {timeout:g} s took {took:.1f} s"
         nothing_left(base, "a publish that waited for nothing")
 
 
 @pytest.mark.requirement("PUB-20", role="publisher")
 def test_channels_with_room_do_not_wait(driver: Driver, base: Base) -> None:
-    """Full channels before, between and behind them: those with room get the message first."""
+    """Channels with room get a message before the publish waits for full ones, in any order."""
     with several(base, 9) as channels:
         full, roomy = channels[::2], channels[1::2]
         held = [fill(channel.directory) for channel in full]

@@ -1,1 +1,1 @@
-"""Removing what the dead left behind (reap.md)."""
+"""Reaping (reap.md): the removal of what dead processes left behind."""

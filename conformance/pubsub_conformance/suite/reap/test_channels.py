@@ -1,10 +1,9 @@
-"""Who reaps, and which channels in the base."""
+"""Who reaps, and which channels of the base are removed."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import socket
 import subprocess
 import time
 
@@ -15,45 +14,45 @@ from pubsub_conformance.oracle.arrange import dead_pid, let_age
 from pubsub_conformance.oracle.base import Base, fresh_name, put
 from pubsub_conformance.oracle.message import a_message, fresh_id
 from pubsub_conformance.oracle.queue import fill, has_reader
-from pubsub_conformance.suite.helpers import Start
+from pubsub_conformance.suite.helpers import Start, make_socket
 from pubsub_conformance.suite.scenes import NOBODY, start_without_privileges
 
-from .support import LONG_AGO, RUNNING, _furnish, _names
+from .support import LONG_AGO, RUNNING, entry_names, furnish
 
 
 @pytest.mark.requirement("REAP-1", role="subscriber")
 def test_opening_a_channel_reaps_the_base(driver: Driver, base: Base) -> None:
-    """A killed subscriber left its channel: the next one to open a channel sweeps it up."""
+    """Opening a channel removes the channel that a killed subscriber left."""
     left = base.dead_channel("a", dead_pid())
-    _furnish(left)
+    furnish(left)
     opened = driver.open("b")
     assert has_reader(opened.directory), f"the channel just opened has no reader\n{base.tree()}"
     assert not left.exists(), (
-        f"opened a channel beside {left.name}, whose process has ended and whose queue has no"
-        f" reader: it should have been removed, and still stands\n{base.tree()}"
+        f"{left.name} still exists after an opening, though its process has ended and its queue has"
+        f" no reader\n{base.tree()}"
     )
 
 
 @pytest.mark.requirement("REAP-2", role="publisher")
 def test_publishing_removes_only_what_is_its_own(driver: Driver, base: Base) -> None:
-    """Dead channels, staged files of others, full queues: a publish leaves all as it was."""
+    """A publish removes neither dead channels, nor staged files or links of other publishers."""
     for pattern in ("a", "b"):
-        _furnish(base.dead_channel(pattern, dead_pid()))
+        furnish(base.dead_channel(pattern, dead_pid()))
     base.dead_channel("a", dead_pid(), queue=False)
     (base.tmp / str(fresh_id())).write_bytes(b"being written by another publisher")
     coming = base.tmp / fresh_name()
-    _furnish(coming)
+    furnish(coming)
     (base.path / "README").write_bytes(b"foreign")
     with base.open("a") as channel, base.open("a") as full:
         put(full.directory, a_message("a", b"the first in a queue that is full by now"))
         fill(full.directory)
         put(channel.directory, a_message("a", b"unread"))
-        before = _names(base)
+        before = entry_names(base)
         let_age(*base.tmp.iterdir(), *base.path.iterdir())
         for topic in ("nobody.listens", "a"):
             driver.publish(topic, b"one queue takes it, one is full, one has no reader")
-            gone = before - _names(base)
-            assert not gone, f"published to {topic}: nothing of others may go: {sorted(gone)}"
+            gone = before - entry_names(base)
+            assert not gone, f"a publish to {topic} removed {sorted(gone)}"
 
 
 # --- Channels in the base --------------------------------------------------------------------
@@ -64,15 +63,17 @@ def test_publishing_removes_only_what_is_its_own(driver: Driver, base: Base) -> 
 def test_a_channel_without_reader_and_process_is_removed(
     driver: Driver, base: Base, pid: str
 ) -> None:
-    """However young it is. (2^32 + 1 runs nowhere; cut to 32 bits it is 1, which always runs.)"""
+    """A reaper removes a channel of any age whose queue has no reader and whose process does not
+    run."""
+    # Cut to 32 bits, 2^32 + 1 is 1, which always runs.
     left = base.dead_channel(
         "a.=", {"ended": dead_pid(), "2^32 + 1": 2**32 + 1, "the largest": 9_999_999_999}[pid]
     )
-    _furnish(left)
+    furnish(left)
     driver.reap()
     assert not base.leftovers(), (
-        f"reaped a base with {left.name}: no such process runs and the queue has no reader, so"
-        f" nothing should be left of it, neither in the base nor in tmp; found\n{base.tree()}"
+        f"the process of {left.name} does not run and its queue has no reader: expected nothing of"
+        f" it, in the base or in tmp, found\n{base.tree()}"
     )
 
 
@@ -81,35 +82,31 @@ def test_a_channel_without_reader_and_process_is_removed(
 def test_a_stale_channel_without_reader_is_removed_though_its_process_runs(
     driver: Driver, base: Base, pid: int
 ) -> None:
-    """In a container the dead subscriber was process 1, and process 1 always runs."""
+    """A reaper removes a channel whose queue has no reader and is stale, even if its process
+    runs."""
     left = base.dead_channel("+", pid)
-    _furnish(left)
+    furnish(left)
     driver.reap()
     assert left.exists(), (
-        f"{left.name} was removed though its queue is seconds old and its process runs"
+        f"{left.name} was removed, though its queue is seconds old and its process runs"
     )
     let_age(left / "queue")
     driver.reap(stale_age=0)
     assert not base.leftovers(), (
-        f"reaped with a stale age of 0: {left.name} has no reader and a stale queue, so nothing"
-        f" should be left of it; found\n{base.tree()}"
+        f"{left.name} has no reader and a stale queue (stale age 0): expected nothing of it,"
+        f" found\n{base.tree()}"
     )
 
 
 @pytest.mark.requirement("REAP-3", "BASE-10", role="reaper")
 @pytest.mark.parametrize("kind", ["socket", "regular file", "directory", "symbolic link"])
-def test_without_a_fifo_no_queue_is_without_a_reader(
-    driver: Driver, base: Base, monkeypatch: pytest.MonkeyPatch, kind: str
-) -> None:
-    """ENXIO counts of a FIFO alone: a socket answers so too. Such a directory is no channel."""
+def test_without_a_fifo_no_queue_is_without_a_reader(driver: Driver, base: Base, kind: str) -> None:
+    """A reaper keeps a directory whose `queue` is no FIFO, even if opening it fails with ENXIO."""
     other = base.dead_channel("a", dead_pid(), queue=False)
     dead = base.dead_channel("a", dead_pid())
     queue = other / "queue"
     if kind == "socket":
-        monkeypatch.chdir(other)  # the path of a socket must be short
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind("queue")
-        monkeypatch.undo()
+        make_socket(queue)
     elif kind == "regular file":
         queue.write_bytes(b"")
     elif kind == "directory":
@@ -121,14 +118,14 @@ def test_without_a_fifo_no_queue_is_without_a_reader(
     driver.reap(stale_age=0)
     assert not dead.exists(), "the dead channel beside it was not removed"
     assert queue.is_symlink() or queue.exists(), (
-        f"a directory with a channel's name whose 'queue' is a {kind} is no channel and must be"
-        f" left alone; found\n{base.tree()}"
+        f"a directory whose 'queue' is a {kind} is no channel, and has to stay; found\n"
+        f"{base.tree()}"
     )
 
 
 @pytest.mark.requirement("REAP-4", role="reaper")
 def test_a_channel_with_a_reader_stays(driver: Driver, base: Base) -> None:
-    """Its process seems not to run (another container's), its queue is old: its reader lives."""
+    """A reaper keeps a channel that has a reader, whatever its age and its process id."""
     with base.open("a", pid=dead_pid()) as living:
         unread = put(living.directory, a_message("a", b"unread"))
         let_age(living.directory, living.directory / "queue", unread)
@@ -136,12 +133,12 @@ def test_a_channel_with_a_reader_stays(driver: Driver, base: Base) -> None:
         driver.reap()
         driver.reap(stale_age=0)
         assert living.directory.exists(), (
-            f"{living.directory.name} has a reader and must stay, whatever its process id and age;"
-            f" found\n{base.tree()}"
+            f"{living.directory.name} has a reader and has to stay, whatever its process id and"
+            f" age; found\n{base.tree()}"
         )
         assert living.directory.lstat().st_ctime_ns == before, (
-            "the directory of a channel that has a reader was changed (renamed away and back?):"
-            " while it is away, publishers miss it"
+            "the directory of a channel that has a reader was changed (renamed to tmp and back?):"
+            " publishers miss it meanwhile"
         )
         later = base.publish("a", b"later")
         contents = [message.content for message in living.fetch_all()]
@@ -151,21 +148,22 @@ def test_a_channel_with_a_reader_stays(driver: Driver, base: Base) -> None:
 @pytest.mark.requirement("REAP-5", role="reaper")
 @pytest.mark.parametrize("pid", [RUNNING, 1], ids=["the kit's", "1"])
 def test_a_young_channel_of_a_process_that_runs_stays(driver: Driver, base: Base, pid: int) -> None:
-    """Its owner may be about to open it: formix-pubsub makes a channel visible before that."""
+    """A reaper keeps a young channel without a reader if its process runs: the owner may be about
+    to open it."""
     opening = base.dead_channel("a", pid)
     driver.reap()
     assert (opening / "queue").exists(), (
-        f"{opening.name} has no reader yet, but its process runs and its queue is young: it must"
+        f"{opening.name} has no reader yet, but its process runs and its queue is young: it has to"
         f" stay; found\n{base.tree()}"
     )
 
 
 @pytest.mark.requirement("REAP-5", role="reaper")
 def test_a_process_of_another_user_runs(start: Start, base: Base) -> None:
-    """A reaper that may not send a signal to a process (EPERM) knows that it runs."""
+    """A reaper that may not send a signal to a process (EPERM) takes it for running."""
     driver = start_without_privileges(start)
     with contextlib.ExitStack() as ending:
-        pid = 1  # root's, so another's unless the kit is root itself
+        pid = 1  # it belongs to root, which is another user unless the kit is root
         if os.geteuid() == 0:
             child = subprocess.Popen(["sleep", "600"], user=NOBODY)
             ending.callback(child.wait)
@@ -174,7 +172,7 @@ def test_a_process_of_another_user_runs(start: Start, base: Base) -> None:
         opening = base.dead_channel("a", pid)
         driver.reap()
         assert (opening / "queue").exists(), (
-            f"the process of {opening.name} is another user's and runs: the channel must stay;"
+            f"the process of {opening.name} runs, as another user: the channel has to stay;"
             f" found\n{base.tree()}"
         )
 
@@ -184,7 +182,7 @@ def test_a_process_of_another_user_runs(start: Start, base: Base) -> None:
 def test_a_queue_is_as_old_as_the_younger_of_its_times(
     driver: Driver, base: Base, younger: str
 ) -> None:
-    """A queue is stale by the younger of st_mtime and st_ctime; the other one says nothing."""
+    """The age of a queue is that of the younger of its st_mtime and st_ctime."""
     opening = base.dead_channel("a", RUNNING)
     queue = opening / "queue"
     if younger == "st_ctime":
@@ -193,12 +191,12 @@ def test_a_queue_is_as_old_as_the_younger_of_its_times(
     else:
         soon = time.time() + 1000
         os.utime(queue, (soon, soon))
-        later = base.path.with_name("later")  # once it is stale, the queue is by its st_ctime
+        later = base.path.with_name("later")  # when it is stale, so is the queue's st_ctime
         later.touch()
         let_age(later, opening)
         driver.reap(stale_age=0)
     assert queue.exists(), (
-        f"the queue is not stale by its {younger}, and its process runs: the channel must stay;"
+        f"the queue is not stale by its {younger}, and its process runs: the channel has to stay;"
         f" found\n{base.tree()}"
     )
 
@@ -208,7 +206,8 @@ def test_a_queue_is_as_old_as_the_younger_of_its_times(
     ("stale", "runs"), [(False, False), (True, True), (False, True), (True, False)]
 )
 def test_a_directory_without_a_queue(driver: Driver, base: Base, stale: bool, runs: bool) -> None:
-    """Somebody is between mkdir and mkfifo, until both its age and its process say otherwise."""
+    """A reaper removes a directory without a queue only if it is stale and its process does not
+    run."""
     half_made = base.dead_channel("a", RUNNING if runs else dead_pid(), queue=False)
     let_age(half_made)
     if stale:
@@ -217,11 +216,11 @@ def test_a_directory_without_a_queue(driver: Driver, base: Base, stale: bool, ru
         driver.reap()
     if stale and not runs:
         assert not base.leftovers(), (
-            f"{half_made.name} has no queue, is stale, and its process does not run: nothing should"
-            f" be left of it; found\n{base.tree()}"
+            f"{half_made.name} has no queue, is stale, and its process does not run: expected"
+            f" nothing of it, found\n{base.tree()}"
         )
     else:
         assert half_made.exists(), (
-            f"{half_made.name} has no queue: it must stay unless it is stale (here: {stale}) and"
+            f"{half_made.name} has no queue: it has to stay unless it is stale (here: {stale}) and"
             f" its process does not run (here it {'runs' if runs else 'does not'})"
         )

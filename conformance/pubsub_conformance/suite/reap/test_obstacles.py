@@ -1,4 +1,4 @@
-"""What is in the way, and what happens meanwhile."""
+"""Obstacles: entries that cannot be removed, and processes that act at the same time."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from pubsub_conformance.plugin import not_run
 from pubsub_conformance.suite.helpers import Start
 from pubsub_conformance.suite.scenes import close_off, start_without_privileges
 
-from .support import _furnish
+from .support import furnish
 
 
 def _leave(base: Base, kind: str) -> Path:
-    """Something that a reaper is to remove, once it is stale."""
+    """Make an entry that a reaper removes once it is stale."""
     if kind == "file in tmp":
         return base.stage(str(fresh_id()), b"left over")
     left = base.dead_channel("a", dead_pid()) if kind == "channel" else base.tmp / fresh_name()
-    _furnish(left)
+    furnish(left)
     return left
 
 
 def _kinds_reaped(driver: Driver, base: Base) -> list[str]:
-    """What this reaper removes where nothing is in its way; that it is all is REAP-3, 7 and 9."""
+    """The kinds of entries that this reaper removes. (REAP-3, REAP-7 and REAP-9 ask for all.)"""
     base.make()
     left = {kind: _leave(base, kind) for kind in ("channel", "directory in tmp", "file in tmp")}
     let_age(*left.values())
@@ -42,13 +42,14 @@ def _kinds_reaped(driver: Driver, base: Base) -> list[str]:
         if path.exists():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     if not kinds:
-        not_run("this reaper removes nothing, whatever is in its way or not")
+        not_run("this reaper removes nothing, even without an obstacle")
     return kinds
 
 
 @pytest.mark.requirement("REAP-11", role="reaper")
 def test_what_cannot_be_reaped_keeps_nothing_else_from_it(start: Start, base: Base) -> None:
-    """Closed to this user, or another's: passed over in silence, whatever the order of the list."""
+    """A reaper silently passes over entries that it cannot examine or remove, and removes all
+    others."""
     driver = start_without_privileges(start)
     kinds = _kinds_reaped(driver, base)
     dead: list[Path] = []
@@ -56,14 +57,14 @@ def test_what_cannot_be_reaped_keeps_nothing_else_from_it(start: Start, base: Ba
         dead += [_leave(base, kind) for kind in kinds]
         _close_off_channels(base)
         unclaimed = base.dead_channel("a", dead_pid())
-        _furnish(unclaimed)
+        furnish(unclaimed)
         close_off(unclaimed, 0o555)
         not_emptied = base.dead_channel("a", dead_pid())
-        _furnish(not_emptied)
+        furnish(not_emptied)
         close_off(not_emptied / "foreign", 0o555)
         for closed, mode in ((".", 0), ("foreign", 0o555)):
             in_tmp = base.tmp / fresh_name()
-            _furnish(in_tmp)
+            furnish(in_tmp)
             close_off(in_tmp / closed, mode)
     let_age(*dead, *base.tmp.iterdir())
 
@@ -71,13 +72,13 @@ def test_what_cannot_be_reaped_keeps_nothing_else_from_it(start: Start, base: Ba
 
     left = [str(path.relative_to(base.path)) for path in dead if path.exists()]
     assert not left, (
-        "reaped a base in which some directories cannot be looked at or removed: all the others"
-        f" should be gone; left: {left}"
+        "some directories cannot be examined or removed; a reaper has to remove all others, but"
+        f" left {left}"
     )
 
 
 def _close_off_channels(base: Base) -> list[Path]:
-    """Channels of which cannot be known whether they have a reader."""
+    """Make channels whose readers, if any, this user cannot see."""
     directory, queue = base.dead_channel("a", dead_pid()), base.dead_channel("a", dead_pid())
     close_off(directory, 0)
     close_off(queue / "queue", 0)
@@ -86,23 +87,22 @@ def _close_off_channels(base: Base) -> list[Path]:
 
 @pytest.mark.requirement("CHAN-9", role="reaper")
 def test_what_cannot_be_looked_at_is_not_dead(start: Start, base: Base) -> None:
-    """A directory or a queue that is closed to this user: nobody knows whether somebody reads."""
+    """A reaper keeps a channel if it cannot know whether the queue has a reader."""
     driver = start_without_privileges(start)
     unknown = _close_off_channels(base)
     let_age(*unknown)
     driver.reap(stale_age=0)
     lost = [path.name for path in unknown if not path.exists()]
     assert not lost, (
-        "whether these have a reader could not be known, which is not to be taken for dead, and"
-        f" yet they were removed: {lost}"
+        f"removed, though the reaper could not know whether their queues have a reader: {lost}"
     )
 
 
-# --- How it is reaped ------------------------------------------------------------------------
+# --- The steps of reaping --------------------------------------------------------------------
 
 
 def _left_behind(base: Base, where: str) -> Path:
-    """What a reaper is to remove: a dead channel in the base, or a stale directory in tmp."""
+    """Make a dead channel in the base, or a stale directory in tmp, for a reaper to remove."""
     if where == "base":
         left = base.dead_channel("a", dead_pid())
     else:
@@ -110,22 +110,22 @@ def _left_behind(base: Base, where: str) -> Path:
         left = base.tmp / fresh_name()
         left.mkdir()
         os.mkfifo(left / "queue")
-    _furnish(left)
+    furnish(left)
     let_age(left, left / "queue")
     return left
 
 
 def _claimed(base: Base) -> Path:
-    """Where a reaper, stopped after its rename, has put the one thing it was to reap."""
+    """The directory in tmp that a reaper, stopped after its rename, has claimed."""
     found = list(base.tmp.iterdir())
-    assert len(found) == 1, f"renamed, by a reaper, into tmp: one directory expected\n{base.tree()}"
+    assert len(found) == 1, f"expected one directory in tmp, which was claimed\n{base.tree()}"
     return found[0]
 
 
 @pytest.mark.requirement("REAP-12", role="reaper")
 @pytest.mark.parametrize("where", ["base", "tmp"])
 def test_a_reaper_claims_before_it_removes(driver: Driver, base: Base, where: str) -> None:
-    """The reaper is stopped at the first thing it does: that has to be the rename, of all of it."""
+    """The first change that a reaper makes is the rename of the whole directory into `tmp`."""
     left = _left_behind(base, where)
     content = sorted(path.relative_to(left) for path in left.rglob("*"))
     with traced(driver, stop((*RENAME, *UNLINK, "rmdir"))) as trace:
@@ -138,10 +138,10 @@ def test_a_reaper_claims_before_it_removes(driver: Driver, base: Base, where: st
         claimed = _claimed(base)
         found = sorted(path.relative_to(claimed) for path in claimed.rglob("*"))
         assert found == content, (
-            f"{left.name} was renamed with {content} in it; found after {call}: {found}"
+            f"{left.name} held {content}; after {call}, the claimed directory holds {found}"
         )
         assert not claimed.name.isdecimal(), (
-            f"{claimed.name} is a name that a message file could have, not one for a directory"
+            f"the claimed directory has the name of a message file: {claimed.name}"
         )
     reaping.result()
     assert not base.leftovers(), f"claimed, but not removed\n{base.tree()}"
@@ -152,7 +152,7 @@ def test_a_reaper_claims_before_it_removes(driver: Driver, base: Base, where: st
 def test_a_reader_that_comes_before_the_claim_keeps_its_channel(
     driver: Driver, base: Base, where: str
 ) -> None:
-    """It opened the queue between the reaper's probe and rename: the reaper has to see it."""
+    """A reaper looks for a reader again after its claim, and puts back a directory that has one."""
     left = _left_behind(base, where)
     content = sorted(left.rglob("*"))
     with traced(driver, stop(RENAME)) as trace:
@@ -163,19 +163,19 @@ def test_a_reader_that_comes_before_the_claim_keeps_its_channel(
         try:
             reaping.result()
             assert sorted(left.rglob("*")) == content, (
-                f"the queue of {left.name} had a reader when the reaper had claimed it: it has to"
-                f" be renamed back as it was; found\n{base.tree()}"
+                f"the queue of {left.name} has a reader since the claim: the directory has to be"
+                f" renamed back unchanged; found\n{base.tree()}"
             )
-            assert has_reader(left), "the queue that was renamed back is not the one that was read"
+            assert has_reader(left), "the queue that was renamed back is another one"
         finally:
             os.close(reading)
     driver.reap(stale_age=0)
-    assert not base.leftovers(), f"its reader gone, the channel was not reaped\n{base.tree()}"
+    assert not base.leftovers(), f"without its reader, the channel was not reaped\n{base.tree()}"
 
 
 @pytest.mark.requirement("REAP-14", role="reaper")
 def test_two_reapers_at_once(start: Start, base: Base) -> None:
-    """Both meet what the other has just taken; neither may fail, and nothing may be left."""
+    """Two reapers at work at the same time do not fail, and leave nothing."""
     reapers = [start(), start()]
     kinds = _kinds_reaped(reapers[0], base)
     with ThreadPoolExecutor(len(reapers)) as pool:
@@ -189,7 +189,7 @@ def test_two_reapers_at_once(start: Start, base: Base) -> None:
 
 @pytest.mark.requirement("REAP-14", role="reaper")
 def test_everything_else_is_taken_from_under_a_reaper(driver: Driver, base: Base) -> None:
-    """Stopped after its first claim, the reaper finds all else gone, the claimed as well."""
+    """A reaper does not fail if all entries vanish after its first claim, the claimed one too."""
     base.make()
     kinds = ("channel", "directory in tmp", "file in tmp")
     let_age(*[_leave(base, kind) for _ in range(5) for kind in kinds])
@@ -201,17 +201,18 @@ def test_everything_else_is_taken_from_under_a_reaper(driver: Driver, base: Base
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         trace.go_on()
         reaping.result()
-    assert not base.leftovers(), f"found after reaping\n{base.tree()}"
+    assert not base.leftovers(), f"left after reaping\n{base.tree()}"
 
 
 @pytest.mark.requirement("REAP-14", role="reaper")
 @pytest.mark.parametrize("kind", ["channel", "directory in tmp", "file in tmp"])
 def test_another_process_is_always_faster(driver: Driver, base: Base, kind: str) -> None:
-    """What the reaper is about to take is gone each time (ENOENT); no error, the rest is reaped."""
+    """If another process is always faster (ENOENT), a reaper does not fail, and removes the
+    rest."""
     base.make()
     things = [_leave(base, kind) for _ in range(8)]
     let_age(*things)
-    # Whether a reaper goes by the list as it is or sorted: one of these is what it meets first.
+    # One of these comes first, whether the reaper sorts its listing or not.
     listed = [Path(entry) for entry in os.scandir(things[0].parent) if Path(entry) in things]
     taken = {listed[0], min(things), max(things)}
     calls = UNLINK if kind == "file in tmp" else RENAME
@@ -222,13 +223,13 @@ def test_another_process_is_always_faster(driver: Driver, base: Base, kind: str)
         not_run(f"the driver reaps without {' or '.join(calls)}")
     left = [path.name for path in things if path.exists() and path not in taken]
     assert not left, (
-        f"3 of 8 things to reap (each a {kind}) seemed to be gone when the reaper wanted to take"
-        f" them: the others should be reaped, left is {left}"
+        f"3 of 8 entries (each a {kind}) seemed to be gone when the reaper wanted to remove them:"
+        f" it has to remove the others, but left {left}"
     )
 
 
 @pytest.mark.requirement("REAP-15", role="reaper")
 def test_nothing_to_reap(driver: Driver, base: Base) -> None:
-    """Where nobody has published or subscribed yet there is nothing to do, and no error."""
+    """Reaping where no base exists succeeds, and makes no base."""
     driver.reap()
     assert not base.path.exists(), "reaping made the base"

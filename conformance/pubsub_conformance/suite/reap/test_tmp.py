@@ -1,4 +1,4 @@
-"""What is in tmp: stale or young, file or directory."""
+"""Entries of `tmp`: stale or young, files or directories."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pubsub_conformance.oracle.base import Base, fresh_name
 from pubsub_conformance.oracle.message import a_message, encode, fresh_id
 from pubsub_conformance.oracle.queue import has_reader
 
-from .support import LONG_AGO, _furnish
+from .support import LONG_AGO, furnish
 
 
 @pytest.mark.requirement("REAP-7", role="reaper")
 def test_a_stale_file_in_tmp_is_removed(driver: Driver, base: Base) -> None:
-    """A killed publisher left its staged file; the channels that took it keep theirs."""
+    """A reaper removes stale files from `tmp`; the links of a staged file in channels stay."""
     base.make()
     message = a_message("a", b"linked, and enqueued, before its publisher was killed")
     staged = base.stage(str(message.id), encode(message))
@@ -27,23 +27,23 @@ def test_a_stale_file_in_tmp_is_removed(driver: Driver, base: Base) -> None:
         let_age(staged, *others)
         driver.reap(stale_age=0)
         left = [path.name for path in base.tmp.iterdir()]
-        assert not left, f"reaped with a stale age of 0: stale files stand in tmp still: {left}"
+        assert not left, f"stale files were left in tmp (stale age 0): {left}"
         assert channel.files() == [staged.name], (
-            "the file in tmp was one name of a message file; its name in a channel must stay"
+            "the staged file has another name in a channel, which has to stay"
         )
 
 
 @pytest.mark.requirement("REAP-8", role="reaper")
 @pytest.mark.parametrize("mtime", ["now", "long ago"])
 def test_a_file_in_tmp_that_is_not_stale_stays(driver: Driver, base: Base, mtime: str) -> None:
-    """A publisher is at work. Its file is as old as its last status change; nothing else counts."""
+    """A reaper keeps a file in `tmp` whose status changed recently, whatever its st_mtime is."""
     base.make()
     staged = base.stage(str(fresh_id()), b"being written")
     if mtime == "long ago":
         os.utime(staged, LONG_AGO)
     driver.reap()
     assert staged.exists(), (
-        "a file in tmp was removed though its status changed seconds ago (stale age: an hour;"
+        "a file in tmp was removed, though its status changed seconds ago (stale age: an hour;"
         f" its st_mtime: {mtime})"
     )
 
@@ -51,7 +51,7 @@ def test_a_file_in_tmp_that_is_not_stale_stays(driver: Driver, base: Base, mtime
 @pytest.mark.requirement("REAP-9", role="reaper")
 @pytest.mark.parametrize("kind", ["empty", "never read", "emptied by half", "queue is no FIFO"])
 def test_a_stale_directory_in_tmp_is_removed(driver: Driver, base: Base, kind: str) -> None:
-    """A process was killed on its way in, on its way out, or while it reaped."""
+    """A reaper removes a stale directory from `tmp` if its queue, if any, has no reader."""
     base.make()
     left = base.tmp / fresh_name()
     left.mkdir()
@@ -60,18 +60,18 @@ def test_a_stale_directory_in_tmp_is_removed(driver: Driver, base: Base, kind: s
     if kind == "queue is no FIFO":
         (left / "queue").write_bytes(b"")
     if kind != "empty":
-        _furnish(left)
+        furnish(left)
     let_age(left)
     driver.reap(stale_age=0)
     assert not base.leftovers(), (
-        "reaped with a stale age of 0: the directory in tmp is stale and nobody reads a queue in"
-        f" it, so nothing should be left of it; found\n{base.tree()}"
+        "the directory in tmp is stale (stale age 0) and has no queue with a reader: expected"
+        f" nothing of it, found\n{base.tree()}"
     )
 
 
 @pytest.mark.requirement("REAP-10", role="reaper")
 def test_a_directory_in_tmp_that_has_a_reader_stays(driver: Driver, base: Base) -> None:
-    """A subscriber was stopped between opening its queue and showing its channel."""
+    """A reaper keeps a stale directory in `tmp` whose queue has a reader."""
     base.make()
     coming = base.tmp / fresh_name()
     coming.mkdir()
@@ -82,11 +82,11 @@ def test_a_directory_in_tmp_that_has_a_reader_stays(driver: Driver, base: Base) 
         before = coming.lstat().st_ctime_ns
         driver.reap(stale_age=0)
         assert coming.exists(), (
-            f"the queue of a directory in tmp has a reader, and yet it was removed\n{base.tree()}"
+            f"a directory in tmp was removed, though its queue has a reader\n{base.tree()}"
         )
         assert coming.lstat().st_ctime_ns == before, (
-            "a directory in tmp whose queue has a reader was changed (renamed away and back?): its"
-            " owner, who is about to rename it, would not find it"
+            "a directory in tmp whose queue has a reader was changed (renamed and back?): its owner"
+            " may rename it at this moment"
         )
         assert has_reader(coming), "its queue was replaced"
     finally:
@@ -96,7 +96,8 @@ def test_a_directory_in_tmp_that_has_a_reader_stays(driver: Driver, base: Base) 
 @pytest.mark.requirement("REAP-10", role="reaper")
 @pytest.mark.parametrize("mtime", ["now", "long ago"])
 def test_a_directory_in_tmp_that_is_not_stale_stays(driver: Driver, base: Base, mtime: str) -> None:
-    """A subscriber is between making its directory and opening its queue."""
+    """A reaper keeps a directory in `tmp` whose status changed recently, whatever its st_mtime
+    is."""
     base.make()
     coming = base.tmp / fresh_name()
     coming.mkdir()
@@ -106,6 +107,6 @@ def test_a_directory_in_tmp_that_is_not_stale_stays(driver: Driver, base: Base, 
         os.utime(coming, LONG_AGO)
     driver.reap()
     assert (coming / "queue").exists(), (
-        "a directory in tmp was removed though its status changed seconds ago (stale age: an hour;"
+        "a directory in tmp was removed, though its status changed seconds ago (stale age: an hour;"
         f" its st_mtime: {mtime})\n{base.tree()}"
     )

@@ -1,5 +1,6 @@
-"""Attempts of those who mean harm, and what they come to (security.md has the table of all).
+"""Attacks, and their effects (security.md has a table of all).
 
-From outside the base, the attacker is a process of another user; that takes root, and setpriv. From
-inside, the kit itself is the hostile writer. Each attempt stands between honest steps that work.
+From outside the base, the attacker is a process of another user, which needs root and setpriv. From
+inside, the kit is the hostile writer. Honest steps come before and after each attack, and have to
+work.
 """

@@ -1,4 +1,4 @@
-"""Another user, and what several attempts share."""
+"""Other users, and what several attacks share."""
 
 from __future__ import annotations
 
@@ -23,23 +23,24 @@ from pubsub_conformance.suite.helpers import (
 marked = pytest.mark.requirement
 
 ATTEMPT_SECONDS = 10.0
-"""For what an attacker runs: none of it waits for anything."""
+"""The time limit for an attacker's command. None of them waits for anything."""
 
 GIB = 2**30
 
 
 @dataclass(frozen=True)
 class User:
-    """Somebody on this machine; what is run as this user is a process of its own."""
+    """A user of this machine, as whom the kit runs commands."""
 
     uid: int
     group: int = GROUP
 
     def prefix(self, *command: str) -> list[str]:
+        """The prefix that runs a command as this user. Needs root."""
         return as_user(self.uid, *command, group=self.group)
 
     def can(self, script: str, *arguments: object, beside: Driver | None = None) -> bool:
-        """Whether this shell script ends well, run in the mount namespace of a driver or ours."""
+        """Whether a shell script of this user succeeds, in a driver's mount namespace or ours."""
         there = ["nsenter", f"--mount=/proc/{beside.pid}/ns/mnt"] if beside else []
         command = self.prefix(*there)
         try:
@@ -51,18 +52,22 @@ class User:
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            return True  # nobody kept it from waiting there
+            return True  # it got as far as waiting
         return done.returncode == 0
 
 
 VICTIM = User(4712)
-MEMBER = User(4713)  # of the victim's group
+
+MEMBER = User(4713)
+"""Another user of the victim's group."""
+
 OUTSIDER = User(4714, group=4715)
+"""A user of another group."""
 
 
 def let_in(home: Path) -> None:
-    """Make the place where the victim works: all may pass through it, and nobody else write."""
-    VICTIM.prefix()  # not run without root
+    """Give the directory of the base to the victim: others may pass through it, but not write."""
+    VICTIM.prefix()  # without root, the test is not run
     os.chown(home.parent, VICTIM.uid, GROUP)
     home.parent.chmod(0o755)
     for user in (VICTIM, MEMBER, OUTSIDER):
@@ -71,7 +76,7 @@ def let_in(home: Path) -> None:
 
 
 def everything(path: Path) -> dict[str, tuple[int, int, int, bytes]]:
-    """Everything at and under a path: its mode, inode, links and content."""
+    """Everything at and under a path: name to mode, inode, number of links, and content."""
     found = {}
     for entry in [path, *sorted(path.rglob("*"))]:
         status = entry.lstat()
@@ -82,7 +87,7 @@ def everything(path: Path) -> dict[str, tuple[int, int, int, bytes]]:
 
 @contextmanager
 def untouched(outside: Path) -> Iterator[None]:
-    """Whatever is done inside, and to whatever end: nothing there may have changed."""
+    """The steps inside may not change anything in this directory, whether they fail or not."""
     before = everything(outside)
     try:
         yield
@@ -91,6 +96,7 @@ def untouched(outside: Path) -> Iterator[None]:
 
 
 def check_that_it_receives(driver: Driver, channel: OpenChannel, where: str) -> None:
+    """The driver has to fetch a message that the kit puts into its channel now."""
     message = a_message("a", where.encode())
     put(channel.directory, message)
     found = driver.fetch(channel)
@@ -98,7 +104,7 @@ def check_that_it_receives(driver: Driver, channel: OpenChannel, where: str) -> 
 
 
 def make_outside(home: Path) -> Path:
-    """A directory of the victim's beside the base, with old files in it."""
+    """Make a directory of the victim beside the base, with files in it."""
     path = home.parent / "outside"
     (path / "inner").mkdir(parents=True)
     path.chmod(0o700)

@@ -1,4 +1,4 @@
-"""From inside: links that lead out of the base (BASE-15)."""
+"""Attacks from inside: links that lead out of the base (BASE-15)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def outside(home: Path) -> Path:
 
 @contextmanager
 def led_out(channel: OpenChannel, outside: Path) -> Iterator[Path]:
-    """In place of the channel a link to what is outside; where the channel is meanwhile."""
+    """Replace the channel by a link to the outside. Yields where the channel is meanwhile."""
     moved = channel.directory.rename(channel.directory.with_name("moved"))
     channel.directory.symlink_to(outside)
     try:
@@ -52,7 +52,7 @@ def led_out(channel: OpenChannel, outside: Path) -> Iterator[Path]:
 def test_a_channel_is_a_link_when_it_is_fetched_from(
     driver: Driver, outside: Path, what: str
 ) -> None:
-    """A file of the victim's with a message's name is neither yielded nor removed."""
+    """If the channel is a link, a fetch neither yields nor removes a file where it leads."""
     channel = driver.open("a")
     check_that_it_receives(driver, channel, "before")
     message = a_message("a", b"of another channel")
@@ -62,13 +62,13 @@ def test_a_channel_is_a_link_when_it_is_fetched_from(
         enqueue(moved, message.id)
         with contextlib.suppress(Rejected):
             found = driver.fetch(channel)
-            assert found is None, f"what stands outside the channel was yielded: {found}"
+            assert found is None, f"a message from outside the channel was yielded: {found}"
     check_that_it_receives(driver, channel, "after")
 
 
 @pytest.mark.requirement("BASE-15", role=("subscriber", "reaper"))
 def test_a_channel_is_a_link_when_orphans_are_removed(driver: Driver, outside: Path) -> None:
-    """Old files of the victim's with messages' names are no orphans of this channel."""
+    """If the channel is a link, stale files where it leads are not removed as orphans."""
     channel = driver.open("a")
     check_that_it_receives(driver, channel, "before")
     files = [outside / str(fresh_id()) for _ in range(3)]
@@ -82,9 +82,10 @@ def test_a_channel_is_a_link_when_orphans_are_removed(driver: Driver, outside: P
 
 @pytest.mark.requirement("BASE-12", "BASE-15", role="subscriber")
 def test_tmp_is_a_link_when_a_channel_is_closed(driver: Driver, base: Base, outside: Path) -> None:
-    """A claim through the link would carry the channel out of the base: closing is refused."""
+    """If `tmp` is a link, closing fails as base-unusable: a claim would move the channel out of
+    the base."""
     channel = driver.open("a")
-    base.make_tmp()  # of one that makes channels elsewhere (CHAN-10)
+    base.make_tmp()  # for an implementation that makes channels elsewhere (CHAN-10)
     base.tmp.rename(base.path / "moved")
     before = everything(outside), outside.stat().st_mtime_ns
     base.tmp.symlink_to(outside)
@@ -98,7 +99,7 @@ def test_tmp_is_a_link_when_a_channel_is_closed(driver: Driver, base: Base, outs
 
 @pytest.mark.requirement("BASE-15", role="subscriber")
 def test_what_is_being_made_becomes_a_link(start: Start, base: Base, outside: Path) -> None:
-    """In a group's base: no queue is made where the link leads, and no permission given."""
+    """If the directory of a new channel becomes a link, opening changes nothing where it leads."""
     base.make(0o770)
     driver = start(prefix=umask(0o077))
     check_that_it_works("subscriber", driver, base)
@@ -116,7 +117,7 @@ def test_what_is_being_made_becomes_a_link(start: Start, base: Base, outside: Pa
         made[0].symlink_to(outside)
         swap_back = made[0].unlink
         os.killpg(driver.pid, signal.SIGCONT)
-        with answers("an opening whose directory was taken away"), contextlib.suppress(Rejected):
+        with answers("an opening whose directory became a link"), contextlib.suppress(Rejected):
             while not opening.done():  # it stops at each mkdir
                 trace.go_on()
             opening.result()
@@ -127,9 +128,9 @@ def test_what_is_being_made_becomes_a_link(start: Start, base: Base, outside: Pa
 
 @pytest.mark.requirement("CHAN-15", "BASE-15", role="subscriber")
 def test_what_is_being_removed_becomes_a_link(driver: Driver, base: Base, outside: Path) -> None:
-    """The owner closes; an attacker swaps each directory that was claimed and is still to come."""
+    """If directories become links while a channel is removed, nothing changes where they lead."""
     channel = driver.open("a")
-    base.make_tmp()  # of one that makes channels elsewhere (CHAN-10)
+    base.make_tmp()  # for an implementation that makes channels elsewhere (CHAN-10)
     for number in range(30):
         (channel.directory / f"lane-{number}").mkdir()
         (channel.directory / f"lane-{number}" / "file").write_bytes(b"")
@@ -138,13 +139,13 @@ def test_what_is_being_removed_becomes_a_link(driver: Driver, base: Base, outsid
     with untouched(outside), traced(driver, stop(UNLINK)) as trace:
         closing = trace.begin(driver.close_channel, channel)
         trace.stopped()
-        # Where it stood, or in tmp, and under whatever name.
+        # The channel is in its place or in tmp, under any name.
         inner = [file.parent for file in base.path.glob("**/file")]
         for number, entry in enumerate(inner):
             entry.rename(away / str(number))
             entry.symlink_to(outside)
         trace.go_on()
-        with answers("closing while what is removed is swapped"), contextlib.suppress(Rejected):
+        with answers("a closing whose directories became links"), contextlib.suppress(Rejected):
             closing.result()
     check_that_it_works("subscriber", driver, base)
 
@@ -154,7 +155,7 @@ def test_what_is_being_removed_becomes_a_link(driver: Driver, base: Base, outsid
 def test_tmp_becomes_a_link_under_a_reaper(
     driver: Driver, base: Base, outside: Path, listed: str
 ) -> None:
-    """After a listing, tmp leads to old files of the victim's, of the names that stood there."""
+    """If `tmp` becomes a link after a reaper listed it, nothing changes where it leads."""
     base.make()
     (base.tmp / "precious").write_bytes(b"stale")
     (base.tmp / "inner").mkdir()
@@ -166,7 +167,7 @@ def test_tmp_becomes_a_link_under_a_reaper(
         base.tmp.rename(base.path / "moved")
         base.tmp.symlink_to(outside)
         trace.go_on()
-        with answers("reaping while tmp is swapped"), contextlib.suppress(Rejected):
+        with answers("reaping while tmp becomes a link"), contextlib.suppress(Rejected):
             reaping.result()
     base.tmp.unlink()
     check_that_it_works("reaper", driver, base)

@@ -1,4 +1,4 @@
-"""From inside: messages that a hostile writer made, and changes."""
+"""Attacks from inside: messages that a hostile writer makes, or changes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def outside(home: Path) -> Path:
 @pytest.mark.requirement("FETCH-5", "FETCH-6", role="subscriber")
 @pytest.mark.parametrize("what", ["a file", "a message"])
 def test_a_hard_link_to_another_file(driver: Driver, outside: Path, what: str) -> None:
-    """The victim's own file in place of a message: reported; the link goes and the file stays."""
+    """A hard link to another file in place of a message is an invalid-message: the link is
+    removed, and the file stays."""
     channel = driver.open("a")
     check_that_it_receives(driver, channel, "before")
     if what == "a message":
@@ -43,7 +44,7 @@ def test_a_hard_link_to_another_file(driver: Driver, outside: Path, what: str) -
         enqueue(channel.directory, int(planted.name))
         with refuses("invalid-message", what=f"a fetch of a hard link to {what}"):
             driver.fetch(channel)
-        assert not planted.exists(), "it was reported, but not removed"
+        assert not planted.exists(), "the file was reported, but not removed"
     check_that_it_receives(driver, channel, "after")
 
 
@@ -75,7 +76,8 @@ def become_a_link(file: Path, outside: Path) -> None:
 def test_a_message_changes_while_it_is_fetched(
     driver: Driver, outside: Path, change: Callable[[Path, Path], None]
 ) -> None:
-    """After the reader's first look at the file: it is yielded as it was, or it is invalid."""
+    """A message that changes while it is fetched is yielded as it was, or is an
+    invalid-message."""
     channel = driver.open("a")
     message = a_message("a", b"x" * 100_000)
     file = put(channel.directory, message)
@@ -90,16 +92,17 @@ def test_a_message_changes_while_it_is_fetched(
         trace.go_on()
         with answers(what):
             try:
-                assert fetching.result() == message, f"{what}: neither refused nor what it was"
-            except Rejected as no:
-                if no.code != "invalid-message":
-                    pytest.fail(f"{what}: expected invalid-message, found {no}")
+                assert fetching.result() == message, f"{what}: expected it as it was, or an error"
+            except Rejected as error:
+                if error.code != "invalid-message":
+                    pytest.fail(f"{what}: expected invalid-message, found {error}")
     check_that_it_receives(driver, channel, "after")
 
 
 @pytest.mark.requirement("MSG-13", role="subscriber")
 def test_a_file_of_a_tebioctet_without_content(driver: Driver) -> None:
-    """It costs the attacker nothing (sparse), and must cost the reader no memory."""
+    """A sparse file of 1 TiB is an invalid-message, and costs the reader less than 1 GiB of
+    memory."""
     channel = driver.open("a")
     check_that_it_receives(driver, channel, "before")
     message = a_message("a")
@@ -107,27 +110,28 @@ def test_a_file_of_a_tebioctet_without_content(driver: Driver) -> None:
     try:
         os.truncate(file, 1024 * GIB)
     except OSError as error:
-        not_run(f"no such file can be made here: {error}")
+        not_run(f"a file of 1 TiB cannot be made here: {error}")
     enqueue(channel.directory, message.id)
     before = most_memory(driver)
     what = "a fetch of a file of 1 TiB"
     with answers(what), refuses("invalid-message", what=what):
         driver.fetch(channel)
-    assert most_memory(driver) - before < GIB, "it took more than 1 GiB of memory to refuse it"
-    assert not file.exists(), "it was reported, but not removed"
+    assert most_memory(driver) - before < GIB, "the driver took more than 1 GiB to refuse the file"
+    assert not file.exists(), "the file was reported, but not removed"
     check_that_it_receives(driver, channel, "after")
 
 
 @pytest.mark.requirement("FETCH-22", role="subscriber")
 def test_ids_without_a_file_come_faster_than_they_are_read(driver: Driver) -> None:
-    """A fetch ends all the same; and when the flood is over, the next message comes."""
+    """A fetch ends while others write ids without files faster than it reads; the next message
+    comes after that."""
     channel = driver.open("a")
     check_that_it_receives(driver, channel, "before")
     with (channel.directory / "queue").open("wb", buffering=0) as queue:
-        resize(queue.fileno(), 128)  # so that it never runs dry on a busy machine
+        resize(queue.fileno(), 128)  # so that it is never empty, on a busy machine either
         flood = [subprocess.Popen(["yes", "1234567"], stdout=queue) for _ in range(2)]
     try:
-        assert driver.wait(channel, 8), "no id came"
+        assert driver.wait(channel, 8), "the queue holds ids, but the wait is not ready"
         with answers("a fetch while somebody floods the queue"):
             assert driver.fetch(channel) is None, "none of these ids has a file"
     finally:

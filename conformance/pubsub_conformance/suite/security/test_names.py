@@ -1,4 +1,4 @@
-"""From inside: names of any octets, and deep directories."""
+"""Attacks from inside: names of any octets, and deep directories."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .support import marked
 
 
 def plant_all_octets(directory: Path) -> None:
-    """Files whose names hold every octet that one can hold, and those that mean something."""
+    """Make files whose names hold every possible octet, or have a meaning to some programs."""
     names = [bytes(octet for octet in range(1, 256) if octet != ord("/"))]
     names += [
         b"-rf",
@@ -41,12 +41,12 @@ def plant_all_octets(directory: Path) -> None:
         b"a_\xff\xff\xff\xff\xff\xff_1",
     ]
     for name in names:
-        with contextlib.suppress(OSError):  # not every file system takes each
+        with contextlib.suppress(OSError):  # not every file system takes each name
             os.close(os.open(os.fsencode(directory) + b"/" + name, os.O_CREAT | os.O_WRONLY, 0o600))
 
 
 def plant_a_deep_one(directory: Path) -> None:
-    """Directories in one another, deeper than a stack, and beyond the longest path."""
+    """Make nested directories, deeper than a stack and longer than a path can be."""
     here = os.open(directory, os.O_RDONLY)
     for _ in range(1200):
         os.mkdir("directory", dir_fd=here)
@@ -69,7 +69,7 @@ def plant_a_deep_one(directory: Path) -> None:
 def test_whatever_is_planted_is_removed(
     driver: Driver, base: Base, role: str, plant: Callable[[Path], None]
 ) -> None:
-    """In a channel that is closed, or in a dead one."""
+    """Closing and reaping remove a channel with names of any octets, or of any depth, in it."""
     try:
         if role == "subscriber":
             channel = driver.open("a")
@@ -83,12 +83,12 @@ def test_whatever_is_planted_is_removed(
         left = [*base.channels(), *base.tmp.iterdir()]
         assert not left, f"left: {left}"
     finally:
-        subprocess.run(["rm", "-rf", base.path], check=False)  # some depths are too much for Python
+        subprocess.run(["rm", "-rf", base.path], check=False)  # Python cannot remove such depths
 
 
 @through("BASE-10", *EVERYBODY)
 def test_names_of_any_octets_in_the_base(driver: Driver, base: Base, role: str) -> None:
-    """Files with names of every octet stand in the base and in tmp: nobody stumbles over them."""
+    """Files with names of any octets, in the base and in `tmp`, disturb no operation."""
     base.make()
     plant_all_octets(base.path)
     plant_all_octets(base.tmp)

@@ -1,4 +1,4 @@
-"""From outside and from the group: another user."""
+"""Attacks by another user, from outside the base and from its group."""
 
 from __future__ import annotations
 
@@ -36,25 +36,25 @@ from .support import MEMBER, OUTSIDER, VICTIM, let_in, marked
 
 
 def make_private(_: Path) -> None:
-    """The implementation makes the base."""
+    """Leave the base for the implementation to make."""
 
 
 def make_readable(home: Path) -> None:
-    """Everybody may look, and only the victim may write."""
+    """Make a base that all may read, and only the victim may write."""
     home.mkdir()
     os.chown(home, VICTIM.uid, GROUP)
     home.chmod(0o755)
 
 
 def make_shared(home: Path) -> None:
-    """The group's."""
+    """Make a base of the group."""
     home.mkdir()
     os.chown(home, VICTIM.uid, GROUP)
     home.chmod(0o2770)
 
 
 def bases(**made: Callable[[Path], None]) -> pytest.MarkDecorator:
-    """Run the test in a base of each kind; what a shared one asks for is BASE-9."""
+    """Run the test in a base of each kind: BASE-9 for a shared base, BASE-8 for the others."""
     roles = ("publisher", "subscriber")
     marks = {name: marked("BASE-9" if name == "shared" else "BASE-8", role=roles) for name in made}
     params = [pytest.param(make, id=name, marks=marks[name]) for name, make in made.items()]
@@ -73,7 +73,7 @@ READING = (
 
 @bases(private=make_private, shared=make_shared)
 def test_an_outsider_reads_nothing(start: Start, home: Path, make: Callable[[Path], None]) -> None:
-    """Who may not enter the base reads no message though the umask is 000 and all names known."""
+    """A user who may not enter the base reads no message, even with umask 000 and known names."""
     let_in(home)
     make(home)
     victim = start_as(start, VICTIM.prefix(*umask(0)))
@@ -85,7 +85,7 @@ def test_an_outsider_reads_nothing(start: Start, home: Path, make: Callable[[Pat
             f"an outsider did {script}"
         )
     if make is make_shared:
-        # It is not the parent's doing: a member reads messages, as the group wants it to.
+        # The parent directory is not the reason: a member of the group can read the message.
         assert MEMBER.can('cat "$1"', channel.directory / message), "a member could not read"
     fetched = victim.fetch(channel)
     assert fetched is not None
@@ -111,7 +111,8 @@ WRITING = (
 def test_an_outsider_changes_nothing(
     start: Start, home: Path, make: Callable[[Path], None]
 ) -> None:
-    """By hand or with the implementation, another user cannot publish, nor open, nor remove."""
+    """Another user cannot publish, open a channel or remove anything, by hand or through the
+    implementation."""
     let_in(home)
     make(home)
     victim = start_as(start, VICTIM.prefix(*umask(0)))
@@ -130,14 +131,14 @@ def test_an_outsider_changes_nothing(
         with contextlib.suppress(Rejected):
             attacker.reap(stale_age=0)
     assert snapshot(home.parent) == before, f"an outsider changed something:\n{Base(home).tree()}"
-    assert victim.fetch(channel) is None, "an outsider's message came"
+    assert victim.fetch(channel) is None, "the outsider's message arrived"
     assert victim.publish("a", b"honest") == 1
     fetched = victim.fetch(channel)
     assert fetched is not None
     assert fetched.content == b"honest"
 
 
-# In the place of /dev/shm/pubsub, with what belongs to the victim in /dev/shm/private.
+# What an outsider makes in the place of /dev/shm/pubsub. /dev/shm/private belongs to the victim.
 PLANTED = (
     "mkdir -m 0700 pubsub",
     "mkdir -m 1777 pubsub; mkdir -m 1777 pubsub/tmp pubsub/a_aaaaaaaaaaaa_1;"
@@ -150,8 +151,8 @@ PLANTED = (
 
 @through("BASE-4", *EVERYBODY)
 def test_another_user_makes_the_default_base(start: Start, role: str) -> None:
-    """Each time the base vanished, as at a logout, somebody else has made it first."""
-    VICTIM.prefix()  # not run without root
+    """A default base that another user made, after the base had vanished, is refused."""
+    VICTIM.prefix()  # without root, the test is not run
     private = f"mkdir -m 0700 /dev/shm/private; chown {VICTIM.uid} /dev/shm/private"
     driver = start_as(start, VICTIM.prefix(*empty_places(private)), PUBSUB_HOME=None)
     if shutil.which("nsenter") is None:
@@ -160,18 +161,19 @@ def test_another_user_makes_the_default_base(start: Start, role: str) -> None:
     for planted in PLANTED:
         attempt(role, driver)
         shutil.rmtree(place / "pubsub", ignore_errors=True)
-        assert OUTSIDER.can(f"cd /dev/shm; {planted}", beside=driver), f"the kit's own: {planted}"
-        check_that_it_is_refused(role, driver, place, f"the default base is another's: {planted}")
+        assert OUTSIDER.can(f"cd /dev/shm; {planted}", beside=driver), f"cannot plant: {planted}"
+        check_that_it_is_refused(role, driver, place, f"another user made the base: {planted}")
         assert OUTSIDER.can("cd /dev/shm; rm -rf pubsub trap", beside=driver)
     attempt(role, driver)
 
 
-# --- From inside: another user of the group -------------------------------------------------------
+# --- From inside: another user of the group --------------------------------------------------
 
 
 @pytest.mark.requirement("BASE-9", role=("publisher", "subscriber"))
 def test_a_member_neither_takes_ids_nor_alters_a_message(start: Start, home: Path) -> None:
-    """In a group's base, umask 000, the queue is closed to readers and a message to writers."""
+    """In a base of the group, with umask 000, a member can neither read a queue nor write to a
+    message file."""
     let_in(home)
     make_shared(home)
     victim = start_as(start, VICTIM.prefix(*umask(0)))
@@ -188,20 +190,21 @@ def test_a_member_neither_takes_ids_nor_alters_a_message(start: Start, home: Pat
 
 @pytest.mark.requirement("CHAN-17", role="subscriber")
 def test_somebody_plants_what_the_owner_cannot_remove(start: Start, base: Base) -> None:
-    """Closing ends; the channel is not visible any more, and nothing else of it is left."""
+    """If a channel holds entries that its owner cannot remove, closing ends, hides the channel,
+    and removes all else."""
     driver = start_without_privileges(start)
     channel = driver.open("a")
-    for _ in range(8):  # before and behind the others in whatever order
+    for _ in range(8):  # so that some come before messages in any order
         planted = channel.directory / fresh_name()
         planted.mkdir()
         (planted / "planted").write_bytes(b"")
         put(channel.directory, a_message("a", b"unread"))
         close_off(planted, 0)
-    with answers("closing what cannot be removed whole"), contextlib.suppress(Rejected):
+    with answers("the closing of a channel that cannot be removed"), contextlib.suppress(Rejected):
         driver.close_channel(channel)
     assert not channel.directory.exists(), f"the channel is still visible:\n{base.tree()}"
     left = [entry for entry in base.tmp.glob("*/*") if not entry.is_dir()]
-    assert not left, f"some things resisted, and these were left for it: {left}"
+    assert not left, f"beside the entries that cannot be removed, these were left: {left}"
     again = driver.open("a")
     driver.close_channel(again)
     assert not again.directory.exists()
