@@ -6,14 +6,15 @@ The layout on disk and the guarantees are described in the specification (spec/ 
 """
 
 from .base import STALE_AGE
-from .channel import Channel, ChannelClosed, fetch, subscribe
-from .headers import InvalidHeaders
+from .channel import Channel, ChannelClosed, fetch
+from .headers import HeaderValue, InvalidHeaders
 from .inbox import ChannelLost, DamagedQueue
 from .message import Message
 from .message_file import InvalidMessage, TooLarge
 from .place import BaseUnusable
 from .publisher import PublishFailed, publish
 from .reaper import reap
+from .subscriber import subscribe
 from .topics import InvalidPattern, InvalidTopic
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "ChannelClosed",
     "ChannelLost",
     "DamagedQueue",
+    "HeaderValue",
     "InvalidHeaders",
     "InvalidMessage",
     "InvalidPattern",

@@ -25,7 +25,8 @@ would stay set for ever. Such an exception also ends `open` and `close`. An `ope
 one takes back what it made; a `close` goes on to its end.
 
 A forked child owns none of its parent's channels. It closes its copies of the descriptors, so that
-they do not make the parent's channels look alive for longer than they are.
+they do not make the parent's channels look alive for longer than they are. Each public function
+looks first whether this is such a child (process.py).
 """
 
 from __future__ import annotations
@@ -37,17 +38,18 @@ import math
 import os
 import select
 import threading
-import time
-from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import NoReturn
 
 from . import reaper
 from .base import ATTEMPTS, STALE_AGE, make
-from .inbox import DamagedQueue, Inbox
+from .clock import is_negative, monotonic
+from .inbox import Inbox
 from .interruption import of_system
 from .message import Message
-from .message_file import InvalidMessage
+from .place import located
+from .process import in_forked_child, notice_fork
 from .topics import check_pattern
 
 _logger = logging.getLogger("pubsub")
@@ -70,10 +72,9 @@ class Channel:
     def __init__(self, topic: str) -> None:
         """`topic` is a pattern: `=` stands for any one word, `+` for one or more.
 
-        Touches no disk. Raises InvalidPattern (TOPIC-2).
+        Touches no disk. Raises InvalidPattern (TOPIC-2), TypeError.
         """
-        check_pattern(topic)
-        self.topic = topic
+        self.topic = check_pattern(topic)
         self._lock = threading.RLock()
         self._busy = threading.Lock()  # held only by a thread that holds the other
         self._waiting: list[tuple[int, threading.Lock]] = []  # threads, and the locks they hold
@@ -85,6 +86,7 @@ class Channel:
     @property
     def is_open(self) -> bool:
         """Whether the channel is open: it receives messages, and they can be fetched."""
+        notice_fork()
         inbox = self._inbox
         return inbox is not None and inbox.is_open and not self._closing
 
@@ -96,14 +98,18 @@ class Channel:
         return Path(self._path)
 
     def fileno(self) -> int:
-        """A descriptor that is readable while messages wait, for select, poll and asyncio.
+        """A descriptor that is readable while a message can be fetched, for select, poll, asyncio.
 
-        Only the channel may read from it. Raises ChannelClosed.
+        Only the channel may read from it. It does not show that the channel is lost: call `fetch`
+        once a second as well, which raises ChannelLost then (FETCH-20). Raises ChannelClosed.
         """
         return self._opened().fileno()
 
     def __repr__(self) -> str:
         return f"Channel(topic={self.topic!r})"
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a channel cannot be copied or pickled: its queue has one owner (CHAN-4)")
 
     def __enter__(self) -> Channel:
         self.open()
@@ -125,6 +131,7 @@ class Channel:
         Removes what dead processes left in the base (REAP-1). Raises BaseUnusable, OSError;
         nothing is left on disk then (CHAN-21).
         """
+        notice_fork()
         with self._lock:
             self._not_inside()
             if self._closing:
@@ -161,8 +168,8 @@ class Channel:
                     self._take_down()
                 else:
                     self._path = inbox.path
-                    self._next_look = time.monotonic() + _LOOK_SECONDS
-                    self._next_sweep = time.monotonic() + _SWEEP_SECONDS
+                    self._next_look = monotonic() + _LOOK_SECONDS
+                    self._next_sweep = monotonic() + _SWEEP_SECONDS
                     inbox.is_open = True
                 return error
             except BaseException:
@@ -175,6 +182,7 @@ class Channel:
         Wakes the threads that wait for a message. Does nothing if the channel is closed. Raises
         OSError if the directory could not be removed; the channel is closed nevertheless.
         """
+        notice_fork()
         try:
             with self._lock:
                 self._closing = self._inbox is not None
@@ -198,9 +206,10 @@ class Channel:
                         return
                     threads = self._threads()
                     if not threads:
+                        path = self._inbox.path if self._inbox else ""
                         error = self._take_down()
                         if error:
-                            raise error
+                            raise located(error, path)
                         return
                     if self._inbox:
                         self._inbox.wake()
@@ -238,6 +247,7 @@ class Channel:
 
     def _opened(self) -> Inbox:
         """The inbox of an open channel. Raises ChannelClosed."""
+        notice_fork()
         inbox = self._inbox
         if inbox is None or not inbox.is_open or self._closing:
             raise self._closed()
@@ -252,9 +262,14 @@ class Channel:
         """Sleep until a message can be fetched (True) or the time is over (False).
 
         `timeout_seconds` are seconds; None waits for ever. Raises ChannelClosed, also when another
-        thread closes the channel meanwhile; ChannelLost (FETCH-14).
+        thread closes the channel meanwhile; ChannelLost (FETCH-14); TypeError.
         """
-        deadline = math.inf if timeout_seconds is None else time.monotonic() + timeout_seconds
+        notice_fork()
+        deadline = math.inf
+        if timeout_seconds is not None and not is_negative(timeout_seconds, "timeout_seconds"):
+            deadline = monotonic() + timeout_seconds
+        elif timeout_seconds is not None:
+            deadline = 0.0
         held = threading.Lock()
         try:
             with held:
@@ -268,9 +283,9 @@ class Channel:
 
     def _sleep(self, inbox: Inbox, deadline: float) -> bool:
         poll = select.poll()
-        poll.register(inbox.fileno(), select.POLLIN)
+        poll.register(inbox.read_end, select.POLLIN)
         while not inbox.hand:  # FETCH-21
-            left = max(0.0, deadline - time.monotonic())
+            left = max(0.0, deadline - monotonic())
             ready = poll.poll(math.ceil(min(left, _LOOK_SECONDS) * 1000))
             if self._closing:
                 raise self._closed()
@@ -299,7 +314,7 @@ class Channel:
 
     def _when_empty(self, inbox: Inbox) -> None:
         """What an owner does now and then when its queue is empty (FETCH-16, FETCH-20)."""
-        now = time.monotonic()
+        now = monotonic()
         if now >= self._next_look:
             self._next_look = now + _LOOK_SECONDS
             inbox.look()
@@ -313,6 +328,7 @@ class Channel:
         They must be `stale_age` seconds old or older, and the queue must be empty. Raises
         ChannelClosed, OSError.
         """
+        notice_fork()
         try:
             with self._lock:
                 self._not_inside()
@@ -329,6 +345,9 @@ def fetch(channel: Channel) -> Message | None:
     ChannelLost; and OSError for errors of the system, after which the next fetch tries the same
     message again (FETCH-8).
     """
+    if not isinstance(channel, Channel):
+        raise TypeError(f"channel is a Channel, not {type(channel).__name__}")
+    notice_fork()
     try:
         with channel._lock:
             channel._not_inside()
@@ -337,40 +356,6 @@ def fetch(channel: Channel) -> Message | None:
     finally:
         if channel._closing:  # by a signal handler
             channel._finish()
-
-
-def subscribe(
-    channel: Channel, callback: Callable[[Message], object], timeout_seconds: float = 0
-) -> int:
-    """Call `callback` with each message of an open channel, for `timeout_seconds`; 0: for ever.
-
-    Returns the number of messages, when the time is over or the channel is closed, by the
-    callback or another thread. An exception of the callback is logged and does not end the loop;
-    neither does a file that is not a message. Takes over no signals: Ctrl-C raises
-    KeyboardInterrupt. Raises ValueError for a negative time, ChannelClosed, ChannelLost, OSError.
-    """
-    if not timeout_seconds >= 0:
-        raise ValueError("timeout_seconds must be non-negative")
-    channel._opened()
-    deadline = time.monotonic() + timeout_seconds if timeout_seconds else math.inf
-    count = 0
-    while (left := deadline - time.monotonic()) > 0:
-        try:
-            message = fetch(channel)
-            if message is None:
-                channel.wait(None if left == math.inf else left)
-                continue
-        except of_system(ChannelClosed):
-            break
-        except of_system(InvalidMessage, DamagedQueue) as error:
-            _logger.error("%r received what is not a message: %s", channel, error)
-            continue
-        count += 1
-        try:
-            callback(message)
-        except Exception:
-            _logger.exception("callback of %r failed on %r", channel, message)
-    return count
 
 
 def _is_held(waiting: tuple[int, threading.Lock]) -> bool:
@@ -385,6 +370,7 @@ _owners: set[Channel] = set()
 
 
 def _close_all() -> None:
+    notice_fork()
     for channel in list(_owners):
         try:
             channel.close()
@@ -392,7 +378,8 @@ def _close_all() -> None:
             _logger.warning("%r cannot be removed: %s", channel, error)
 
 
-def _after_fork_in_child() -> None:
+def _renew() -> None:
+    """Forget the channels of the parent, in a forked child."""
     global _registry_lock
     _registry_lock = threading.RLock()
     for channel in _owners:
@@ -408,8 +395,8 @@ def _after_fork_in_child() -> None:
 
 
 atexit.register(_close_all)
+in_forked_child(_renew)
 os.register_at_fork(
     before=lambda: _registry_lock.acquire(),
     after_in_parent=lambda: _registry_lock.release(),
-    after_in_child=_after_fork_in_child,
 )

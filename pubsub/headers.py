@@ -57,7 +57,7 @@ def _fault(headers: object) -> str | None:
             return f"header name {name!r} is not a string"
         if not (value is None or isinstance(value, (str, int, float))):  # MSG-8
             return f"header {name!r} is neither a string, number, boolean nor None"
-        if isinstance(value, int) and abs(value) > MAX_INTEGER:  # MSG-10
+        if isinstance(value, int) and int.__abs__(value) > MAX_INTEGER:  # MSG-10
             return f"header {name!r} is beyond the integers that every reader can hold, ±(2^53 - 1)"
         if isinstance(value, float) and not math.isfinite(value):  # MSG-10
             return f"header {name!r} is not a finite number"
@@ -68,10 +68,11 @@ def _fault(headers: object) -> str | None:
 
 
 def _has_lone_surrogate(text: str) -> bool:
-    if text.isascii():
+    # The methods of str, whatever a subclass makes of them: these characters are written.
+    if str.isascii(text):
         return False
     try:
-        text.encode()
+        str.encode(text)
     except of_system(UnicodeEncodeError):
         return True
     return False

@@ -24,16 +24,17 @@ import re
 import select
 import stat
 import termios
-import time
 from array import array
 from functools import partial
 
 from . import queue, reaper
 from .base import Base, fresh_in_tmp, fresh_name
+from .clock import wall_clock
 from .files import entries, exists, identity, is_of_kind
 from .interruption import Descriptors, of_system
 from .message import Message
 from .message_file import LARGEST_FILE, SMALL, InvalidMessage, content_offset
+from .place import located
 
 _logger = logging.getLogger("pubsub")
 
@@ -109,10 +110,23 @@ class Inbox:
         self._queue = Descriptors()  # its read end and its write end (CHAN-6, CHAN-7)
         self._identity = (0, 0)  # of the queue
         self._is_lost = False
+        self._is_watched = False  # by a poll of the program's own, for which it asked
 
-    def fileno(self) -> int:
+    @property
+    def read_end(self) -> int:
         """The descriptor from which ids are read."""
         return self._queue[0]
+
+    def fileno(self) -> int:
+        """The same, for a poll of the program's own: from now on, it shows what is in hand."""
+        self._is_watched = True
+        self.show_hand()
+        return self._queue[0]
+
+    def show_hand(self) -> None:
+        """Make the queue readable while an id is in hand, if the program watches it (FETCH-21)."""
+        if self._is_watched and self.hand and not self._is_readable():
+            self.wake()
 
     # --- opening and taking down ---
 
@@ -124,7 +138,8 @@ class Inbox:
         try:
             self._make(self._claimed[0])
         except of_system(OSError) as error:
-            return error
+            # The names in it are relative to a descriptor, which nobody else knows.
+            return located(error, f"{self.base.tmp}/{self._claimed[0]}")
         return None
 
     def _make(self, name: str) -> None:
@@ -153,12 +168,20 @@ class Inbox:
                 name = fresh_in_tmp()
                 self._claimed[:] = [name]
                 reaper.claim(self.base, self.path, name, self._tmp)
+                self._give_back_another(name)
         except of_system(FileNotFoundError):
             pass  # the base, or this directory, was removed
         except of_system(OSError) as error:
             self._tmp.close()
             return error
         return None
+
+    def _give_back_another(self, name: str) -> None:
+        """Undo the claim if it hit another directory, put there since the look (CHAN-22)."""
+        claimed = os.stat(name, dir_fd=self._tmp[0], follow_symlinks=False)
+        if identity(claimed) != identity(os.fstat(self._directory[0])):
+            os.rename(name, self.path, src_dir_fd=self._tmp[0])
+            self._claimed.clear()
 
     def _is_visible(self) -> bool:
         """Whether the directory under this path is the one that was made here (CHAN-20)."""
@@ -216,12 +239,13 @@ class Inbox:
 
     def sweep(self, stale_age: float) -> None:
         """Remove files that are `stale_age` seconds old and of which no id tells (FETCH-17)."""
-        stale_before = time.time() - stale_age
+        stale_before = wall_clock() - stale_age
         stale = []
         for entry in entries(self._directory[0]):
             try:
                 if (
                     _is_message_name(entry.name)
+                    and entry.is_file(follow_symlinks=False)
                     and entry.stat(follow_symlinks=False).st_ctime < stale_before
                 ):
                     stale.append(entry.name)
@@ -230,7 +254,7 @@ class Inbox:
         # Only now: an id that was written before the listing is still there, or was fetched.
         if stale and not self.hand and not self._is_readable():
             for name in stale:
-                self._unlink(name)
+                self._discard(name)
 
     def _is_readable(self) -> bool:
         poll = select.poll()
@@ -262,6 +286,9 @@ class Inbox:
                 self._discard(name)
                 hand.drop()
                 raise InvalidMessage(f"{self.path}/{name}: {error}") from error
+            except of_system(OSError) as error:  # FETCH-8
+                self.show_hand()
+                raise located(error, f"{self.path}/{name}") from error
         if hand.message is None:
             hand.drop()
             return None
@@ -314,10 +341,15 @@ class Inbox:
             _logger.warning("%s/%s cannot be removed: %s", self.path, name, error.strerror)
 
     def _unlink(self, name: str) -> None:
+        directory = self._directory[0]
         try:
-            os.unlink(name, dir_fd=self._directory[0])
-        except of_system(FileNotFoundError, IsADirectoryError):
-            pass  # a directory is removed with the channel
+            os.unlink(name, dir_fd=directory)
+        except of_system(FileNotFoundError):
+            pass
+        except of_system(OSError):
+            if not is_of_kind(name, stat.S_ISDIR, directory):
+                raise
+            # A directory is removed with the channel; unlink() has various errors for one.
 
 
 def _read(file: int) -> tuple[bytes, bytes | None]:
@@ -361,4 +393,5 @@ def _denies_reading(name: str, at: int) -> bool:
         os.stat(name, dir_fd=at, follow_symlinks=False)
     except of_system(OSError):
         return False
-    return not os.access(name, os.R_OK, dir_fd=at)
+    effective = os.access in os.supports_effective_ids
+    return not os.access(name, os.R_OK, dir_fd=at, effective_ids=effective)

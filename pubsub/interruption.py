@@ -36,12 +36,15 @@ leave that `with` without its exit: such loops are functions of their own.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sys
 from functools import partial
 from typing import TypeVar
 
 _Error = TypeVar("_Error", bound=BaseException)
+
+_STANDARD = 2  # the highest number of a program's standard input, output and error
 
 _OURS = frozenset({__package__, "json"})  # the packages whose Python code runs in a call of ours
 
@@ -55,7 +58,18 @@ class Descriptors(list[int]):
         """Open a file and hold its descriptor, which is returned. Raises OSError."""
         call = os.open if dir_fd is None else partial(os.open, dir_fd=dir_fd)
         self.extend(map(call, (path,), (flags,), (mode,)))
+        if self[-1] <= _STANDARD:
+            self._lift()
         return self[-1]
+
+    def _lift(self) -> None:
+        """Replace the last descriptor by a higher number.
+
+        A program that has closed its standard files would write its output into our queue.
+        """
+        self.extend(map(fcntl.fcntl, self[-1:], (fcntl.F_DUPFD_CLOEXEC,), (_STANDARD + 1,)))
+        for _ in map(os.close, map(self.pop, (-2,))):
+            pass
 
     def close(self) -> None:
         """Close all descriptors. May be repeated: each is closed once."""

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from typing import TypeAlias
 
 from .headers import HeaderValue, InvalidHeaders
 from .ids import next_id
 from .message_file import Encoded, as_octets, decode, encode
 from .topics import check_topic
+
+Content: TypeAlias = "bytes | bytearray | memoryview"
+"""What may be published. A message that was fetched has `bytes`."""
+
+_SHOWN = 80  # characters of headers and of content in a repr
 
 
 class Message:
@@ -21,10 +27,16 @@ class Message:
 
     __slots__ = ("content", "headers", "id", "timestamp", "topic")
 
+    id: int
+    timestamp: int
+    topic: str
+    headers: dict[str, HeaderValue]
+    content: bytes
+
     def __init__(
         self,
         topic: str,
-        content: bytes,
+        content: Content,
         headers: Mapping[str, HeaderValue] | None = None,
         *,
         id: int | None = None,
@@ -38,20 +50,17 @@ class Message:
         long (MSG-16); InvalidHeaders if `headers` are not a mapping; ValueError if an `id` or
         `timestamp` does not fit into 64 bits, or the `id` is 0 (MSG-4).
         """
-        check_topic(topic)
+        self.topic = check_topic(topic)
         if id is not None and not 0 < id < 2**64:
             raise ValueError(f"an id is 1 to 2^64 - 1, not {id}")
         if timestamp is not None and not 0 <= timestamp < 2**64:
             raise ValueError(f"a timestamp is 0 to 2^64 - 1, not {timestamp}")
-        if type(content) is not bytes:
-            content = as_octets(content)
         self.id = next_id() if id is None else id
         self.timestamp = time.time_ns() // 1000 if timestamp is None else timestamp
-        self.topic = topic
-        self.content = content
+        self.content = content if type(content) is bytes else as_octets(content)
         if headers is not None and not isinstance(headers, Mapping):
             raise InvalidHeaders(f"headers are not a mapping but {type(headers).__name__}")
-        self.headers: dict[str, HeaderValue] = {} if headers is None else dict(headers)
+        self.headers = {} if headers is None else dict(headers)
 
     @property
     def content_length(self) -> int:
@@ -87,5 +96,27 @@ class Message:
         message.content = content
         return message
 
+    def __eq__(self, other: object) -> bool:
+        """Whether all fields are equal, headers as in JSON: True is not 1."""
+        if not isinstance(other, Message):
+            return NotImplemented
+        return self._fields() == other._fields()
+
+    def __hash__(self) -> int:
+        return hash((self.id, self.timestamp, self.topic, self.content))
+
+    def _fields(self) -> tuple[object, ...]:
+        headers = {name: (isinstance(v, bool), v) for name, v in self.headers.items()}
+        return self.id, self.timestamp, self.topic, self.content, headers
+
     def __repr__(self) -> str:
-        return f"Message(id={self.id}, topic={self.topic!r}, content_length={len(self.content)})"
+        """Says how long the content is; shows the beginning of content and headers."""
+        return (
+            f"Message(id={self.id}, topic={self.topic!r}, headers={_beginning(repr(self.headers))},"
+            f" content={_beginning(repr(self.content[:_SHOWN]))},"
+            f" content_length={len(self.content)})"
+        )
+
+
+def _beginning(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"

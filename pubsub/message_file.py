@@ -55,10 +55,10 @@ def as_octets(content: object) -> bytes:
     # bytes(5) is five zeros and bytes([1, 2]) a guess: only objects that hold octets are taken.
     if not isinstance(content, (bytes, bytearray, memoryview)):
         raise TypeError(f"a message's content is bytes, not {type(content).__name__}")
-    size = content.nbytes if isinstance(content, memoryview) else len(content)
+    size = memoryview(content).nbytes
     if size > MAX_FIELD_OCTETS:
         raise TooLarge(f"content has {size} octets, more than {MAX_FIELD_OCTETS}")
-    return bytes(content)
+    return memoryview(content).tobytes()  # whatever a subclass makes of its octets
 
 
 def encode(

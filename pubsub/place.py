@@ -24,11 +24,14 @@ class Place(NamedTuple):
 
     @staticmethod
     def here() -> Place:
-        """The place that the environment names now (BASE-1, BASE-2)."""
+        """The place that the environment names now (BASE-1, BASE-2). Raises BaseUnusable."""
         explicit = os.environ.get("PUBSUB_HOME")
         path = explicit or _default(os.environ.get("TMPDIR"))
         if path[0] != "/":
-            path = os.path.join(os.getcwd(), path)  # abspath() would drop `link/..`
+            try:
+                path = os.path.join(os.getcwd(), path)  # abspath() would drop `link/..`
+            except of_system(OSError) as error:
+                raise _place(path, bool(explicit)).unusable(error) from error
         while path.endswith(("/", "/.")) and len(path) > 1:
             path = path[:-1]  # the last component is then the base, and is made with its mode
         return _place(path, bool(explicit))
@@ -107,6 +110,22 @@ class Place(NamedTuple):
 
 
 _place = lru_cache(maxsize=4)(Place)  # which takes longer to make than to find
+
+
+def located(error: OSError, path: str) -> OSError:
+    """The system's error, with a path that the user knows, and the remedy if there is one."""
+    remedy = _REMEDIES.get(error.errno or 0)
+    text = f"{error.strerror}; {remedy}" if remedy else error.strerror
+    return OSError(error.errno, text, path)
+
+
+_ROOM = "make room on this file system, or set PUBSUB_HOME to a directory on another one"
+_REMEDIES = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EROFS: "set PUBSUB_HOME to a directory that you can write to",
+    errno.EMFILE: "raise the limit of open files (ulimit -n), or open fewer channels",
+}
 
 
 def _make_directory(path: str, mode: int) -> None:

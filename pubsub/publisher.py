@@ -15,11 +15,12 @@ from collections.abc import Mapping
 
 from . import queue
 from .base import ATTEMPTS, make
+from .clock import is_negative, monotonic
 from .files import is_of_kind
 from .headers import HeaderValue
 from .interruption import Descriptors, of_system
 from .listing import kept, list_anew
-from .message import Message
+from .message import Content, Message
 from .place import Place
 from .staged import Copies, Staged
 
@@ -48,7 +49,7 @@ class PublishFailed(OSError):
 
 def publish(
     topic: str,
-    data: bytes,
+    data: Content,
     headers: Mapping[str, HeaderValue] | None = None,
     *,
     timeout: float = 0,
@@ -62,7 +63,7 @@ def publish(
     written; BaseUnusable; PublishFailed where the system failed for some channels; OSError where
     it failed for all of them.
     """
-    if not timeout >= 0:  # nor is it a number at all
+    if is_negative(timeout, "timeout"):
         raise ValueError("timeout must be non-negative")
     message = Message(topic, data, headers)
     encoded = message.encoded()
@@ -152,8 +153,8 @@ class _Delivery:
                     self._failures.append((channel, error))
             if not full or not timeout:
                 return
-            deadline = deadline or time.monotonic() + timeout
-            left = deadline - time.monotonic()
+            deadline = deadline or monotonic() + timeout
+            left = deadline - monotonic()
             if left <= 0:
                 return
             self._wait_for_room(full, min(left, _ROOM_SECONDS))

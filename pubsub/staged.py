@@ -10,6 +10,7 @@ from .base import ATTEMPTS, Base, make
 from .ids import next_id
 from .interruption import Descriptors, of_system
 from .message_file import Encoded
+from .place import located
 
 
 class Staged:
@@ -47,6 +48,10 @@ class Copies:
             except of_system(FileExistsError):
                 self._count_attempt(staged.path)
                 self._take_fresh_id()
+            except of_system(FileNotFoundError):
+                raise
+            except of_system(OSError) as error:
+                raise located(error, staged.path) from error
             else:
                 return staged
 

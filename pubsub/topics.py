@@ -23,9 +23,34 @@ class InvalidPattern(ValueError):
     """The caller's pattern does not match the grammar (TOPIC-2)."""
 
 
+def check_topic(topic: str) -> str:
+    """The topic, as a plain `str`. Raises InvalidTopic (TOPIC-1), TypeError."""
+    topic = plain(topic, "topic")
+    _check_topic(topic)
+    return topic
+
+
+def check_pattern(pattern: str) -> str:
+    """The pattern, as a plain `str`. Raises InvalidPattern (TOPIC-2), TypeError."""
+    pattern = plain(pattern, "pattern")
+    _check_pattern(pattern)
+    return pattern
+
+
+def plain(text: str, name: str) -> str:
+    """The characters of a `str`, whatever a subclass of it makes of them (an enumeration's member).
+
+    What was checked is then what is used. Raises TypeError, which calls the argument by `name`.
+    """
+    if type(text) is str:
+        return text
+    if not isinstance(text, str):
+        raise TypeError(f"a {name} is a str, not {type(text).__name__}")
+    return str.__str__(text)
+
+
 @lru_cache(maxsize=1024)  # the same few topics come again and again
-def check_topic(topic: str) -> None:
-    """Raise InvalidTopic unless `topic` follows the grammar of topics (TOPIC-1)."""
+def _check_topic(topic: str) -> None:
     if len(topic) > MAX_TOPIC_OCTETS or not _topic(topic):
         raise InvalidTopic(
             f"Topic {_shown(topic)} {_fault(topic, 'a-zA-Z0-9.-')}: a topic is words of"
@@ -34,8 +59,7 @@ def check_topic(topic: str) -> None:
         )
 
 
-def check_pattern(pattern: str) -> None:
-    """Raise InvalidPattern unless `pattern` follows the grammar of patterns (TOPIC-2)."""
+def _check_pattern(pattern: str) -> None:
     if len(pattern) > MAX_TOPIC_OCTETS or not _pattern(pattern):
         raise InvalidPattern(
             f"Pattern {_shown(pattern)} {_fault(pattern, 'a-zA-Z0-9+=.-')}: a pattern is words of"

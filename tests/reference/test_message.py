@@ -154,8 +154,8 @@ def test_content_is_octets(content: Any) -> None:
 
 def test_content_that_may_change_is_copied() -> None:
     buffer = bytearray(b"abcd")
-    of_array = Message("a", buffer)  # type: ignore[arg-type]
-    of_view = Message("a", memoryview(buffer)[::2])  # type: ignore[arg-type]
+    of_array = Message("a", buffer)
+    of_view = Message("a", memoryview(buffer)[::2])
     buffer[:] = b"****"
     assert (of_array.content, of_view.content) == (b"abcd", b"ac")
     assert of_view.content_length == 2
@@ -168,7 +168,7 @@ def test_content_that_is_too_large_is_refused_by_its_length() -> None:  # MSG-16
         tracemalloc.start()
         try:
             with memoryview(pages) as view, pytest.raises(TooLarge, match="4294967296"):
-                Message("a", view)  # type: ignore[arg-type]
+                Message("a", view)
             assert tracemalloc.get_traced_memory()[1] < 2**20, "it was copied first"
         finally:
             tracemalloc.stop()
@@ -187,7 +187,7 @@ def test_the_largest_content_and_headers(monkeypatch: pytest.MonkeyPatch) -> Non
         with pytest.raises(TooLarge):
             too_large.to_bytes()
     with pytest.raises(TooLarge):
-        Message("a", bytearray(11))  # type: ignore[arg-type]
+        Message("a", bytearray(11))
 
 
 def test_a_new_message() -> None:

@@ -117,8 +117,8 @@ MUTANTS = [
         "reaches messages by the channel's path",
         Edit(
             "Inbox._open_message",
-            "file.open(name, queue.READ, dir_fd=directory)",
-            'file.open(f"{self.path}/{name}", queue.READ)',
+            "self.hand.open(name)",
+            'self.hand.file.open(f"{self.path}/{name}", queue.READ)',
         ),
     ),
     Mutant(

@@ -28,7 +28,7 @@ MUTANTS = [
     Mutant(
         "GUAR-3",
         "cuts contents at a page",
-        Edit("decode", "apart or data[begin:]", "(...)[:4096]"),
+        Edit("decode", "data[begin:] if content is None else content", "(...)[:4096]"),
     ),
     Mutant("GUAR-4", "takes the second id before the first", OUT_OF_ORDER),
     Mutant(

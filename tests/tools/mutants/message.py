@@ -53,12 +53,12 @@ MUTANTS = [
     Mutant(
         "MSG-10",
         "integers of 64 bits",
-        Edit("headers._fault", "abs(value) > MAX_INTEGER", "abs(value) > 2**63"),
+        Edit("headers._fault", "int.__abs__(value) > MAX_INTEGER", "abs(value) > 2**63"),
     ),
     Mutant(
         "MSG-11",
         "lone surrogates are taken",
-        Edit("_has_lone_surrogate", "text.isascii()", "text"),
+        Edit("_has_lone_surrogate", "str.isascii(text)", "text"),
     ),
     Mutant(
         "MSG-12",

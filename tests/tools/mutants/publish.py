@@ -8,14 +8,14 @@ MUTANTS = [
     Mutant(
         "PUB-1",
         "ids of 51 bits (formix-pubsub)",
-        Edit("next_id", "_last << _RANDOM_BITS | random.getrandbits(_RANDOM_BITS)", "_last"),
+        Edit("next_id", "_last << _RANDOM_BITS | _random.getrandbits(_RANDOM_BITS)", "_last"),
     ),
     Mutant(
         "PUB-2",
         "random within 65 milliseconds (formix-pubsub)",
         Edit(
             "next_id",
-            "max(_last + 1, time.time_ns() // 1000)",
+            "max(_last + 1, time.clock_gettime_ns(time.CLOCK_REALTIME) // 1000)",
             "(time.time_ns() // 1000) ^ random.getrandbits(16)",
         ),
     ),
@@ -164,8 +164,8 @@ MUTANTS = [
         Edit("_Delivery._deliver", "not full or not timeout", "not full"),
         Edit(
             "_Delivery._deliver",
-            "time.monotonic() + timeout",
-            "time.monotonic() + (timeout or 60)",
+            "monotonic() + timeout",
+            "monotonic() + (timeout or 60)",
         ),
     ),
     Mutant(
