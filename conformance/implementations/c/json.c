@@ -11,6 +11,12 @@ const char *ps_json_space(const char *p)
     return p + strspn(p, " \t\n\r");
 }
 
+/* Whether an octet within a string is a character, and means itself. */
+static bool is_plain(char c)
+{
+    return (unsigned char)c >= 0x20 && (unsigned char)c < 0x80 && c != '"' && c != '\\';
+}
+
 /* The length of the UTF-8 sequence at p: shortest form, no surrogates (MSG-11). 0: it is none. */
 static size_t utf8_size(const char *text)
 {
@@ -53,6 +59,11 @@ static long escaped_unit(const char *p)
 const char *ps_json_char(const char *p, char out[4], size_t *size)
 {
     static const char escapes[] = "\"\\/bfnrt", meanings[] = "\"\\/\b\f\n\r\t";
+    if (is_plain(*p)) {
+        out[0] = *p;
+        *size = 1;
+        return p + 1;
+    }
     if ((unsigned char)*p < 0x20)
         return NULL;
     if (*p != '\\') {
@@ -97,13 +108,16 @@ const char *ps_json_string(const char *p, bool *half)
     size_t size;
     if (*p++ != '"')
         return NULL;
-    while (*p != '"') {
+    for (;;) {
+        while (is_plain(*p))                /* nearly all of a long string */
+            p++;
+        if (*p == '"')
+            return p + 1;
         if (!(p = ps_json_char(p, c, &size)))
             return NULL;
         if (ps_json_is_half(c, size))
             *half = true;
     }
-    return p + 1;
 }
 
 static const char *read_number(const char *p)
