@@ -13,12 +13,14 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import time
 
-from . import queue
+from . import process, queue
 from .base import ATTEMPTS, LIST, STALE_AGE, Base, fresh_in_tmp, look
+from .clock import wall_clock
 from .files import entries, exists
 from .interruption import Descriptors, of_system
+
+_COARSE_SECONDS = 2.0  # by which the times of files may be behind (REAP-16)
 
 
 def reap(stale_age: float = STALE_AGE) -> None:
@@ -30,12 +32,13 @@ def reap(stale_age: float = STALE_AGE) -> None:
     base = look()
     if base is None:
         return
-    stale_before = time.time() - stale_age
+    stale_before = wall_clock() - stale_age
+    runs = _Processes()
     tmp = Descriptors()
     try:
         for path, _pattern, pid in base.channels():
             try:
-                if _is_dead(path, pid, stale_before):
+                if _is_dead(path, pid, stale_before, runs):
                     _reap_directory(base, path)
             except of_system(OSError):
                 pass  # REAP-11, REAP-14: passed over
@@ -103,7 +106,7 @@ def _empty(
     """Remove the entries of a directory, and claim the directories in it. False: one resists."""
     before = len(refused)
     try:
-        at = directory[0] if directory else directory.open(name, LIST, dir_fd=tmp)
+        at = directory[0] if directory else _open_to_empty(tmp, name, directory)
         for inner in os.listdir(at):
             try:
                 _remove_entry(tmp, at, inner, claimed)
@@ -116,11 +119,38 @@ def _empty(
     return len(refused) == before
 
 
+def _open_to_empty(tmp: int, name: str, held: Descriptors) -> int:
+    """Open a directory; one that denies it to us, its owner, is made to allow it (CHAN-14)."""
+    try:
+        return held.open(name, LIST, dir_fd=tmp)
+    except of_system(PermissionError):
+        _allow(tmp, name)
+    return held.open(name, LIST, dir_fd=tmp)
+
+
+def _allow(at: int, name: str) -> None:
+    """Give a directory that is to be removed the mode 0700, following no link (BASE-15).
+
+    Raises OSError.
+    """
+    if os.chmod in os.supports_follow_symlinks:
+        os.chmod(name, 0o700, dir_fd=at, follow_symlinks=False)
+        return
+    held = Descriptors()  # Linux has no such call before 6.6, but a path for each descriptor
+    with held, held:
+        path_only = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
+        os.chmod(f"/proc/self/fd/{held.open(name, path_only, dir_fd=at)}", 0o700)
+
+
 def _remove_entry(tmp: int, directory: int, name: str, claimed: list[str]) -> None:
     if stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
         fresh = fresh_in_tmp()
         claimed.insert(0, fresh)
-        os.rename(name, fresh, src_dir_fd=directory, dst_dir_fd=tmp)
+        try:
+            os.rename(name, fresh, src_dir_fd=directory, dst_dir_fd=tmp)
+        except of_system(PermissionError):  # its entry `..` is to change, and it is not writable
+            _allow(directory, name)
+            os.rename(name, fresh, src_dir_fd=directory, dst_dir_fd=tmp)
     else:
         os.unlink(name, dir_fd=directory)
 
@@ -129,8 +159,14 @@ def _reap_directory(base: Base, path: str) -> None:
     tmp = Descriptors()
     with tmp, tmp:
         name = fresh_in_tmp()
-        claim(base, path, name, tmp)
-        _bury(tmp[0], name, path)
+        try:
+            claim(base, path, name, tmp)
+        except of_system(OSError) as error:
+            if error.errno != errno.EXDEV:
+                raise
+            _remove_in_place(path)  # REAP-18
+        else:
+            _bury(tmp[0], name, path)
 
 
 def _bury(tmp: int, claimed: str, path: str, at: int | None = None) -> None:
@@ -141,6 +177,22 @@ def _bury(tmp: int, claimed: str, path: str, at: int | None = None) -> None:
         error = remove(tmp, [claimed])
         if error:
             raise error
+
+
+def _remove_in_place(name: str, at: int | None = None) -> None:
+    """Remove a directory that cannot be renamed, its queue first (REAP-18). Raises OSError."""
+    held = Descriptors()
+    with held, held:
+        directory = held.open(name, LIST, dir_fd=at)
+        for inner in sorted(os.listdir(directory), key=lambda inner: inner != "queue"):
+            try:
+                if stat.S_ISDIR(os.stat(inner, dir_fd=directory, follow_symlinks=False).st_mode):
+                    _remove_in_place(inner, directory)
+                else:
+                    os.unlink(inner, dir_fd=directory)
+            except of_system(FileNotFoundError):
+                pass
+    os.rmdir(name, dir_fd=at)
 
 
 def _reap_tmp(tmp: int, stale_before: float) -> None:
@@ -158,19 +210,26 @@ def _reap_staged(tmp: int, entry: os.DirEntry[str], stale_before: float) -> None
         os.unlink(entry.name, dir_fd=tmp)  # REAP-7
     elif not _may_be_read(f"{entry.name}/queue", tmp):  # REAP-9
         claimed = fresh_in_tmp()
-        os.rename(entry.name, claimed, src_dir_fd=tmp, dst_dir_fd=tmp)
-        _bury(tmp, claimed, entry.name, tmp)
+        try:
+            os.rename(entry.name, claimed, src_dir_fd=tmp, dst_dir_fd=tmp)
+        except of_system(OSError) as error:
+            if error.errno != errno.EXDEV:
+                raise
+            _remove_in_place(entry.name, tmp)  # REAP-18
+        else:
+            _bury(tmp, claimed, entry.name, tmp)
 
 
-def _is_dead(path: str, pid: int, stale_before: float) -> bool:
-    """Whether a channel in the base is to be removed (REAP-3 to REAP-6)."""
+def _is_dead(path: str, pid: int, stale_before: float, runs: _Processes) -> bool:
+    """Whether a channel in the base is to be removed (REAP-3 to REAP-6, REAP-16)."""
     try:
         found = os.lstat(f"{path}/queue")
     except of_system(FileNotFoundError):
-        return os.lstat(path).st_ctime < stale_before and not _runs(pid)
+        return os.lstat(path).st_ctime < stale_before and not runs[pid]
     if not stat.S_ISFIFO(found.st_mode):
         return False  # BASE-10: not a channel
-    if max(found.st_mtime, found.st_ctime) >= stale_before and _runs(pid):
+    changed = max(found.st_mtime, found.st_ctime)
+    if changed >= stale_before and runs[pid] and not _is_of_an_earlier_process(pid, changed):
         return False
     return not _may_be_read(f"{path}/queue")
 
@@ -188,12 +247,40 @@ def _may_be_read(path: str, at: int | None = None) -> bool:
     return True
 
 
+def _is_of_an_earlier_process(pid: int, changed: float) -> bool:
+    """Whether a queue without a reader, changed at that time, is older than this very process.
+
+    Then a process that had our id before us has left it (REAP-16): process 1 of a container, say.
+    """
+    return pid == os.getpid() and changed < process.STARTED - _COARSE_SECONDS
+
+
+class _Processes(dict[int, bool]):
+    """Whether a process of an id runs; each is asked once."""
+
+    def __missing__(self, pid: int) -> bool:
+        runs = self[pid] = _runs(pid)
+        return runs
+
+
 def _runs(pid: int) -> bool:
-    """Whether a process has this id."""
+    """Whether a process has this id, and has not ended."""
     try:
         os.kill(pid, 0)
     except of_system(ProcessLookupError, OverflowError):  # none, or a number that none can have
         return False
     except of_system(PermissionError):
-        return True  # another user's
-    return True
+        pass  # another user's
+    return not _is_zombie(pid)
+
+
+def _is_zombie(pid: int) -> bool:
+    """Whether a process has ended, and its parent has not waited for it yet (REAP-17)."""
+    held = Descriptors()
+    try:
+        with held, held:
+            status = os.read(held.open(f"/proc/{pid}/stat", os.O_RDONLY), 512)
+    except of_system(OSError):
+        return False  # it has just gone, or this system does not show it
+    # The state follows the name, which is in parentheses and may hold any octet.
+    return status.rpartition(b")")[2].split()[:1] in ([b"Z"], [b"X"])

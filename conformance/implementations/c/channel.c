@@ -52,6 +52,11 @@ static int take_down(struct pubsub_channel *ch)
     int tmp = ours ? ps_claim(&ch->base, ch->name, grave) : -1;                 /* CHAN-16 */
     if (ours && tmp < 0)
         err = errno;
+    if (tmp >= 0 && !fstatat(tmp, grave, &st, AT_SYMLINK_NOFOLLOW) &&
+        (st.st_ino != ch->dir_inode || st.st_dev != ch->dev)) {                 /* CHAN-22 */
+        renameat(tmp, grave, ch->base.fd, ch->name);
+        ps_close_fd(&tmp);
+    }
     ps_close_fd(&ch->reader);
     ps_close_fd(&ch->writer);
     ps_close_fd(&ch->dir);

@@ -38,6 +38,26 @@ int ps_left_until(int64_t deadline, int most)
     return ns / 1000000 >= most ? most : (int)((ns + 999999) / 1000000);
 }
 
+/* When this process loaded the library; where the compiler has no constructors, when it first asked. */
+static struct timespec started;
+
+#ifdef __GNUC__
+__attribute__((constructor))
+#endif
+static void note_start(void)
+{
+    if (!started.tv_sec)
+        started = now(CLOCK_REALTIME);
+}
+
+/* Whether a file was last changed before this process started: by two seconds, for the times of files
+   may be coarse (REAP-16). */
+bool ps_before_start(struct timespec time)
+{
+    note_start();
+    return time.tv_sec + 2 < started.tv_sec;
+}
+
 /* A time in the future is not old. */
 bool ps_older(struct timespec time, long long ms)
 {

@@ -73,6 +73,7 @@ uint64_t ps_microseconds(void);                         /* since the epoch */
 int64_t ps_deadline_in(int ms);                         /* negative: never */
 int ps_left_until(int64_t deadline, int most);          /* ms, rounded up, at most `most` */
 bool ps_older(struct timespec time, long long ms);
+bool ps_before_start(struct timespec time);
 
 /* ---- fresh.c ---------------------------------------------------------------------------- */
 

@@ -33,6 +33,22 @@ int ps_claim(const struct ps_base *b, const char *from, char to[PS_ENTRY])
     return -1;
 }
 
+/* Renames a directory to a fresh name in `top`. One that may not be renamed is made to allow it (its
+   entry .. changes), one that cannot be renamed at all is removed in its place (REAP-18). */
+static int move_up(int dir, const char *name, int top)
+{
+    char up[PS_ENTRY] = "up-";
+    if (ps_fresh_name(up))
+        return -1;
+    if (!renameat(dir, name, top, up))
+        return 0;
+    if (errno == EXDEV)
+        return ps_remove_tree(dir, name);
+    if (errno != EACCES || fchmodat(dir, name, 0700, AT_SYMLINK_NOFOLLOW))
+        return -1;
+    return renameat(dir, name, top, up);
+}
+
 /* Removes an entry of the directory `top`. It moves the directories in a directory up into top,
    for the next round: two descriptors and no stack are enough for any depth. */
 static int remove_entry(int top, const char *name, bool *progress)
@@ -53,10 +69,9 @@ static int remove_entry(int top, const char *name, bool *progress)
     if (!dir)
         return -1;
     for (const char *child; (child = ps_next_name(dir));) {
-        char up[PS_ENTRY] = "up-";
         if (fstatat(dirfd(dir), child, &st, AT_SYMLINK_NOFOLLOW))
             continue;
-        if (S_ISDIR(st.st_mode) ? !ps_fresh_name(up) && !renameat(dirfd(dir), child, top, up)
+        if (S_ISDIR(st.st_mode) ? !move_up(dirfd(dir), child, top)
                                 : !unlinkat(dirfd(dir), child, 0))
             *progress = true;
     }
@@ -107,11 +122,26 @@ static enum ps_life probe(int at, const char *dir, struct stat *st)
     return life;
 }
 
+/* Whether a process has ended, and its parent has not waited for it (REAP-17). */
+static bool is_zombie(long long pid)
+{
+    char path[64], text[512], *end;
+    snprintf(path, sizeof path, "/proc/%lld/stat", pid);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    ps_close_fd(&fd);
+    if (n <= 0)
+        return false;               /* it has just gone, or this system does not show it */
+    text[n] = 0;
+    end = strrchr(text, ')');       /* the name before it may hold any octet */
+    return end && end[1] == ' ' && (end[2] == 'Z' || end[2] == 'X');
+}
+
 static bool runs(long long pid)
 {
     if ((long long)(pid_t)pid != pid || (pid_t)pid <= 0)
         return false;               /* ten digits: more than a pid_t holds */
-    return !kill((pid_t)pid, 0) || errno != ESRCH;
+    return (!kill((pid_t)pid, 0) || errno != ESRCH) && !is_zombie(pid);
 }
 
 /* Removes a claimed directory, or renames it back if it has a reader after all (REAP-13). */
@@ -125,7 +155,18 @@ static void bury(int tmp, const char *grave, int at, const char *name)
         ps_remove_tree(tmp, grave);
 }
 
-/* Whether REAP-3 to REAP-6 ask for the removal of an entry of the base. */
+/* Removes a directory that cannot be renamed, its queue first (REAP-18). */
+static void bury_in_place(int at, const char *name)
+{
+    int dir = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (dir < 0)
+        return;
+    if (!unlinkat(dir, "queue", 0) || errno == ENOENT)
+        ps_remove_tree(at, name);
+    ps_close_fd(&dir);
+}
+
+/* Whether REAP-3 to REAP-6 and REAP-16 ask for the removal of an entry of the base. */
 static bool is_dead(const struct ps_base *b, const char *name, long long stale_ms)
 {
     char pattern[PUBSUB_TOPIC_MAX + 1];
@@ -136,7 +177,8 @@ static bool is_dead(const struct ps_base *b, const char *name, long long stale_m
         return false;                                                           /* BASE-10 */
     switch (probe(b->fd, name, &queue)) {
     case PS_DEAD:
-        return (ps_older(queue.CTIM, stale_ms) && ps_older(queue.MTIM, stale_ms)) || !runs(pid);
+        return (ps_older(queue.CTIM, stale_ms) && ps_older(queue.MTIM, stale_ms)) || !runs(pid) ||
+               (pid == getpid() && ps_before_start(queue.CTIM) && ps_before_start(queue.MTIM));
     case PS_NO_QUEUE:
         return ps_older(dir.CTIM, stale_ms) && !runs(pid);                      /* REAP-6 */
     default:
@@ -148,6 +190,8 @@ static void reap_channel(const struct ps_base *b, const char *name)
 {
     char grave[PS_ENTRY];
     int tmp = ps_claim(b, name, grave);
+    if (tmp < 0 && errno == EXDEV)
+        bury_in_place(b->fd, name);
     if (tmp < 0)
         return;                                                                 /* REAP-11, REAP-14 */
     bury(tmp, grave, b->fd, name);
@@ -165,9 +209,12 @@ static void reap_staged(int tmp, const char *name, long long stale_ms)
         return;
     }
     enum ps_life life = probe(tmp, name, &queue);
-    if (life != PS_ALIVE && life != PS_UNKNOWN && !ps_fresh_name(grave) &&
-        !renameat(tmp, name, tmp, grave))
+    if (life == PS_ALIVE || life == PS_UNKNOWN || ps_fresh_name(grave))
+        return;
+    if (!renameat(tmp, name, tmp, grave))
         bury(tmp, grave, tmp, name);                                            /* REAP-9 */
+    else if (errno == EXDEV)
+        bury_in_place(tmp, name);
 }
 
 /* Lists a directory before anything in it is removed: some systems skip entries if others go while

@@ -14,13 +14,13 @@ def dead_pid() -> int:
     return process.pid
 
 
-def let_age(*paths: Path) -> None:
-    """Wait until these files are older than now, counted in whole seconds.
+def let_age(*paths: Path, seconds: int = 1) -> None:
+    """Wait until these files are `seconds` older than now, counted in whole seconds.
 
     Nobody can set the time of a status change. So a test that needs a stale file lets it age, and
     reaps with a stale age of 0.
     """
     statuses = [path.lstat() for path in paths]
     youngest = max(max(status.st_ctime, status.st_mtime) for status in statuses)
-    while int(time.time()) <= int(youngest):
+    while int(time.time()) < int(youngest) + seconds:
         time.sleep(0.01)

@@ -157,7 +157,7 @@ MUTANTS = [
             "error.errno not in (errno.ENOTEMPTY, errno.EEXIST)",
             "... and (directory or error.errno != errno.ENOTDIR)",
         ),
-        Edit("_empty", "LIST", "os.O_RDONLY | os.O_DIRECTORY"),
+        Edit("_open_to_empty", "LIST", "os.O_RDONLY | os.O_DIRECTORY", times=2),
         Edit("reap", "LIST", "os.O_RDONLY | os.O_DIRECTORY"),
     ),
     Mutant(
@@ -190,7 +190,7 @@ MUTANTS = [
     Mutant(
         "CHAN-19",
         "makes the base before it looks at the pattern",
-        Edit("Channel.__init__", "check_pattern(topic)", "pass"),
+        Edit("Channel.__init__", "check_pattern(topic)", "topic"),
         Edit(
             "Channel._open",
             """
@@ -210,10 +210,16 @@ MUTANTS = [
         "CHAN-20",
         "removes whatever has its name",
         Edit("Inbox._is_visible", None, "return True"),
+        Edit("Inbox._give_back_another", None, "pass"),
     ),
     Mutant(
         "CHAN-21",
         "needs a descriptor to give up an opening",
         Edit("Inbox.close", 'os.unlink("queue", dir_fd=self._directory[0])', "pass"),
+    ),
+    Mutant(
+        "CHAN-22",
+        "keeps what it has claimed",
+        Edit("Inbox._give_back_another", None, "pass"),
     ),
 ]

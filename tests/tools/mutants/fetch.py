@@ -155,7 +155,7 @@ MUTANTS = [
         Edit(
             "reap",
             """
-            if _is_dead(path, pid, stale_before):
+            if _is_dead(path, pid, stale_before, runs):
                 _reap_directory(base, path)
             """,
             """

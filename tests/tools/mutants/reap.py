@@ -26,8 +26,8 @@ MUTANTS = [
         "a process id that is used again protects for ever",
         Edit(
             "_is_dead",
-            "max(found.st_mtime, found.st_ctime) >= stale_before and _runs(pid)",
-            "_runs(pid)",
+            "changed >= stale_before and runs[pid] and not _is_of_an_earlier_process(pid, changed)",
+            "runs[pid]",
         ),
     ),
     Mutant(
@@ -41,8 +41,8 @@ MUTANTS = [
         "no grace",
         Edit(
             "_is_dead",
-            "max(found.st_mtime, found.st_ctime) >= stale_before and _runs(pid)",
-            "max(found.st_mtime, found.st_ctime) >= stale_before and not pid",
+            "changed >= stale_before and runs[pid] and not _is_of_an_earlier_process(pid, changed)",
+            "changed >= stale_before and not pid",
         ),
     ),
     Mutant(
@@ -50,8 +50,8 @@ MUTANTS = [
         "no grace without a queue",
         Edit(
             "_is_dead",
-            "os.lstat(path).st_ctime < stale_before and not _runs(pid)",
-            "not _runs(pid)",
+            "os.lstat(path).st_ctime < stale_before and not runs[pid]",
+            "not runs[pid]",
         ),
     ),
     Mutant(
@@ -74,9 +74,14 @@ MUTANTS = [
         Edit(
             "_reap_staged",
             """
-            claimed = fresh_in_tmp()
-            os.rename(entry.name, claimed, src_dir_fd=tmp, dst_dir_fd=tmp)
-            _bury(tmp, claimed, entry.name, tmp)
+            try:
+                os.rename(entry.name, claimed, src_dir_fd=tmp, dst_dir_fd=tmp)
+            except of_system(OSError) as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                _remove_in_place(entry.name, tmp)
+            else:
+                _bury(tmp, claimed, entry.name, tmp)
             """,
             "pass",
         ),
@@ -100,10 +105,7 @@ MUTANTS = [
         "empties in place",
         Edit(
             "_reap_directory",
-            """
-            name = fresh_in_tmp()
-            claim(base, path, name, tmp)
-            """,
+            "claim(base, path, name, tmp)",
             """
             name = os.path.basename(path)
             tmp.open(base.path, os.O_RDONLY)
@@ -125,5 +127,15 @@ MUTANTS = [
         "REAP-15",
         "makes the base",
         Edit("reap", "base = look()", "from .base import make; base = make()"),
+    ),
+    Mutant(
+        "REAP-16",
+        "its own process id protects for an hour",
+        Edit("_is_of_an_earlier_process", None, "return False"),
+    ),
+    Mutant(
+        "REAP-18",
+        "leaves what it cannot rename",
+        Edit("_remove_in_place", None, "pass"),
     ),
 ]

@@ -13,18 +13,14 @@ from pathlib import Path
 import pytest
 
 from pubsub_conformance.driver import Driver, Rejected
-from pubsub_conformance.linux.strace import (
-    RENAME,
-    UNLINK,
-    stop,
-    traced,
-)
+from pubsub_conformance.linux.strace import LOOK, RENAME, UNLINK, stop, traced
 from pubsub_conformance.oracle.arrange import dead_pid
 from pubsub_conformance.oracle.base import MESSAGE_NAME, Base, put
 from pubsub_conformance.oracle.message import a_message, fresh_id
 from pubsub_conformance.oracle.queue import fill
 from pubsub_conformance.plugin import not_run
-from pubsub_conformance.suite.helpers import make_socket, refuses
+from pubsub_conformance.suite.helpers import Start, make_socket, refuses
+from pubsub_conformance.suite.scenes import start_without_privileges
 
 from .support import foreign_entries, is_received
 
@@ -298,3 +294,47 @@ def test_closing_leaves_what_is_not_its_own(driver: Driver, base: Base) -> None:
     with contextlib.suppress(Rejected):  # closing a lost channel may fail
         driver.close_channel(channel)
     assert (channel.directory / "theirs").exists(), f"the foreign directory is gone:\n{base.tree()}"
+
+
+@pytest.mark.requirement("CHAN-22", role="subscriber")
+def test_another_directory_comes_before_the_claim(driver: Driver, base: Base) -> None:
+    """It comes after the owner has looked: the claim takes it, and the owner gives it back."""
+    swapped = 0
+    for nth in range(1, 4):
+        channel = driver.open("a")
+        theirs = channel.directory / "theirs"
+        with (
+            traced(
+                driver, stop(LOOK, nth), paths=[channel.directory, channel.directory.name]
+            ) as trace,
+            contextlib.suppress(Rejected),  # a lost channel may be an error
+        ):
+            closing = trace.begin(driver.close_channel, channel)
+            for _ in trace.stops():
+                if channel.directory.is_dir():  # not claimed yet
+                    channel.directory.rename(base.path.parent / f"away-{nth}")
+                    channel.directory.mkdir()
+                    theirs.write_bytes(b"theirs")
+                    swapped += 1
+            closing.result()
+        if (base.path.parent / f"away-{nth}").exists():
+            assert theirs.exists(), f"it was taken for the owner's:\n{base.tree()}"
+    if not swapped:
+        not_run("the owner does not look at its directory before it claims it")
+
+
+@pytest.mark.requirement("CHAN-14", role="subscriber")
+@pytest.mark.parametrize("full", [False, True], ids=["empty", "full"])
+def test_a_directory_that_denies_access_is_removed(start: Start, base: Base, full: bool) -> None:
+    """Its owner can give itself access: that is not a directory that cannot be removed."""
+    driver = start_without_privileges(start)
+    channel = driver.open("a")
+    closed = channel.directory / "closed"
+    closed.mkdir()
+    if full:
+        (closed / "inner").mkdir()
+        (closed / "inner" / "file").write_bytes(b"foreign")
+        (closed / "inner").chmod(0)
+    closed.chmod(0)
+    driver.close_channel(channel)
+    assert not base.leftovers(), f"closed, and these are left:\n{base.tree()}"

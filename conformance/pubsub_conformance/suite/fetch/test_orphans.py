@@ -8,7 +8,7 @@ import resource
 import pytest
 
 from pubsub_conformance.driver import Driver
-from pubsub_conformance.linux.strace import LIST, stop, traced
+from pubsub_conformance.linux.strace import LIST, UNLINK, fail, stop, traced
 from pubsub_conformance.oracle.arrange import dead_pid, let_age
 from pubsub_conformance.oracle.base import Base, put
 from pubsub_conformance.oracle.message import a_message
@@ -37,6 +37,22 @@ def test_orphans_are_removed_by_the_owner(driver: Driver, base: Base) -> None:
         f" {left}"
     )
     expect_message(driver, channel, base.publish("a"), "after orphans were removed")
+
+
+@pytest.mark.requirement("FETCH-17", "CHAN-3", role="subscriber")
+def test_a_directory_under_the_name_of_a_message_is_no_orphan(driver: Driver, base: Base) -> None:
+    """Whatever error the system has for unlinking it: EISDIR, or, on macOS and the BSDs, EPERM."""
+    channel = driver.open("a")
+    directory = channel.directory / str(a_message("a").id)
+    directory.mkdir()
+    orphan = put(channel.directory, a_message("a"), enqueue=False)
+    let_age(directory, orphan)
+    driver.reap(stale_age=0)
+    assert directory.is_dir(), "the owner removed a directory, which is no message file"
+    assert not orphan.exists(), f"{directory.name} is a directory, and kept an orphan from removal"
+    with traced(driver, fail(UNLINK, "EPERM", None)):
+        driver.reap(stale_age=0)
+    assert directory.is_dir()
 
 
 @pytest.mark.requirement("FETCH-17", role="subscriber")
