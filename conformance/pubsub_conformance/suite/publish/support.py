@@ -72,6 +72,14 @@ def settle(driver: Driver, base: Base, topic: str) -> None:
         driver.publish(topic)
 
 
+def check_each_yields(channels: list[Channel], content: bytes) -> None:
+    """Each of the channels has to hold one message, with this content."""
+    contents = [[message.content for message in channel.fetch_all()] for channel in channels]
+    assert contents == [[content]] * len(channels), (
+        f"expected the message once in each channel, found {contents}"
+    )
+
+
 def nothing_left(base: Base, after: str) -> None:
     """The base may hold nothing but the channels of the kit."""
     assert base.leftovers() == [], f"left after {after}:\n{base.tree()}"

@@ -29,6 +29,7 @@ from pubsub_conformance.suite.scenes import close_off, start_without_privileges
 from .support import (
     AT_ONCE_SECONDS,
     LARGE,
+    check_each_yields,
     nothing_left,
     settle,
     several,
@@ -48,10 +49,7 @@ def test_a_cleaner_took_the_staged_file(driver: Driver, base: Base, nth: int) ->
                 staged.unlink()
             trace.go_on()
             assert count.result() == 3, "all three channels were open the whole time"
-        contents = [[message.content for message in each.fetch_all()] for each in channels]
-        assert contents == [[b"x"]] * 3, (
-            f"expected the message once in each channel, found {contents}"
-        )
+        check_each_yields(channels, b"x")
         nothing_left(base, "the staged file was removed")
 
 
@@ -68,10 +66,7 @@ def test_a_cleaner_took_tmp(driver: Driver, base: Base) -> None:
             base.tmp.rmdir()
             trace.go_on()
             assert count.result() == 2, "both channels were open the whole time"
-        contents = [[message.content for message in each.fetch_all()] for each in channels]
-        assert contents == [[b"x"]] * 2, (
-            f"expected the message once in each channel, found {contents}"
-        )
+        check_each_yields(channels, b"x")
         nothing_left(base, "tmp was removed")
 
 
@@ -217,10 +212,7 @@ def test_a_file_with_too_many_links(driver: Driver, base: Base) -> None:
         if not any(call.injected for call in trace.calls()):
             not_run("strace saw no link that it could make fail")
         assert count == 3, "all three channels had room"
-        contents = [[message.content for message in each.fetch_all()] for each in channels]
-        assert contents == [[b"x"]] * 3, (
-            f"expected the message once in each channel, found {contents}"
-        )
+        check_each_yields(channels, b"x")
         nothing_left(base, "a file had too many links")
 
 

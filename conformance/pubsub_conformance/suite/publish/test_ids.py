@@ -96,7 +96,9 @@ def test_an_id_taken_in_the_second_channel(driver: Driver, base: Base) -> None:
         taken.unlink()
         messages = [channel.fetch_all() for channel in channels]
         contents = [[message.content for message in each] for each in messages]
-        assert contents == [[b"ours"]] * 3, f"each channel is to yield it once, found {contents}"
+        assert contents == [[b"ours"]] * 3, (
+            f"expected the message once in each channel, found {contents}"
+        )
         ids = {message.id for each in messages for message in each}
         assert int(taken.name) in ids, "the first channel has to keep the first id"
         assert len(ids) == 2, f"expected one id before the clash and one after it, found {ids}"
