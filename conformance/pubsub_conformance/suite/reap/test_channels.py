@@ -18,7 +18,7 @@ from pubsub_conformance.suite.helpers import Start, make_socket
 from pubsub_conformance.suite.scenes import NOBODY, start_without_privileges
 
 from ..channel.support import owner
-from .support import LONG_AGO, RUNNING, furnish
+from .support import LONG_AGO, RUNNING, entry_names, furnish
 
 
 @pytest.mark.requirement("REAP-1", role="subscriber")
