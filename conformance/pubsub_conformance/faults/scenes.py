@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pubsub_conformance.driver import Driver, DriverError, Limits, OpenChannel, Rejected
+from pubsub_conformance.driver.protocol import PROTOCOL
 from pubsub_conformance.oracle.arrange import dead_pid
 from pubsub_conformance.oracle.base import Base
 
@@ -53,12 +54,14 @@ class Scene:
         with contextlib.suppress(DriverError):
             self.victim.kill()
             self.victim.close()
-        for receiver in self.channels.receivers:
-            if receiver.driver in self.stage.bystanders.values():
-                try:
-                    receiver.close()
-                except (Rejected, DriverError):
-                    self.stage.replace(receiver.owner)
+        for label, driver in list(self.stage.bystanders.items()):
+            try:
+                for receiver in self.channels.receivers:
+                    if receiver.driver is driver:
+                        receiver.close()
+                driver.request("hello", protocol=PROTOCOL)
+            except (Rejected, DriverError):  # it was harmed, with or without a channel
+                self.stage.replace(label)
 
 
 @dataclass

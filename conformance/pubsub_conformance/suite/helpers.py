@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from pubsub_conformance.driver import Driver, DriverError, Rejected
+from pubsub_conformance.driver import Driver, DriverError, OpenChannel, Rejected
+from pubsub_conformance.oracle.base import CHANNEL_NAME
 from pubsub_conformance.oracle.message import Message
 from pubsub_conformance.plugin import not_run
 
@@ -53,6 +54,13 @@ def as_message(fields: Mapping[str, Any]) -> Message:
         fields["headers"],
         base64.b64decode(fields["content"]),
     )
+
+
+def owner(channel: OpenChannel) -> int:
+    """The process id in the channel's name."""
+    name = CHANNEL_NAME.fullmatch(channel.directory.name)
+    assert name, f"{channel.directory.name!r} is not the name of a channel"
+    return int(name["pid"])
 
 
 def through(rule: str, *roles: str) -> pytest.MarkDecorator:

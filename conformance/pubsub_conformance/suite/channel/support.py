@@ -9,18 +9,11 @@ from pubsub_conformance.driver import Driver, OpenChannel
 from pubsub_conformance.linux.strace import (
     Call,
 )
-from pubsub_conformance.oracle.base import CHANNEL_NAME, Base
+from pubsub_conformance.oracle.base import Base
 from pubsub_conformance.oracle.message import fresh_id
 
 QUIET_SECONDS = 0.5
 """How long a test waits on an empty queue for a wait that ends too early."""
-
-
-def owner(channel: OpenChannel) -> int:
-    """The process id in the channel's name."""
-    name = CHANNEL_NAME.fullmatch(channel.directory.name)
-    assert name, f"{channel.directory.name!r} is not the name of a channel"
-    return int(name["pid"])
 
 
 def is_received(base: Base, driver: Driver, channel: OpenChannel) -> bool:

@@ -298,7 +298,8 @@ def test_closing_leaves_what_is_not_its_own(driver: Driver, base: Base) -> None:
 
 @pytest.mark.requirement("CHAN-22", role="subscriber")
 def test_another_directory_comes_before_the_claim(driver: Driver, base: Base) -> None:
-    """It comes after the owner has looked: the claim takes it, and the owner gives it back."""
+    """If a foreign directory takes the channel's place right before the claim, closing puts it
+    back."""
     swapped = 0
     for nth in range(1, 4):
         channel = driver.open("a")
@@ -307,7 +308,7 @@ def test_another_directory_comes_before_the_claim(driver: Driver, base: Base) ->
             traced(
                 driver, stop(LOOK, nth), paths=[channel.directory, channel.directory.name]
             ) as trace,
-            contextlib.suppress(Rejected),  # a lost channel may be an error
+            contextlib.suppress(Rejected),  # closing a lost channel may fail
         ):
             closing = trace.begin(driver.close_channel, channel)
             for _ in trace.stops():
@@ -318,7 +319,7 @@ def test_another_directory_comes_before_the_claim(driver: Driver, base: Base) ->
                     swapped += 1
             closing.result()
         if (base.path.parent / f"away-{nth}").exists():
-            assert theirs.exists(), f"it was taken for the owner's:\n{base.tree()}"
+            assert theirs.exists(), f"the foreign directory was removed:\n{base.tree()}"
     if not swapped:
         not_run("the owner does not look at its directory before it claims it")
 
@@ -326,7 +327,8 @@ def test_another_directory_comes_before_the_claim(driver: Driver, base: Base) ->
 @pytest.mark.requirement("CHAN-14", role="subscriber")
 @pytest.mark.parametrize("full", [False, True], ids=["empty", "full"])
 def test_a_directory_that_denies_access_is_removed(start: Start, base: Base, full: bool) -> None:
-    """Its owner can give itself access: that is not a directory that cannot be removed."""
+    """Closing removes directories of the owner without permissions, for it can give itself
+    access."""
     driver = start_without_privileges(start)
     channel = driver.open("a")
     closed = channel.directory / "closed"
@@ -337,4 +339,4 @@ def test_a_directory_that_denies_access_is_removed(start: Start, base: Base, ful
         (closed / "inner").chmod(0)
     closed.chmod(0)
     driver.close_channel(channel)
-    assert not base.leftovers(), f"closed, and these are left:\n{base.tree()}"
+    assert not base.leftovers(), f"left after closing:\n{base.tree()}"

@@ -25,9 +25,9 @@ from pubsub_conformance.oracle.base import Base, put
 from pubsub_conformance.oracle.message import a_message
 from pubsub_conformance.oracle.queue import has_reader
 from pubsub_conformance.plugin import not_run
-from pubsub_conformance.suite.helpers import through
+from pubsub_conformance.suite.helpers import owner, through
 
-from .support import QUIET_SECONDS, is_received, owner, reads
+from .support import QUIET_SECONDS, is_received, reads
 
 
 @dataclass(frozen=True)

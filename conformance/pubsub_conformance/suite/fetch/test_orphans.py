@@ -41,7 +41,8 @@ def test_orphans_are_removed_by_the_owner(driver: Driver, base: Base) -> None:
 
 @pytest.mark.requirement("FETCH-17", "CHAN-3", role="subscriber")
 def test_a_directory_under_the_name_of_a_message_is_no_orphan(driver: Driver, base: Base) -> None:
-    """Whatever error the system has for unlinking it: EISDIR, or, on macOS and the BSDs, EPERM."""
+    """A directory with the name of a message file stays, and keeps no orphan from removal, whether
+    its unlink fails with EISDIR or, as on macOS and the BSDs, with EPERM."""
     channel = driver.open("a")
     directory = channel.directory / str(a_message("a").id)
     directory.mkdir()
@@ -49,7 +50,7 @@ def test_a_directory_under_the_name_of_a_message_is_no_orphan(driver: Driver, ba
     let_age(directory, orphan)
     driver.reap(stale_age=0)
     assert directory.is_dir(), "the owner removed a directory, which is no message file"
-    assert not orphan.exists(), f"{directory.name} is a directory, and kept an orphan from removal"
+    assert not orphan.exists(), f"the directory {directory.name} kept an orphan from removal"
     with traced(driver, fail(UNLINK, "EPERM", None)):
         driver.reap(stale_age=0)
     assert directory.is_dir()

@@ -14,10 +14,9 @@ from pubsub_conformance.oracle.arrange import dead_pid, let_age
 from pubsub_conformance.oracle.base import Base, channel_name, fresh_name, put
 from pubsub_conformance.oracle.message import a_message, fresh_id
 from pubsub_conformance.oracle.queue import fill, has_reader
-from pubsub_conformance.suite.helpers import Start, make_socket
+from pubsub_conformance.suite.helpers import Start, make_socket, owner
 from pubsub_conformance.suite.scenes import NOBODY, start_without_privileges
 
-from ..channel.support import owner
 from .support import LONG_AGO, RUNNING, entry_names, furnish
 
 
@@ -161,7 +160,7 @@ def test_a_young_channel_of_a_process_that_runs_stays(driver: Driver, base: Base
 
 def _own_id(driver: Driver) -> int:
     """The process id that the driver's channels have in their names."""
-    if "subscriber" in driver.hello.roles:  # it may work in a child of the process that was started
+    if "subscriber" in driver.hello.roles:  # a child of the process that was started may open them
         channel = driver.open("own.id")
         driver.close_channel(channel)
         return owner(channel)
@@ -172,7 +171,8 @@ def _own_id(driver: Driver) -> int:
 def test_a_channel_of_an_earlier_process_with_the_same_id_is_removed(
     start: Start, base: Base
 ) -> None:
-    """As process 1 of a container: a crash, a new start, and the id in the name is the reaper's."""
+    """A reaper removes a channel with its own process id if the queue is older than its process,
+    as after the crash of process 1 of a container."""
     left = base.dead_channel("a.=", RUNNING)
     furnish(left)
     let_age(left / "queue", seconds=4)
@@ -181,33 +181,34 @@ def test_a_channel_of_an_earlier_process_with_the_same_id_is_removed(
     earlier = left.rename(base.path / channel_name("a.=", _own_id(driver)))
     driver.reap()
     assert not earlier.exists(), (
-        f"{earlier.name} has no reader, and its queue is older than the process {driver.pid} that"
-        f" reaps: an earlier process left it, and it should be gone; found\n{base.tree()}"
+        f"{earlier.name} has no reader, and its queue is older than the reaper's process"
+        f" {driver.pid}: expected nothing of it, found\n{base.tree()}"
     )
 
 
 @pytest.mark.requirement("REAP-5", role="reaper")
 def test_a_young_channel_of_the_reaper_itself_stays(driver: Driver, base: Base) -> None:
-    """Another part of its process may be about to open it."""
+    """A reaper keeps a young channel with its own process id, which its process may be about to
+    open."""
     opening = base.dead_channel("a", _own_id(driver))
     driver.reap()
     assert (opening / "queue").exists(), (
-        f"{opening.name} has no reader yet, but it is younger than the reaper's process: it must"
+        f"{opening.name} has no reader yet, but it is younger than the reaper's process: it has to"
         f" stay; found\n{base.tree()}"
     )
 
 
 @pytest.mark.requirement("REAP-17", role="reaper")
 def test_a_zombie_does_not_run(driver: Driver, base: Base) -> None:
-    """A killed subscriber whose parent does not wait for it is dead nevertheless."""
+    """A reaper removes the channel of a zombie: a process that ended, but was not waited for."""
     with subprocess.Popen(["true"]) as child:
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
         left = base.dead_channel("a", child.pid)
         furnish(left)
         driver.reap()
         assert not left.exists(), (
-            f"the process {child.pid} has ended, only its parent has not waited for it:"
-            f" {left.name} should be gone; found\n{base.tree()}"
+            f"the process of {left.name} is a zombie, so it does not run: expected nothing of it,"
+            f" found\n{base.tree()}"
         )
 
 

@@ -152,20 +152,23 @@ def test_a_reaper_claims_before_it_removes(driver: Driver, base: Base, where: st
 def test_what_cannot_be_renamed_is_removed_in_its_place(
     driver: Driver, base: Base, where: str
 ) -> None:
-    """EXDEV, for ever: the directory came with a container image; its queue goes first."""
+    """A reaper removes a directory that cannot be renamed (EXDEV, in a container image) in its
+    place, its queue first."""
     left = _left_behind(base, where)
     with traced(driver, fail(RENAME, "EXDEV", None), stop((*UNLINK, "rmdir"))) as trace:
         reaping = trace.begin(driver.reap, 0)
         first = True
-        for call in trace.stops():  # the first removal, and the first of each other kind
-            assert not first or left.is_dir(), f"{call} came first, and {left.name} is gone"
+        for call in trace.stops():  # the first removal of each kind
+            assert not first or left.is_dir(), f"{left.name} is gone after the first call, {call}"
             assert not (left / "queue").exists(), (
-                f"the first removal was {call}: the queue has to go first, so that no publisher"
-                f" takes the directory for a channel\n{base.tree()}"
+                f"the first removal was {call}: the queue has to go first, so that publishers see"
+                f" no channel\n{base.tree()}"
             )
             first = False
         reaping.result()
-    assert not base.leftovers(), f"it could not be renamed, and was not removed\n{base.tree()}"
+    assert not base.leftovers(), (
+        f"the directory that cannot be renamed was not removed\n{base.tree()}"
+    )
 
 
 @pytest.mark.requirement("REAP-13", role="reaper")
