@@ -106,8 +106,9 @@ MUTANTS = [
             "Place.make",
             "self._make_directories()",
             """
-            if Place.make.__dict__.setdefault("made", self.path) is not self.path:
+            if "made" in Place.make.__dict__:
                 raise
+            Place.make.made = True
             ...
             """,
         ),

@@ -45,20 +45,13 @@ MUTANTS = [
     Mutant(
         "PUB-5",
         "writes the rest after the first link",
-        Edit(
-            "Copies.stage",
-            "self._write(staged, base.mode & 0o044)",
-            """
-            begin = Encoded(staged.encoded.head[:20])
-            self._write(staged._replace(encoded=begin), base.mode & 0o044)
-            """,
-        ),
+        Edit("Copies._write", "filter(None, self._encoded)", "[self._encoded.head[:20]]"),
         Edit(
             "_Delivery._write_id",
             "self._written.extend(map(os.write, (opened,), (self._staged.word,)))",
             """
             with open(self._staged.path, "r+b") as file:
-                file.writelines(self._staged.encoded)
+                file.writelines(self._copies._encoded)
             ...
             """,
         ),
@@ -77,7 +70,7 @@ MUTANTS = [
             """
             file = os.open(self._link, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with open(file, "wb") as made:
-                made.writelines(staged.encoded)
+                made.writelines(self._copies._encoded)
             self._linked.append(None)
             """,
         ),
