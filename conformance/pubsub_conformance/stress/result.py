@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -34,34 +35,34 @@ class Progress(NamedTuple):
     """Found so far, with errors and files left over."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Result:
-    """How a run ended."""
+    """What a run has found so far, and how it ended."""
 
     seed: int
-    seconds: float
-    epochs: int
-    publishes: int
-    receives: int
-    due: int
-    """Deliveries that had to happen. Where there is none, nothing is proved."""
-    done: dict[What, int]
+    done: Mapping[What, int]
     """The number of disturbances of each kind."""
-    excused: dict[str, int]
+    excused: Mapping[str, int]
     """How often each error occurred that a disturbance explains."""
-    checking: float
-    """Seconds that it took to judge the longest epoch."""
-    violations: tuple[Violation, ...]
-    errors: tuple[DriverError | Rejected, ...]
+    errors: Sequence[DriverError | Rejected]
     """Errors of drivers and publishes. Nothing in a run makes a correct one fail so."""
-    leftovers: tuple[str, ...]
+    not_done: Sequence[str]
+    """Disturbances that were asked for and are not possible here, and why."""
+    seconds: float = 0.0
+    epochs: int = 0
+    publishes: int = 0
+    receives: int = 0
+    due: int = 0
+    """Deliveries that had to happen. Where there is none, nothing is proved."""
+    checking: float = 0.0
+    """Seconds that it took to judge the longest epoch."""
+    violations: tuple[Violation, ...] = ()
+    leftovers: tuple[str, ...] = ()
     """Names in the base directory after all was read: messages that nobody has any more, and what
     dead processes left and reaping did not remove."""
-    interrupted: bool
-    evidence: Path | None
+    interrupted: bool = False
+    evidence: Path | None = None
     """The directory with history, seed and a copy of the base directory, if anything failed."""
-    not_done: tuple[str, ...]
-    """Disturbances that were asked for and are not possible here, and why."""
 
     @property
     def failed(self) -> bool:
@@ -116,7 +117,7 @@ class Result:
             "due": self.due,
             "disturbances": dict(self.done),
             "not_done": list(self.not_done),
-            "excused": self.excused,
+            "excused": dict(self.excused),
             "checking": round(self.checking, 3),
             "violations": [violation.as_dict() for violation in self.violations],
             "errors": list(map(str, self.errors)),

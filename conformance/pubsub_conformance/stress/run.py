@@ -19,14 +19,12 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from pubsub_conformance.driver import DriverError
 from pubsub_conformance.judge.check import check
 from pubsub_conformance.judge.leftovers import leftovers, not_reaped
-from pubsub_conformance.judge.violations import Violation
 from pubsub_conformance.linux.disk import Disk
 from pubsub_conformance.oracle.queue import waiting
 
@@ -69,39 +67,21 @@ def run(
     `tell` gets the progress; `not_done` are disturbances that the result is to list as impossible.
     """
     scene = Scene(command, home, seed, load)
-    stress = _Run(scene, evidence, tell)
+    stress = _Run(scene, evidence, tell, not_done)
     with crew(stress.workers) as pool:
-        interrupted = stress.go(pool)
-        return stress.result(interrupted, tuple(not_done))
-
-
-@dataclass
-class _Totals:
-    """Of the whole run."""
-
-    epochs: int = 0
-    publishes: int = 0
-    receives: int = 0
-    due: int = 0
-    unknown: int = 0
-    """Publishes whose outcome nobody knows."""
-    checking: float = 0.0
-
-
-@dataclass
-class _Findings:
-    judged: bool = True
-    """The events of this epoch were judged."""
-    violations: tuple[Violation, ...] = ()
-    leftovers: tuple[str, ...] = ()
-    evidence: Path | None = None
+        stress.go(pool)
+    return stress.found
 
 
 class _Run:
     """The thread that commands the workers."""
 
     def __init__(
-        self, scene: Scene, directory: Path | None, tell: Callable[[Progress], object]
+        self,
+        scene: Scene,
+        directory: Path | None,
+        tell: Callable[[Progress], object],
+        not_done: Sequence[str],
     ) -> None:
         self.scene, self.directory, self.tell = scene, directory, tell
         load = scene.load
@@ -117,12 +97,13 @@ class _Run:
         world = World(scene.home, disk, scene.note)
         victims = {worker.name: worker.process for worker in self.workers}
         self.disturber = Disturber(scene.seed, load.disturbances, world, victims, scene.troubles)
-        self.totals, self.found = _Totals(), _Findings()
+        done, excused = self.disturber.done, scene.excused
+        self.found = Result(scene.seed, done, excused, scene.errors, not_done)
+        self.unknown = 0
+        """Publishes whose outcome nobody knows."""
+        self.judged = True
+        """The events of this epoch were judged."""
         self.began = time.monotonic()
-
-    @property
-    def failed(self) -> bool:
-        return bool(self.scene.errors or self.found.violations or self.found.leftovers)
 
     @property
     def over(self) -> bool:
@@ -130,15 +111,14 @@ class _Run:
             publisher.left for publisher in self.publishers
         )
 
-    def go(self, pool: ThreadPoolExecutor) -> bool:
-        """Run to the end. Whether it was interrupted."""
-        interrupted = False
+    def go(self, pool: ThreadPoolExecutor) -> None:
+        """Run to the end, or to an interrupt."""
         try:
-            while not self.failed and not self.over:
+            while not self.found.failed and not self.over:
                 self._epoch(pool)
                 self._judge()
                 self._reap()
-            if self._left and not self.failed:
+            if self._left and not self.found.failed:
                 # Until everything that the dead have left is stale.
                 until = time.monotonic() + STALE + 2 * GRACE
                 while time.monotonic() < until:
@@ -146,28 +126,30 @@ class _Run:
                     time.sleep(REPORT_SECONDS)
                 self._reap()
         except KeyboardInterrupt:
-            interrupted = True
+            self.found.interrupted = True
             self._stop(pool)
-            if not self.found.judged:
+            if not self.judged:
                 self._judge()
-        if self.failed:  # now, while channels are still open, and what lies in them is still there
+        if (
+            self.found.failed
+        ):  # now, while channels are still open, and what lies in them is still there
             self._keep()
         for worker in self.workers:
             worker.end()
-        if self.failed and not self.found.evidence:
+        if self.found.failed and not self.found.evidence:
             self._keep()
-        return interrupted
+        self.found.seconds = time.monotonic() - self.began
 
     def _epoch(self, pool: ThreadPoolExecutor) -> None:
         scene = self.scene
         channels = [s.channel for s in self.subscribers if s.channel]
         scene.begin_epoch([channel.opened for channel in channels if channel.opened])
-        self.found.judged = False
+        self.judged = False
         self._wait([pool.submit(worker.prepare) for worker in self.workers], "starting")
         timeline = Timeline()
-        longest = EPOCHS[min(self.totals.epochs, len(EPOCHS) - 1)]
+        longest = EPOCHS[min(self.found.epochs, len(EPOCHS) - 1)]
         seconds = min(longest, scene.load.seconds - (time.monotonic() - self.began))
-        self.disturber.disturb(timeline, self.totals.epochs)
+        self.disturber.disturb(timeline, self.found.epochs)
         writing = [pool.submit(publisher.work) for publisher in self.publishers]
         reading = [pool.submit(subscriber.work) for subscriber in self.subscribers]
 
@@ -181,7 +163,7 @@ class _Run:
         self._wait(writing, "publishing the rest")
         scene.published.set()
         self._wait(reading, "draining")
-        self.totals.epochs += 1
+        self.found.epochs += 1
 
     def _wait(self, futures: Sequence[Future[None]], doing: str) -> None:
         while wait(futures, REPORT_SECONDS).not_done:
@@ -219,17 +201,17 @@ class _Run:
 
     def _judge(self) -> None:
         self._report("judging")
-        began, totals = time.monotonic(), self.totals
+        began, found = time.monotonic(), self.found
         judgement = check(self.scene.history())
         for text in judgement.contradictions[:1]:
             self.scene.blame(DriverError(f"what drivers reported contradicts itself: {text}"))
-        totals.checking = max(totals.checking, time.monotonic() - began)
-        totals.unknown += self.scene.unknown()
-        totals.publishes += judgement.publishes
-        totals.receives += judgement.receives
-        totals.due += judgement.due
-        self.found.violations = judgement.violations
-        self.found.judged = True
+        found.checking = max(found.checking, time.monotonic() - began)
+        found.publishes += judgement.publishes
+        found.receives += judgement.receives
+        found.due += judgement.due
+        found.violations = judgement.violations
+        self.unknown += self.scene.unknown()
+        self.judged = True
 
     @property
     def _left(self) -> int:
@@ -244,7 +226,7 @@ class _Run:
         handles = [s.channel.handle for s in self.subscribers if s.channel]
         channels = {handle.directory.name for handle in handles if handle}
         home, left = self.scene.home, self._left
-        self.found.leftovers = tuple(leftovers(home, channels, self.totals.unknown, left))
+        self.found.leftovers = tuple(leftovers(home, channels, self.unknown, left))
         stale = time.time() - STALE - GRACE
         if not left or self.found.leftovers:
             return
@@ -253,27 +235,7 @@ class _Run:
 
     def _keep(self) -> None:
         self._report("saving")
-        directory = keep(self.scene, self.scene.history(), self.totals.epochs, self.directory)
-        self.found.evidence = directory
-        text = f"{self.result(False, ())}\n"
-        (directory / "result.txt").write_text(text, encoding="utf-8")
-
-    def result(self, interrupted: bool, not_done: tuple[str, ...]) -> Result:
-        totals, found = self.totals, self.found
-        return Result(
-            self.scene.seed,
-            time.monotonic() - self.began,
-            totals.epochs,
-            totals.publishes,
-            totals.receives,
-            totals.due,
-            dict(self.disturber.done),
-            dict(self.scene.excused),
-            totals.checking,
-            found.violations,
-            tuple(self.scene.errors),
-            found.leftovers,
-            interrupted,
-            found.evidence,
-            not_done,
-        )
+        found = self.found
+        directory = keep(self.scene, self.scene.history(), found.epochs, self.directory)
+        found.evidence, found.seconds = directory, time.monotonic() - self.began
+        (directory / "result.txt").write_text(f"{found}\n", encoding="utf-8")

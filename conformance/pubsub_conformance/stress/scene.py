@@ -19,13 +19,7 @@ from .worker import Host
 class Scene(Host):
     """The host of stress workers."""
 
-    def __init__(
-        self,
-        command: Sequence[str],
-        home: Path,
-        seed: int,
-        load: Load,
-    ) -> None:
+    def __init__(self, command: Sequence[str], home: Path, seed: int, load: Load) -> None:
         super().__init__(command, home, seed)
         self.load = load
         self.published = threading.Event()

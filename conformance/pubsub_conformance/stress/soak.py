@@ -47,25 +47,25 @@ FILLING: Final = 256
 KILL_EVERY: Final = 0.5  # seconds
 
 
-@dataclass(frozen=True)
+@dataclass
 class Result:
-    """How a soak ended."""
+    """What a soak has counted so far, and how it ended."""
 
     seed: int
-    seconds: float
-    samples: int
-    messages: int
+    seconds: float = 0.0
+    samples: int = 0
+    messages: int = 0
     """Published, as drivers reported; and fetched:"""
-    fetched: int
-    opened: int
+    fetched: int = 0
+    opened: int = 0
     """The number of channels that were opened."""
-    kills: int
-    series: tuple[Series, ...]
-    not_checked: tuple[str, ...]
-    errors: tuple[str, ...]
-    driver_errors: int
+    kills: int = 0
+    series: Sequence[Series] = ()
+    not_checked: Sequence[str] = ()
+    errors: Sequence[str] = ()
+    driver_errors: int = 0
     """The number of errors of drivers, and not of the implementation."""
-    interrupted: bool
+    interrupted: bool = False
 
     @property
     def verdict(self) -> Verdict:
@@ -97,21 +97,7 @@ class Result:
         console.print(Text(str(self)))
 
     def as_dict(self) -> dict[str, Any]:
-        return {
-            **vars(self),
-            "series": [series.as_dict() for series in self.series],
-        }
-
-
-class _Counters:
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.messages = self.fetched = self.opened = self.kills = 0
-
-    def add(self, **counts: int) -> None:
-        with self._lock:
-            for name, count in counts.items():
-                setattr(self, name, getattr(self, name) + count)
+        return {**vars(self), "series": [series.as_dict() for series in self.series]}
 
 
 class _Ground(Host):
@@ -119,9 +105,15 @@ class _Ground(Host):
 
     def __init__(self, command: Sequence[str], home: Path, seed: int, channels: int) -> None:
         super().__init__(command, home, seed)
-        self.counters = _Counters()
+        self.result = Result(seed)
         self.topics = [f"t.{i}" for i in range(max(1, channels // 4))]
         """Each message reaches some four channels."""
+        self._lock = threading.Lock()
+
+    def count(self, what: str, more: int) -> None:
+        """Add to one of the numbers of the result."""
+        with self._lock:
+            setattr(self.result, what, getattr(self.result, what) + more)
 
 
 class _Publisher(Worker[_Ground]):
@@ -131,7 +123,7 @@ class _Publisher(Worker[_Ground]):
         topic = FULL if self.rng.random() < 0.2 else self.rng.choice(self.host.topics)
         prefix = f"{self.name}-{self.process.lives}"
         stream = driver.produce(topic, prefix, BURST, SIZES, rate=RATE, report="totals")
-        self.host.counters.add(messages=stream.finish().messages)
+        self.host.count("messages", stream.finish().messages)
         return False
 
     def fill(self) -> None:
@@ -165,7 +157,7 @@ class _Subscriber(Worker[_Ground]):
             return True
         for channel in self.open:
             stream = driver.consume(channel, idle=0.0, deadline=1.0, report="totals")
-            self.host.counters.add(fetched=stream.finish().messages)
+            self.host.count("fetched", stream.finish().messages)
         for _ in range(self.rng.randint(1, 3)):
             if self.open:
                 driver.close_channel(self.open.pop(self.rng.randrange(len(self.open))))
@@ -175,7 +167,7 @@ class _Subscriber(Worker[_Ground]):
 
     def _open_one(self, driver: Driver) -> None:
         self.open.append(driver.open(self.rng.choice(self.host.topics)))
-        self.host.counters.add(opened=1)
+        self.host.count("opened", 1)
 
     def died(self, killed: int | None, end: int | None) -> None:
         self.open = []
@@ -205,18 +197,12 @@ class _Soak:
         timeline = Timeline()
         rng = random.Random(f"{self.ground.seed} kills")
         mortal = [*self.publishers[1::2], *self.subscribers[1::2]]
-        interval = max(SHORTEST, seconds / SAMPLES)
 
-        def kill(at: float) -> None:
-            self.ground.counters.add(kills=rng.choice(mortal).process.kill())
-            timeline.at(at + KILL_EVERY, lambda: kill(at + KILL_EVERY))
+        def kill() -> None:
+            self.ground.count("kills", rng.choice(mortal).process.kill())
 
-        def sample(at: float) -> None:
-            self._sample()
-            timeline.at(at + interval, lambda: sample(at + interval))
-
-        timeline.at(KILL_EVERY, lambda: kill(KILL_EVERY))
-        timeline.at(interval, lambda: sample(interval))
+        timeline.every(KILL_EVERY, kill)
+        timeline.every(max(SHORTEST, seconds / SAMPLES), self._sample)
         working: list[Future[None]] = [pool.submit(worker.work) for worker in self.workers]
         timeline.run(seconds, self.ground.ending.wait, self._report)
         self.ground.ending.set()
@@ -227,15 +213,15 @@ class _Soak:
     def _sample(self) -> None:
         long_lived = [*self.publishers[::2], *self.subscribers[::2]]
         pids = [(worker.name, worker.process.pid) for worker in long_lived]
-        self.samples.take(pids, self.ground.home, self.ground.counters.kills)
+        self.samples.take(pids, self.ground.home, self.ground.result.kills)
 
     def _report(self) -> None:
-        counters = self.ground.counters
+        result = self.ground.result
         self.tell(
             time.monotonic() - self.began,
-            f"{len(self.samples.kills)} samples: {counters.messages} published,"
-            f" {counters.fetched} fetched, {counters.opened} channels opened,"
-            f" {counters.kills} kills",
+            f"{len(self.samples.kills)} samples: {result.messages} published,"
+            f" {result.fetched} fetched, {result.opened} channels opened,"
+            f" {result.kills} kills",
         )
 
 
@@ -254,24 +240,17 @@ def run(
     """
     ground = _Ground(command, home, seed, channels)
     soak = _Soak(ground, channels, tell)
-    interrupted = False
+    result, samples = ground.result, soak.samples
     try:
         with crew(soak.workers) as pool:
             soak.go(pool, seconds)
     except KeyboardInterrupt:
-        interrupted = True
-    counters, samples = ground.counters, soak.samples
-    return Result(
-        seed,
-        time.monotonic() - soak.began,
-        len(samples.kills),
-        counters.messages,
-        counters.fetched,
-        counters.opened,
-        counters.kills,
-        tuple(samples.series()) if len(samples.kills) >= LEAST_SAMPLES else (),
-        samples.not_checked,
-        tuple(map(str, ground.errors)),
-        sum(isinstance(error, DriverError) for error in ground.errors),
-        interrupted,
-    )
+        result.interrupted = True
+    result.seconds = time.monotonic() - soak.began
+    result.samples = len(samples.kills)
+    if result.samples >= LEAST_SAMPLES:
+        result.series = samples.series()
+    result.not_checked = samples.not_checked
+    result.errors = list(map(str, ground.errors))
+    result.driver_errors = sum(isinstance(error, DriverError) for error in ground.errors)
+    return result

@@ -25,6 +25,15 @@ class Timeline:
         """Do this then, or in the end if it is owed."""
         heapq.heappush(self._coming, (seconds, next(self._number), owed, action))
 
+    def every(self, seconds: float, action: Action) -> None:
+        """Do this each time that so many seconds have passed."""
+
+        def act(at: float) -> None:
+            action()
+            self.at(at + seconds, lambda: act(at + seconds))
+
+        self.at(seconds, lambda: act(seconds))
+
     def run(self, seconds: float, over: Callable[[float], bool], report: Action) -> None:
         """Act until the time has come, or until `over`, which waits up to so many seconds."""
         try:
