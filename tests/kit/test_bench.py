@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 from pathlib import Path
 
 import pytest
-from mutation import Mutant
+from mutation import REFERENCE
 from pubsub_conformance.bench.measures import GROUPS
 from pubsub_conformance.commands import main
 
@@ -17,10 +16,7 @@ QUICK = ["--rounds", "2", "--seconds", "0.01"]
 
 @pytest.fixture
 def reference(tmp_path: Path) -> str:
-    directory = tmp_path / "reference"
-    directory.mkdir()
-    driver = Mutant("none", "the reference itself").driver(directory)
-    return f"ref={shlex.join([sys.executable, str(driver)])}"
+    return f"ref={shlex.join(REFERENCE.command(tmp_path / 'reference'))}"
 
 
 @pytest.mark.timeout(180)  # seconds: all groups, with thousands of directories

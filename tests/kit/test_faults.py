@@ -10,9 +10,15 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+import mutants
 import pytest
-from mutants import MUTANTS
-from mutation import Edit, Mutant
+from mutants.further import (
+    FORGETS_THE_STAGED_FILE,
+    GIVES_THE_ID_UP,
+    LEAKS_A_DESCRIPTOR,
+    NOTES_WHAT_IT_PUBLISHES,
+)
+from mutation import REFERENCE, Mutant
 from pubsub_conformance import faults
 from pubsub_conformance.commands import main
 from pubsub_conformance.faults import points as listing
@@ -113,9 +119,8 @@ needs_strace = pytest.mark.skipif(sys.platform != "linux", reason="strace is the
 
 
 def run(mutant: Mutant, directory: Path, operation: str, *points: str) -> faults.Run:
-    directory.mkdir()
     result = faults.run(
-        [sys.executable, str(mutant.driver(directory))],
+        mutant.command(directory),
         operations=[operation],
         only=list(map(listing.parse, points)),
         workers=1,
@@ -128,86 +133,20 @@ def run(mutant: Mutant, directory: Path, operation: str, *points: str) -> faults
 
 FAULTY = [
     (
-        Mutant(
-            "PUB-14",
-            "forgets the staged file where the base cannot be listed",
-            Edit(
-                "_Delivery._find",
-                "return list_anew(place, base, self._staged.path).matching(topic)",
-                """
-                try:
-                    ...
-                except OSError:
-                    self._copies._made.clear()
-                    raise
-                """,
-            ),
-        ),
+        FORGETS_THE_STAGED_FILE,
         "publish-one",
         "getdents64:1:EIO",
         "PUB-14: a publish that returns leaves no staged file",
     ),
+    (LEAKS_A_DESCRIPTOR, "publish-several", "link:2:EIO", "no descriptor leaks"),
     (
-        Mutant(
-            "PUB-13",
-            "leaks a descriptor where a link fails",
-            Edit(
-                "_Delivery._make_link",
-                """
-                if error.errno not in _TAKEN:
-                    raise
-                """,
-                """
-                if error.errno not in _TAKEN:
-                    os.dup(self._queue[-1])
-                    raise
-                """,
-            ),
-        ),
-        "publish-several",
-        "link:2:EIO",
-        "no descriptor leaks",
-    ),
-    (
-        Mutant(
-            "FETCH-8",
-            "gives the id in hand up where its open file cannot be looked at",
-            Edit(
-                "Inbox._read_message",
-                "encoded = _read(file[0])",
-                """
-                try:
-                    os.fstat(file[0])
-                except OSError:
-                    self.hand.drop()
-                    raise
-                ...
-                """,
-            ),
-        ),
+        GIVES_THE_ID_UP,
         "fetch",
         "newfstatat:1:EIO",
         "FETCH-8, GUAR-2: all that the queue took is yielded once, in order",
     ),
     (
-        Mutant(
-            "REAP-7",
-            "notes what it is about to publish beside tmp, and strikes it out in the end",
-            Edit(
-                "_Delivery.run",
-                """
-                if channels:
-                    self._deliver(channels, timeout)
-                """,
-                """
-                if channels:
-                    note = f"{os.path.dirname(channels[0])}/note-{os.getpid()}"
-                    os.close(os.open(note, os.O_WRONLY | os.O_CREAT))
-                    self._deliver(channels, timeout)
-                    os.unlink(note)
-                """,
-            ),
-        ),
+        NOTES_WHAT_IT_PUBLISHES,
         "publish-one",
         "link:1:KILL",
         "REAP-3, REAP-7, REAP-9: reaping leaves nothing of the dead behind",
@@ -234,8 +173,7 @@ def test_a_mutant_that_only_a_fault_shows(
 @needs_strace
 def test_a_crash_shows_what_is_linked_before_it_is_whole(tmp_path: Path) -> None:
     """The call at which the process is killed is not done: what it had done before lies open."""
-    (mutant,) = [one for one in MUTANTS if one.requirement == "PUB-5"]
-    result = run(mutant, tmp_path / "mutant", "publish-one", "write:2:KILL")
+    result = run(mutants.of("PUB-5"), tmp_path / "mutant", "publish-one", "write:2:KILL")
     (violation,) = result.violations
     assert "PUB-5" in " ".join(problem.expected for problem in violation.problems)
 
@@ -244,7 +182,7 @@ def test_a_crash_shows_what_is_linked_before_it_is_whole(tmp_path: Path) -> None
 def test_the_reference_keeps_what_it_promises(tmp_path: Path) -> None:
     """Also where it did not once: the count of an error, the end of what is repeated."""
     points = ["link:1:KILL", "link:2:EIO", "link:1:EMLINK+", "unlink:1:EACCES"]
-    result = run(Mutant("none", ""), tmp_path / "whole", "publish-several", *points)
+    result = run(REFERENCE, tmp_path / "whole", "publish-several", *points)
     assert (result.verdict, result.violations) == (Verdict.CONFORMS, [])
     assert result.tallies["publish-several"].run == {"crash": 1, "error": 3}
     assert result.as_dict()["operations"]["publish-several"]["error"] == 3

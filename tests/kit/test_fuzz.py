@@ -12,10 +12,11 @@ import tempfile
 from pathlib import Path
 from random import Random
 
+import mutants
 import pytest
 from agreement import differs
-from mutants import MUTANTS
-from mutation import ROOT, Edit, Mutant
+from mutants.further import BELIEVES_A_LENGTH, DIES_OF_A_REQUEST, DIES_OF_HALF_A_PAIR
+from mutation import ROOT, Mutant
 from pubsub_conformance import fuzz
 from pubsub_conformance.commands import main
 from pubsub_conformance.driver import Driver, Limits
@@ -29,11 +30,6 @@ from pubsub_conformance.judge.verdict import Verdict
 DRIVER = [sys.executable, str(ROOT / "conformance/implementations/reference/driver.py")]
 C = ROOT / "conformance/implementations/c"
 CORPUS = C / "corpus"
-PARSED = "magic, version, id, timestamp, _ = _HEAD.unpack_from(data)"
-
-
-def known(requirement: str) -> Mutant:
-    return next(mutant for mutant in MUTANTS if mutant.requirement == requirement)
 
 
 def nothing(seconds: float, text: str) -> None:
@@ -48,9 +44,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def found(mutant: Mutant, target: str, inputs: int, directory: Path) -> Finding:
-    made = directory / "mutant"
-    made.mkdir()
-    command = [sys.executable, str(mutant.driver(made))]
+    command = mutant.command(directory / "mutant")
     report = fuzz.run(
         command, directory, names=[target], seed=1, seconds=30, inputs=inputs, tell=nothing
     )
@@ -65,43 +59,10 @@ def found(mutant: Mutant, target: str, inputs: int, directory: Path) -> Finding:
 @pytest.mark.parametrize(
     ("mutant", "words"),
     [
-        (
-            Mutant(
-                "MSG-14",
-                "takes what follows",
-                Edit("decode", "end != size", "end > size"),
-            ),
-            "accepted an invalid file: 1 octets follow the content",
-        ),
-        (
-            Mutant(
-                "MSG-13",
-                "believes a length",
-                Edit(
-                    "decode",
-                    PARSED,
-                    "bytes(int.from_bytes(data[21:25], 'big')); ...",
-                ),
-            ),
-            "MiB of memory for",
-        ),
-        (
-            Mutant(
-                "MSG-11",
-                "dies of half a pair",
-                Edit(
-                    "decode",
-                    PARSED,
-                    r"""
-                    if b"\\ud800" in data:
-                        raise SystemExit(3)
-                    ...
-                    """,
-                ),
-            ),
-            "exit status 3",
-        ),
-        (known("MSG-10"), "accepted an invalid file: not an interoperable integer: "),
+        (mutants.of("MSG-14"), "accepted an invalid file: 1 octets follow the content"),
+        (BELIEVES_A_LENGTH, "MiB of memory for"),
+        (DIES_OF_HALF_A_PAIR, "exit status 3"),
+        (mutants.of("MSG-10"), "accepted an invalid file: not an interoperable integer: "),
     ],
     ids=lambda value: value.what if isinstance(value, Mutant) else "",
 )
@@ -124,7 +85,7 @@ def test_decode(mutant: Mutant, words: str, tmp_path: Path) -> None:
     ],
 )
 def test_entries(requirement: str, words: str, tmp_path: Path) -> None:
-    finding = found(known(requirement), "entries", 300, tmp_path)
+    finding = found(mutants.of(requirement), "entries", 300, tmp_path)
     if requirement != "BASE-10":  # which breaks all that follows
         assert finding.requirement == requirement
     assert words in finding.what
@@ -137,16 +98,14 @@ def test_entries(requirement: str, words: str, tmp_path: Path) -> None:
     [("FETCH-3", "found None"), ("FETCH-7", "expected invalid-message"), ("FETCH-9", "damaged")],
 )
 def test_queue(requirement: str, words: str, tmp_path: Path) -> None:
-    finding = found(known(requirement), "queue", 300, tmp_path)
+    finding = found(mutants.of(requirement), "queue", 300, tmp_path)
     assert finding.requirement == requirement
     assert words in finding.what
     assert len(json.loads(finding.input)) <= 3, "three steps are enough"
 
 
 def test_requests(tmp_path: Path) -> None:
-    edit = Edit("main", "(ValueError, RecursionError, BadRequest)", "(RecursionError, BadRequest)")
-    dies = Mutant("DRIVER-5", "dies", edit)
-    finding = found(dies, "requests", 300, tmp_path)
+    finding = found(DIES_OF_A_REQUEST, "requests", 300, tmp_path)
     assert finding.requirement == "DRIVER-5"
     assert "did not live through it" in finding.what
     assert "Traceback" in finding.what
@@ -214,7 +173,7 @@ def test_the_reference_withstands(tmp_path: Path) -> None:
 
 
 def test_a_saved_input_is_judged_again(tmp_path: Path) -> None:
-    mutant = known("MSG-10")
+    mutant = mutants.of("MSG-10")
     finding = found(mutant, "decode", 4000, tmp_path)
     command = [sys.executable, str(tmp_path / "mutant" / "driver.py")]
     replay = ["fuzz", "--target", "decode", "--replay", str(finding.file), "--"]

@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import mutants
 import pytest
 from falsification import kit
-from mutants import MUTANTS
 from mutation import ROOT, Edit, Mutant
 from pubsub_conformance.driver import DriverError
 from pubsub_conformance.driver.protocol import OPS
@@ -29,9 +29,7 @@ def replay(script: str, directory: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("requirement", ["GUAR-1", "GUAR-5", "CHAN-14", "REAP-8"])
 def test_a_mutant_fails_and_its_script_fails_again(requirement: str, tmp_path: Path) -> None:
     """The script is short, fails at its last line, and does not fail the reference."""
-    mutant = next(mutant for mutant in MUTANTS if mutant.requirement == requirement)
-    (tmp_path / "mutant").mkdir()
-    command = [sys.executable, str(mutant.driver(tmp_path / "mutant"))]
+    command = mutants.of(requirement).command(tmp_path / "mutant")
     found = search(command, under=None, seed=1)
     assert found is not None
     assert found.requirement == requirement, str(found)
@@ -48,11 +46,11 @@ def test_a_mutant_fails_and_its_script_fails_again(requirement: str, tmp_path: P
 @pytest.mark.timeout(180)
 def test_what_a_search_did_not_get_to_is_not_run(tmp_path: Path) -> None:
     """Of a search that ended early, only the requirement that is broken has a verdict."""
-    (mutant,) = [mutant for mutant in MUTANTS if mutant.requirement == "REAP-8"]
-    (tmp_path / "mutant").mkdir()
     selection = ["--requirement", "REAP-8", "--requirement", "REAP-2"]
     report = tmp_path / "report.json"
-    run = kit(mutant, tmp_path / "mutant", *selection, "--seed", "1", "--json", str(report))
+    run = kit(
+        mutants.of("REAP-8"), tmp_path / "mutant", *selection, "--seed", "1", "--json", str(report)
+    )
     assert run.returncode == 1, run.stdout + run.stderr
     tests = {
         test["name"]: test
@@ -81,5 +79,5 @@ def test_a_driver_of_one_role_is_asked_for_nothing_else(role: str, tmp_path: Pat
         Edit("Driver.hello", ALL_ROLES, f"[{role!r}]"),
         Edit("Driver.answer", None, f"assert op in {allowed}; ..."),
     )
-    driver = Mutant("", "one role", *edits).driver(tmp_path)
-    assert search([sys.executable, str(driver)], under=None, seed=1) is None
+    command = Mutant("", "one role", *edits).command(tmp_path / "mutant")
+    assert search(command, under=None, seed=1) is None

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import random
 import shlex
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import mutants
 import pytest
-from mutants import MUTANTS
-from mutation import Edit, Mutant
+from mutants.further import MILLISECONDS, ONLY_PUBLISHES
+from mutation import REFERENCE, Mutant
 from pubsub_conformance.commands import main
 from pubsub_conformance.driver import DriverError
 from pubsub_conformance.implementations import Implementation
@@ -22,13 +22,6 @@ from pubsub_conformance.matrix.checks import CHECKS, Check
 from pubsub_conformance.matrix.parties import Finding, Pair
 from pubsub_conformance.matrix.report import Result
 
-REFERENCE = Mutant("none", "the reference itself")
-MILLISECONDS = Mutant(
-    "none",
-    "encodes milliseconds",
-    Edit("Message.encoded", "self.timestamp", "self.timestamp // 1000"),
-)
-
 Make = Callable[..., list[str]]
 
 
@@ -37,16 +30,9 @@ def make(tmp_path: Path) -> Make:
     """The command of the driver of a mutant."""
 
     def make(mutant: Mutant = REFERENCE) -> list[str]:
-        directory = tmp_path / f"mutant-{len(list(tmp_path.glob('mutant-*')))}"
-        directory.mkdir()
-        return [sys.executable, str(mutant.driver(directory))]
+        return mutant.command(tmp_path / f"mutant-{len(list(tmp_path.glob('mutant-*')))}")
 
     return make
-
-
-def mutant(requirement: str) -> Mutant:
-    (found,) = [mutant for mutant in MUTANTS if mutant.requirement == requirement]
-    return found
 
 
 def judge(
@@ -70,21 +56,21 @@ def test_reference_passes_with_itself(make: Make, capsys: pytest.CaptureFixture[
     ("check", "side", "broken"),
     [
         ("codec", "publisher", MILLISECONDS),
-        ("codec", "reader", mutant("MSG-17")),
-        ("messages", "reader", mutant("GUAR-3")),
-        ("messages", "reader", mutant("GUAR-4")),
-        ("wildcards", "publisher", mutant("TOPIC-4")),
-        ("wildcards", "publisher", mutant("GUAR-6")),
-        ("full", "publisher", mutant("PUB-10")),
-        ("full", "publisher", mutant("PUB-19")),
-        ("full", "reader", mutant("GUAR-2")),
-        ("closing", "publisher", mutant("GUAR-5")),
-        ("closing", "reader", mutant("CHAN-14")),
-        ("dead", "publisher", mutant("GUAR-1")),
-        ("reaping", "reader", mutant("REAP-7")),
-        ("reaping", "reader", mutant("REAP-4")),
-        ("stress", "publisher", mutant("PUB-9")),
-        ("stress", "reader", mutant("GUAR-4")),
+        ("codec", "reader", mutants.of("MSG-17")),
+        ("messages", "reader", mutants.of("GUAR-3")),
+        ("messages", "reader", mutants.of("GUAR-4")),
+        ("wildcards", "publisher", mutants.of("TOPIC-4")),
+        ("wildcards", "publisher", mutants.of("GUAR-6")),
+        ("full", "publisher", mutants.of("PUB-10")),
+        ("full", "publisher", mutants.of("PUB-19")),
+        ("full", "reader", mutants.of("GUAR-2")),
+        ("closing", "publisher", mutants.of("GUAR-5")),
+        ("closing", "reader", mutants.of("CHAN-14")),
+        ("dead", "publisher", mutants.of("GUAR-1")),
+        ("reaping", "reader", mutants.of("REAP-7")),
+        ("reaping", "reader", mutants.of("REAP-4")),
+        ("stress", "publisher", mutants.of("PUB-9")),
+        ("stress", "reader", mutants.of("GUAR-4")),
     ],
     ids=lambda value: value if isinstance(value, str) else value.what,
 )
@@ -183,9 +169,7 @@ def test_role_that_is_not_claimed_is_not_applicable(
     make: Make, checks: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     checks(passes)
-    roles = '["topics", "codec", "publisher", "subscriber", "reaper"]'
-    mute = Mutant("none", "only publishes", Edit("Driver.hello", roles, '["publisher"]'))
-    both = [f"mute={shlex.join(make(mute))}", f"whole={shlex.join(make())}"]
+    both = [f"mute={shlex.join(make(ONLY_PUBLISHES))}", f"whole={shlex.join(make())}"]
     assert main(["matrix", *both]) == 0
     output = capsys.readouterr().out
     assert "mute to mute, passes" not in output

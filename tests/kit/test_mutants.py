@@ -29,7 +29,6 @@ def _of(entry: Entry) -> tuple[str, str]:
 def test_the_kit_catches(mutant: Mutant, tmp_path: Path) -> None:
     """By the rule's own assertion: a mutant that crashes or hangs has proved nothing."""
     report = tmp_path / "report.json"
-    (tmp_path / "mutant").mkdir()
     selection = ("-x", "--requirement", mutant.requirement)
     run = kit(mutant, tmp_path / "mutant", *selection, "--json", str(report))
     assert report.exists(), run.stdout + run.stderr

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 import pytest
-from mutants import MUTANTS
+from mutants import FURTHER, MUTANTS
 from mutation import Edit, Mutant
 
 SOURCE = '''\
@@ -119,7 +119,7 @@ def test_an_error_names_the_mutant() -> None:
         Mutant("PUB-9", "two writes", Edit("nowhere", "1", "2")).sources()
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=str)
+@pytest.mark.parametrize("mutant", [*MUTANTS, *FURTHER], ids=str)
 def test_a_mutant_applies_and_compiles(mutant: Mutant) -> None:
     for name, source in mutant.sources().items():
         compile(source, name, "exec")

@@ -3,52 +3,30 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import pytest
 from interrupted import interrupted
-from mutation import Edit, Mutant
+from mutants.further import (
+    DIES_AS_IT_OPENS,
+    KEEPS_MESSAGES,
+    LEAVES_DESCRIPTORS,
+    LEAVES_STAGED_FILES,
+)
+from mutation import REFERENCE, Mutant
 from pubsub_conformance.commands import main
 from pubsub_conformance.judge.verdict import Verdict
 from pubsub_conformance.stress import soak
 from pubsub_conformance.stress.samples import series_of
 
-REFERENCE = Mutant("none", "the reference itself")
 LEAKS = {
-    "entries of tmp": Edit(  # one for each publish to a queue that is full
-        "_Delivery.run",
-        "self._copies.remove(self._staged)",
-        """
-        if self._count:
-            ...
-        else:
-            self._copies._made.clear()
-        """,
-    ),
-    "open descriptors": Edit(  # one for each opening
-        "Inbox._make",
-        "self._tmp.close()",
-        "self._tmp.clear()",
-    ),
-    "resident memory, KiB": Edit(  # each message
-        "Inbox.take_message",
-        "return hand.message",
-        """
-        _read.__dict__.setdefault("kept", []).append(hand.message)
-        ...
-        """,
-    ),
+    "entries of tmp": LEAVES_STAGED_FILES,
+    "open descriptors": LEAVES_DESCRIPTORS,
+    "resident memory, KiB": KEEPS_MESSAGES,
 }
-
 
 if not Path("/proc/self/fd").is_dir():  # then a soak says that it looks at neither
     del LEAKS["open descriptors"], LEAKS["resident memory, KiB"]
-
-
-def driver(mutant: Mutant, directory: Path) -> list[str]:
-    (directory / "mutant").mkdir()
-    return [sys.executable, str(mutant.driver(directory / "mutant"))]
 
 
 def soaked(driver: list[str], directory: Path, seconds: float) -> soak.Result:
@@ -56,7 +34,8 @@ def soaked(driver: list[str], directory: Path, seconds: float) -> soak.Result:
 
 
 def test_each_leak_is_found_and_named(tmp_path: Path) -> None:
-    leaking = driver(Mutant("PUB-14", "leaks", *LEAKS.values()), tmp_path)
+    edits = [edit for leak in LEAKS.values() for edit in leak.edits]
+    leaking = Mutant("PUB-14", "leaks", *edits).command(tmp_path / "mutant")
     for seconds in (5, 15, 30):  # on a busy machine little happens in five
         result = soaked(leaking, tmp_path, seconds)
         assert not result.errors
@@ -72,7 +51,7 @@ def test_each_leak_is_found_and_named(tmp_path: Path) -> None:
 
 
 def test_reference_is_flat(tmp_path: Path) -> None:
-    result = soaked(driver(REFERENCE, tmp_path), tmp_path, 5)
+    result = soaked(REFERENCE.command(tmp_path / "mutant"), tmp_path, 5)
     assert result.verdict is Verdict.CONFORMS, str(result)
     assert result.kills
     assert result.opened > 30
@@ -80,7 +59,7 @@ def test_reference_is_flat(tmp_path: Path) -> None:
 
 
 def test_interrupted_soak_leaves_nothing(tmp_path: Path) -> None:
-    arguments = ["soak", "--home", str(tmp_path), "--", *driver(REFERENCE, tmp_path)]
+    arguments = ["soak", "--home", str(tmp_path), "--", *REFERENCE.command(tmp_path / "mutant")]
     ended = interrupted(arguments, ("starting",))
     assert ended.returncode == 2
     assert "interrupted: nothing is proved" in ended.stdout
@@ -91,7 +70,7 @@ def test_interrupted_soak_leaves_nothing(tmp_path: Path) -> None:
 def test_driver_that_dies_by_itself_is_no_verdict(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    dying = driver(Mutant("none", "dies", Edit("Driver.open", None, "sys.exit(3); ...")), tmp_path)
+    dying = DIES_AS_IT_OPENS.command(tmp_path / "mutant")
     assert main(["soak", "--home", str(tmp_path), "--", *dying]) == 2
     assert "exit status 3" in capsys.readouterr().out
 

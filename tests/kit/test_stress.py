@@ -12,10 +12,18 @@ import tempfile
 from itertools import islice
 from pathlib import Path
 
+import mutants
 import pytest
 from interrupted import interrupted
-from mutants import MUTANTS
-from mutation import Edit, Mutant
+from mutants.further import (
+    CLASHES,
+    COUNTS_WITHOUT_ROOM,
+    DIES_WHILE_IT_PUBLISHES,
+    DROPS_WITHOUT_DESCRIPTORS,
+    NEVER_LOOKS,
+    OVERWRITES,
+)
+from mutation import REFERENCE, Mutant
 from pubsub_conformance.commands import main
 from pubsub_conformance.driver import Rejected
 from pubsub_conformance.judge.events import Close, Open, Publish, Receive
@@ -26,30 +34,13 @@ from pubsub_conformance.stress.publisher import Publisher
 from pubsub_conformance.stress.run import run
 from pubsub_conformance.stress.scene import Scene
 
-REFERENCE = Mutant("none", "the reference itself")
-# Ids of several publishers meet in slow channels all the time.
-CLASHES = (
-    Edit("_RANDOM_BITS", "10", "3"),
-    Edit("next_id", "time.time_ns() // 1000", "time.time_ns() // 10_000_000"),
-)
-
-
-def mutant(requirement: str, *edits: Edit) -> Mutant:
-    (found,) = [mutant for mutant in MUTANTS if mutant.requirement == requirement]
-    return Mutant(requirement, found.what, *found.edits, *edits)
-
-
-def command(mutant: Mutant, directory: Path) -> list[str]:
-    (directory / "mutant").mkdir()
-    return [sys.executable, str(mutant.driver(directory / "mutant"))]
-
 
 @pytest.mark.parametrize(
     ("mutant", "kind"),
     [
-        (mutant("PUB-8"), "lost"),
-        (mutant("PUB-9"), "torn"),
-        (mutant("PUB-3", *CLASHES), "lost"),
+        (mutants.of("PUB-8"), "lost"),
+        (mutants.of("PUB-9"), "torn"),
+        (OVERWRITES, "lost"),
     ],
     ids=lambda value: value if isinstance(value, str) else value.requirement,
 )
@@ -63,7 +54,7 @@ def test_racy_mutant_is_caught_and_explained(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     report = tmp_path / "report.json"
     options = ["--no-kills", "--messages", "1500", "--seed", "1", "--json", str(report)]
-    assert main(["stress", *options, "--", *command(mutant, tmp_path)]) == 1
+    assert main(["stress", *options, "--", *mutant.command(tmp_path / "mutant")]) == 1
     shown = capsys.readouterr().out
     (evidence,) = tmp_path.glob("pubsub-stress-*")
     assert f"pubsub-conformance check {evidence}/history.jsonl" in shown
@@ -81,7 +72,7 @@ def test_racy_mutant_is_caught_and_explained(
 
 
 def test_reference_passes_with_kills_and_stops(tmp_path: Path) -> None:
-    driver = command(REFERENCE, tmp_path)
+    driver = REFERENCE.command(tmp_path / "mutant")
     for seconds in (1.5, 5, 15):  # a busy machine may need longer until somebody was disturbed
         load = Load(publishers=2, readers=HABITS, seconds=seconds)
         result = run(driver, tmp_path / "home", 1, load, evidence=tmp_path)
@@ -94,47 +85,11 @@ def test_reference_passes_with_kills_and_stops(tmp_path: Path) -> None:
 
 def test_reference_passes_with_ids_that_clash(tmp_path: Path) -> None:
     """Else the mutant of PUB-3 would prove nothing."""
-    driver = command(Mutant("none", "ids that clash", *CLASHES), tmp_path)
+    driver = CLASHES.command(tmp_path / "mutant")
     load = Load(messages=1500, kills=False)
     result = run(driver, tmp_path / "home", 1, load, evidence=tmp_path)
     assert not result.failed, result
     assert result.due
-
-
-COUNTS_WITHOUT_ROOM = Mutant(
-    "PUB-13",
-    "counts a channel though there was no room for the link",
-    Edit(
-        "_Delivery._deliver",
-        "self._failures.append((channel, error))",
-        """
-        if error.errno == errno.ENOSPC:
-            self._count += 1
-        else:
-            ...
-        """,
-    ),
-)
-DROPS_WITHOUT_DESCRIPTORS = Mutant(
-    "FETCH-8",
-    "drops the id in hand on EMFILE alone",
-    Edit(
-        "Inbox._open_message",
-        """
-        if error.errno == errno.EACCES and _denies_reading(name, directory):
-            raise InvalidMessage("it may not be read") from error
-        """,
-        """
-        ...
-        if error.errno == errno.EMFILE:
-            self.hand.drop()
-        """,
-    ),
-)
-MAKES_BASE_ONCE = mutant("BASE-13")
-NEVER_LOOKS = Mutant(
-    "FETCH-14", "waits for ever in a base that is gone", Edit("Inbox.look", None, "return")
-)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +97,7 @@ NEVER_LOOKS = Mutant(
     [
         (DROPS_WITHOUT_DESCRIPTORS, "descriptors", "lost: .* never yielded"),
         (NEVER_LOOKS, "rename", "channel: .* had been removed by"),
-        (MAKES_BASE_ONCE, "remove", "^base-unusable: ENOENT"),
+        (mutants.of("BASE-13"), "remove", "^base-unusable: ENOENT"),
     ],
     ids=lambda value: value.requirement if isinstance(value, Mutant) else "",
 )
@@ -152,7 +107,7 @@ def test_mutant_that_only_chaos_finds_is_caught(
     """Without chaos it is as good as the reference: it differs only where something fails."""
     if what == "descriptors" and not hasattr(resource, "prlimit"):
         pytest.skip("prlimit is a matter of Linux")
-    driver = command(mutant, tmp_path)
+    driver = mutant.command(tmp_path / "mutant")
     load = Load(publishers=2, readers=("steady",) * 3, messages=20_000, kills=False, chaos=(what,))
     result = run(driver, tmp_path / "home", 1, load, evidence=tmp_path)
     assert result.done[what]
@@ -160,7 +115,7 @@ def test_mutant_that_only_chaos_finds_is_caught(
 
 
 def test_mutant_that_only_a_full_disk_finds_is_caught(tmp_path: Path) -> None:
-    driver = command(COUNTS_WITHOUT_ROOM, tmp_path)
+    driver = COUNTS_WITHOUT_ROOM.command(tmp_path / "mutant")
     for seconds in (2, 6, 20):  # a busy machine may need longer until somebody met the full disk
         ended = chaos(driver, tmp_path, "--no-kills", seconds=seconds)
         if "no file system was filled: " in ended.stdout:
@@ -172,7 +127,7 @@ def test_mutant_that_only_a_full_disk_finds_is_caught(tmp_path: Path) -> None:
 
 
 def test_reference_passes_with_chaos(tmp_path: Path) -> None:
-    ended = chaos(command(REFERENCE, tmp_path), tmp_path)
+    ended = chaos(REFERENCE.command(tmp_path / "mutant"), tmp_path)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "0 violations, 0 errors, 0 files left over" in ended.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["mutant"]
@@ -236,7 +191,7 @@ def test_same_seed_makes_the_same_schedule(tmp_path: Path) -> None:
 
 
 def test_interrupted_run_is_judged(tmp_path: Path) -> None:
-    driver = command(REFERENCE, tmp_path)
+    driver = REFERENCE.command(tmp_path / "mutant")
     # "starting" is shown only where it takes long.
     ended = interrupted(
         ["stress", "--home", str(tmp_path), "--", *driver], ("starting", "publishing")
@@ -251,19 +206,7 @@ def test_driver_that_dies_by_itself_is_no_verdict(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    edit = Edit(
-        "Driver.produce",
-        """
-        if n == 0:
-            first = start
-        """,
-        """
-        ...
-        if n == 30:
-            sys.exit(3)
-        """,
-    )
-    driver = command(Mutant("none", "dies in its 31st message", edit), tmp_path)
+    driver = DIES_WHILE_IT_PUBLISHES.command(tmp_path / "mutant")
     assert main(["stress", "--messages", "1000", "--no-kills", "--", *driver]) == 2
     assert "exit status 3" in capsys.readouterr().out
 

@@ -59,9 +59,9 @@ class Entry(TypedDict):
 
 
 def kit(mutant: Mutant, directory: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    """Runs the kit on the mutant, with these options, in this empty directory."""
+    """Runs the kit on the mutant, with these options. The mutant is made in a new directory."""
     command = [sys.executable, "-m", "pubsub_conformance", "run", "-n", "0", "--seed", "1"]
-    driver = [sys.executable, str(mutant.driver(directory))]  # pubsub is found beside it first
+    driver = mutant.command(directory)
     return subprocess.run(
         [*command, *options, "--", *driver], capture_output=True, text=True, check=False
     )
@@ -82,7 +82,6 @@ def judge(mutant: Mutant, *, whole: bool = False) -> dict[str, set[str]]:
     """What fails, of the tests of the mutant's own requirement or of all."""
     with tempfile.TemporaryDirectory() as directory:
         report = Path(directory, "report.json")
-        (Path(directory) / "mutant").mkdir()
         selection = ["-n", "auto"] if whole else ["--requirement", mutant.requirement]
         run = kit(mutant, Path(directory, "mutant"), *selection, "--json", str(report))
         found = failed(report) if report.exists() else {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import sys
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -90,11 +91,21 @@ class Mutant:
         return sources
 
     def driver(self, directory: Path) -> Path:
-        """Makes the mutant in an empty directory. Returns the path of its driver there."""
+        """Makes the mutant in a new directory. Returns the path of its driver there."""
         for name, source in self.sources().items():
             (directory / name).parent.mkdir(parents=True, exist_ok=True)
             (directory / name).write_text(source)
         return directory / DRIVER.name
+
+    def command(self, directory: Path) -> list[str]:
+        """Makes the mutant in a new directory. Returns the command of its driver.
+
+        The driver finds the `pubsub` beside it first.
+        """
+        return [sys.executable, str(self.driver(directory))]
+
+
+REFERENCE = Mutant("none", "the reference itself")
 
 
 def _find(where: str, trees: Mapping[str, ast.Module]) -> tuple[str, ast.stmt]:

@@ -25,7 +25,8 @@ from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
-from mutation import ROOT, Edit, Mutant
+from mutants.further import DOES_NOT_ASK_THE_CLOCK
+from mutation import ROOT
 from pubsub_conformance.linux import Unavailable
 from pubsub_conformance.linux.namespace import namespace
 
@@ -297,15 +298,7 @@ def coarse_clock() -> None:
     Only there do two changes fall into one tick so often that a publisher that does not mind must
     be found out: if that one passes too, the leg has proved nothing.
     """
-    careless = Mutant(
-        "PUB-21",
-        "does not ask whether the clock has moved on",
-        Edit(
-            "list_anew",
-            "key is not None and key == place.key() and clock > max(key[2:])",
-            "key is not None and key == place.key()",
-        ),
-    )
+    careless = DOES_NOT_ASK_THE_CLOCK
     with directory() as outside:
         home, report = outside / "ramfs", outside / "report.json"
         for path in (home, outside / "mutant"):

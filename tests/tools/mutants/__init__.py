@@ -7,7 +7,9 @@ another.
 
 from __future__ import annotations
 
-from . import base, channel, fetch, guarantee, message, publish, reap, topics
+from mutation import Mutant
+
+from . import base, channel, fetch, further, guarantee, message, publish, reap, topics
 
 MUTANTS = [
     *guarantee.MUTANTS,
@@ -19,3 +21,10 @@ MUTANTS = [
     *fetch.MUTANTS,
     *reap.MUTANTS,
 ]
+
+FURTHER = [mutant for mutant in vars(further).values() if isinstance(mutant, Mutant)]
+
+
+def of(requirement: str) -> Mutant:
+    """The first mutant of this requirement."""
+    return next(mutant for mutant in MUTANTS if mutant.requirement == requirement)

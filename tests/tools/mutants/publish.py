@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from mutation import Edit, Mutant
 
+OVERWRITES = Edit(
+    "_Delivery._make_link",
+    "self._staged = self._copies.renew(staged)",
+    "os.unlink(self._link)",
+)
+
 MUTANTS = [
     Mutant(
         "PUB-1",
@@ -19,15 +25,7 @@ MUTANTS = [
             "(time.time_ns() // 1000) ^ random.getrandbits(16)",
         ),
     ),
-    Mutant(
-        "PUB-3",
-        "overwrites on a clash",
-        Edit(
-            "_Delivery._make_link",
-            "self._staged = self._copies.renew(staged)",
-            "os.unlink(self._link)",
-        ),
-    ),
+    Mutant("PUB-3", "overwrites on a clash", OVERWRITES),
     Mutant(
         "PUB-4",
         "stages before it checks the headers",

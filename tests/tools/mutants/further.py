@@ -1,0 +1,236 @@
+"""Mutants that the suite's tests of one requirement need not catch.
+
+Fuzzing, faults, stress, soak, and the matrix are tested by them.
+"""
+
+from __future__ import annotations
+
+from mutation import Edit, Mutant
+
+from . import publish
+
+# --- fuzz ---
+
+_PARSED = "magic, version, id, timestamp, _ = _HEAD.unpack_from(data)"
+
+BELIEVES_A_LENGTH = Mutant(
+    "MSG-13",
+    "believes a length",
+    Edit("decode", _PARSED, "bytes(int.from_bytes(data[21:25], 'big')); ..."),
+)
+DIES_OF_HALF_A_PAIR = Mutant(
+    "MSG-11",
+    "dies of half a pair",
+    Edit(
+        "decode",
+        _PARSED,
+        r"""
+        if b"\\ud800" in data:
+            raise SystemExit(3)
+        ...
+        """,
+    ),
+)
+DIES_OF_A_REQUEST = Mutant(
+    "DRIVER-5",
+    "dies of what is not JSON",
+    Edit("main", "(ValueError, RecursionError, BadRequest)", "(RecursionError, BadRequest)"),
+)
+
+# --- faults ---
+
+FORGETS_THE_STAGED_FILE = Mutant(
+    "PUB-14",
+    "forgets the staged file where the base cannot be listed",
+    Edit(
+        "_Delivery._find",
+        "return list_anew(place, base, self._staged.path).matching(topic)",
+        """
+        try:
+            ...
+        except OSError:
+            self._copies._made.clear()
+            raise
+        """,
+    ),
+)
+LEAKS_A_DESCRIPTOR = Mutant(
+    "PUB-13",
+    "leaks a descriptor where a link fails",
+    Edit(
+        "_Delivery._make_link",
+        """
+        if error.errno not in _TAKEN:
+            raise
+        """,
+        """
+        if error.errno not in _TAKEN:
+            os.dup(self._queue[-1])
+            raise
+        """,
+    ),
+)
+GIVES_THE_ID_UP = Mutant(
+    "FETCH-8",
+    "gives the id in hand up where its open file cannot be looked at",
+    Edit(
+        "Inbox._read_message",
+        "head, content = _read(file[0])",
+        """
+        try:
+            os.fstat(file[0])
+        except OSError:
+            self.hand.drop()
+            raise
+        ...
+        """,
+    ),
+)
+NOTES_WHAT_IT_PUBLISHES = Mutant(
+    "REAP-7",
+    "notes what it is about to publish beside tmp, and strikes it out in the end",
+    Edit(
+        "_Delivery.run",
+        """
+        if channels:
+            self._deliver(channels, timeout)
+        """,
+        """
+        if channels:
+            note = f"{os.path.dirname(channels[0])}/note-{os.getpid()}"
+            os.close(os.open(note, os.O_WRONLY | os.O_CREAT))
+            self._deliver(channels, timeout)
+            os.unlink(note)
+        """,
+    ),
+)
+
+# --- stress ---
+
+# Ids of several publishers meet in slow channels all the time.
+CLASHES = Mutant(
+    "none",
+    "ids that clash",
+    Edit("_RANDOM_BITS", "10", "3"),
+    Edit(
+        "next_id",
+        "time.clock_gettime_ns(time.CLOCK_REALTIME) // 1000",
+        "time.clock_gettime_ns(time.CLOCK_REALTIME) // 10_000_000",
+    ),
+)
+OVERWRITES = Mutant(
+    "PUB-3", "overwrites on a clash, of which there are many", publish.OVERWRITES, *CLASHES.edits
+)
+COUNTS_WITHOUT_ROOM = Mutant(
+    "PUB-13",
+    "counts a channel though there was no room for the link",
+    Edit(
+        "_Delivery._deliver",
+        "self._failures.append((channel, error))",
+        """
+        if error.errno == errno.ENOSPC:
+            self._count += 1
+        else:
+            ...
+        """,
+    ),
+)
+DROPS_WITHOUT_DESCRIPTORS = Mutant(
+    "FETCH-8",
+    "drops the id in hand on EMFILE alone",
+    Edit(
+        "Inbox._open_message",
+        """
+        if error.errno == errno.EACCES and _denies_reading(name, directory):
+            raise InvalidMessage("it may not be read") from error
+        """,
+        """
+        ...
+        if error.errno == errno.EMFILE:
+            self.hand.drop()
+        """,
+    ),
+)
+NEVER_LOOKS = Mutant(
+    "FETCH-14", "waits for ever in a base that is gone", Edit("Inbox.look", None, "return")
+)
+DIES_WHILE_IT_PUBLISHES = Mutant(
+    "none",
+    "dies in its 31st message",
+    Edit(
+        "Driver.produce",
+        """
+        if n == 0:
+            first = start
+        """,
+        """
+        ...
+        if n == 30:
+            sys.exit(3)
+        """,
+    ),
+)
+
+# --- soak ---
+
+LEAVES_STAGED_FILES = Mutant(
+    "PUB-14",
+    "leaves the staged file of each publish to a full queue",
+    Edit(
+        "_Delivery.run",
+        "self._copies.remove(self._staged)",
+        """
+        if self._count:
+            ...
+        else:
+            self._copies._made.clear()
+        """,
+    ),
+)
+LEAVES_DESCRIPTORS = Mutant(
+    "none",
+    "leaves a descriptor open at each opening",
+    Edit("Inbox._make", "self._tmp.close()", "self._tmp.clear()"),
+)
+KEEPS_MESSAGES = Mutant(
+    "none",
+    "keeps each message",
+    Edit(
+        "Inbox.take_message",
+        "return hand.message",
+        """
+        _read.__dict__.setdefault("kept", []).append(hand.message)
+        ...
+        """,
+    ),
+)
+DIES_AS_IT_OPENS = Mutant("none", "dies", Edit("Driver.open", None, "sys.exit(3); ..."))
+
+# --- matrix ---
+
+MILLISECONDS = Mutant(
+    "none",
+    "encodes milliseconds",
+    Edit("Message.encoded", "self.timestamp", "self.timestamp // 1000"),
+)
+ONLY_PUBLISHES = Mutant(
+    "none",
+    "only publishes",
+    Edit(
+        "Driver.hello",
+        '["topics", "codec", "publisher", "subscriber", "reaper"]',
+        '["publisher"]',
+    ),
+)
+
+# --- portability ---
+
+DOES_NOT_ASK_THE_CLOCK = Mutant(
+    "PUB-21",
+    "does not ask whether the clock has moved on",
+    Edit(
+        "list_anew",
+        "key is not None and key == place.key() and clock > max(key[2:])",
+        "key is not None and key == place.key()",
+    ),
+)
