@@ -31,7 +31,7 @@ class Place(NamedTuple):
             try:
                 path = os.path.join(os.getcwd(), path)  # abspath() would drop `link/..`
             except of_system(OSError) as error:
-                raise _place(path, bool(explicit)).unusable(error) from error
+                raise Place(path, bool(explicit)).unusable(error) from error
         while path.endswith(("/", "/.")) and len(path) > 1:
             path = path[:-1]  # the last component is then the base, and is made with its mode
         return _place(path, bool(explicit))
@@ -109,7 +109,21 @@ class Place(NamedTuple):
         )
 
 
-_place = lru_cache(maxsize=4)(Place)  # which takes longer to make than to find
+_DEEPEST = 1 + 224 + 1 + 20  # octets of /CHANNEL/ID, the longest path in a base
+
+
+@lru_cache(maxsize=4)  # a place takes longer to make than to find
+def _place(path: str, explicit: bool) -> Place:
+    """The place at an absolute path. Raises BaseUnusable if paths in it would be too long.
+
+    Later, an opening would not find what it made, and could not remove it (CHAN-21).
+    """
+    limit = os.pathconf("/", "PC_PATH_MAX")  # octets, with a NUL at the end; -1: none
+    if 0 < limit <= len(os.fsencode(path)) + _DEEPEST:
+        raise BaseUnusable(
+            errno.ENAMETOOLONG, "its path is too long; set PUBSUB_HOME to a shorter one", path
+        )
+    return Place(path, explicit)
 
 
 def located(error: OSError, path: str) -> OSError:

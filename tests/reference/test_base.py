@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,43 @@ def test_a_base_that_cannot_be_made_keeps_the_systems_error(home: Path) -> None:
     with pytest.raises(BaseUnusable, match="PUBSUB_HOME") as caught:
         publish("a", b"")
     assert caught.value.errno == errno.ELOOP
+
+
+# Octets of the longest path whose entries, channels with their messages, are within the limit.
+LONGEST = os.pathconf("/", "PC_PATH_MAX") - 1 - len(f"/{'c' * 224}/{2**64 - 1}")
+
+
+@pytest.mark.parametrize("use", [lambda: publish("a", b""), lambda: Channel("a").open(), reap])
+@pytest.mark.parametrize("octets", [LONGEST + 1, LONGEST + 240])
+def test_a_base_whose_entries_would_have_too_long_paths_is_unusable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, use: Callable[[], object], octets: int
+) -> None:  # CHAN-21
+    home = long_path(tmp_path, octets)
+    monkeypatch.setenv("PUBSUB_HOME", home)
+    with pytest.raises(BaseUnusable, match="too long; set PUBSUB_HOME") as caught:
+        use()
+    assert (caught.value.errno, caught.value.filename) == (errno.ENAMETOOLONG, home)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_base_with_the_longest_path_works(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = long_path(tmp_path, LONGEST)
+    monkeypatch.setenv("PUBSUB_HOME", home)
+    pattern = f"{'c' * 99}.{'c' * 100}"
+    with Channel(pattern) as channel:
+        assert publish(pattern, b"deep") == 1
+        assert fetch(channel) is not None
+    assert os.listdir(home) == ["tmp"]
+
+
+def long_path(parent: Path, octets: int) -> str:
+    """A path of so many octets, of directories that do not exist."""
+    path = str(parent)
+    while len(path) < octets - 200:
+        path += "/" + "d" * 99
+    return f"{path}/{'d' * (octets - len(path) - 1)}"
 
 
 def test_a_base_that_is_removed_is_made_again(home: Path) -> None:  # BASE-13
