@@ -88,11 +88,103 @@ int main(void)
 }
 """
 
+# A descriptor for a program's own poll(), asked for before the fetch fails ("before") or after it.
+WATCHED_QUEUE = r"""
+#define _XOPEN_SOURCE 700
+#include "pubsub.h"
+#include <assert.h>
+#include <errno.h>
+#include <poll.h>
+#include <sys/resource.h>
+int main(int argc, char **argv)
+{
+    struct pubsub_channel *channel;
+    struct pubsub_message *message;
+    struct pubsub_error error;
+    struct rlimit limit, none;
+    struct pollfd queue = {.fd = -1, .events = POLLIN};
+    size_t count;
+    assert(!pubsub_open("a", &channel, NULL));
+    assert(!pubsub_publish("a", NULL, "x", 1, 0, &count, NULL) && count == 1);
+    if (argc > 1)
+        queue.fd = pubsub_channel_fd(channel);
+    assert(!getrlimit(RLIMIT_NOFILE, &limit));
+    none = limit;
+    none.rlim_cur = 3;
+    for (int tries = 0; tries < 2; tries++) {
+        assert(!setrlimit(RLIMIT_NOFILE, &none));
+        assert(pubsub_fetch(channel, &message, &error) == PUBSUB_IO_ERROR);
+        assert(error.errnum == EMFILE && !message);
+        assert(!setrlimit(RLIMIT_NOFILE, &limit));
+        if (queue.fd < 0)
+            queue.fd = pubsub_channel_fd(channel);
+        assert(queue.fd >= 0 && poll(&queue, 1, 0) == 1);
+    }
+    assert(!pubsub_fetch(channel, &message, NULL) && message);
+    pubsub_message_free(message);
+    assert(!pubsub_fetch(channel, &message, NULL) && !message);
+    assert(poll(&queue, 1, 0) == 0);
+    assert(!pubsub_close(channel, NULL) && pubsub_channel_fd(channel) == -1);
+    pubsub_channel_free(channel);
+    return 0;
+}
+"""
+
+# It forks while another thread is in the middle of drawing a fresh name.
+FORK_BESIDE_A_THREAD = r"""
+#include "internal.h"
+#include <assert.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sys/wait.h>
+#include <unistd.h>
+static int begun[2], go_on[2], opened;
+static int slow_open(const char *path, int flags)
+{
+    char octet = 0;
+    if (!opened++)
+        assert(write(begun[1], &octet, 1) == 1 && read(go_on[0], &octet, 1) == 1);
+    return open(path, flags);
+}
+#define open slow_open
+#include "fresh.c"
+static void *draw(void *name)
+{
+    assert(!ps_fresh_name(name));
+    return NULL;
+}
+int main(void)
+{
+    struct pubsub_channel *channel;
+    pthread_t thread;
+    char name[PS_ENTRY] = "", octet = 0;
+    size_t count;
+    int status;
+    assert(!pipe(begun) && !pipe(go_on));
+    assert(!pthread_create(&thread, NULL, draw, name));
+    assert(read(begun[0], &octet, 1) == 1);
+    pid_t child = fork();
+    if (!child) {
+        alarm(20);                  /* a child that hangs dies of it */
+        assert(!pubsub_open("a", &channel, NULL));
+        assert(!pubsub_publish("a", NULL, "x", 1, 0, &count, NULL) && count == 1);
+        pubsub_channel_free(channel);
+        _exit(0);
+    }
+    assert(child > 0 && waitpid(child, &status, 0) == child && !status);
+    assert(write(go_on[1], &octet, 1) == 1 && !pthread_join(thread, NULL));
+    return 0;
+}
+"""
+
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy to build in."""
-    copy = tmp_path_factory.mktemp("c") / "c"
+    return copy_sources(tmp_path_factory.mktemp("c") / "c")
+
+
+def copy_sources(copy: Path) -> Path:
     shutil.copytree(C, copy, ignore=shutil.ignore_patterns("*.o", "*.a", "driver", "*-*"))
     return copy
 
@@ -104,6 +196,16 @@ def build(sources: Path, target: str, *settings: str) -> Path:
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (made.returncode, made.stdout, made.stderr) == (0, "", ""), "a warning, or worse"
     return sources / target
+
+
+def run_program(sources: Path, directory: Path, code: str, *arguments: str) -> None:
+    """Build a program with the library, and run it. It has to end with 0."""
+    archive = build(sources, "libpubsub.a")
+    program, source = directory / "program", directory / "program.c"
+    source.write_text(code)
+    command = ["cc", f"-I{sources}", "-o", str(program), str(source), str(archive), "-lpthread"]
+    subprocess.run(command, check=True)
+    subprocess.run([str(program), *arguments], check=True)
 
 
 def need_sanitizer(compiler: str, names: str) -> None:
@@ -222,28 +324,81 @@ def test_errors_name_place_and_remedy(sources: Path, tmp_path: Path, home: Path,
     assert "No space left on device; set PUBSUB_HOME to" in raised.value.detail
 
 
-def test_an_error_below_a_long_path_names_its_reason(sources: Path, tmp_path: Path) -> None:
-    """The text has room for the beginning of the path, and for the reason."""
-    home = tmp_path
-    for _ in range(15):
-        home /= "d" * 250
-    home /= "d" * (4080 - len(str(home)))
-    driver = Driver([str(build(sources, "driver"))], home)
-    with driver, pytest.raises(Rejected, match="File name too long") as raised:
-        driver.open("a")
-    assert raised.value.detail.startswith(str(tmp_path))
+# Octets of the longest path whose entries, channels with their messages, are within the limit.
+LONGEST = os.pathconf("/", "PC_PATH_MAX") - 1 - len(f"/{'c' * 224}/{2**64 - 1}")
+
+
+def long_path(parent: Path, octets: int) -> Path:
+    """A path of so many octets, of directories that do not exist."""
+    path = str(parent)
+    while len(path) < octets - 200:
+        path += "/" + "d" * 99
+    return Path(f"{path}/{'d' * (octets - len(path) - 1)}")
+
+
+@pytest.mark.parametrize("operation", ["open", "publish", "reap"])
+@pytest.mark.parametrize("octets", [LONGEST + 1, LONGEST + 240, LONGEST + 300])
+def test_a_base_whose_entries_would_have_too_long_paths_is_unusable(
+    sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: str, octets: int
+) -> None:
+    """Before anything is made (CHAN-21), also if a relative path leads there."""
+    command = [str(build(sources, "driver"))]
+    home = long_path(tmp_path, octets)
+    monkeypatch.chdir(tmp_path)
+    for path in (home, home.relative_to(tmp_path)):
+        driver = Driver(command, path)
+        with driver, pytest.raises(Rejected, match="too long a path; set PUBSUB_HOME") as raised:
+            getattr(driver, operation)(*([] if operation == "reap" else ["a"]))
+        assert raised.value.code == "base-unusable"
+        assert raised.value.detail.startswith(str(tmp_path))
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_base_with_the_longest_path_works(sources: Path, tmp_path: Path) -> None:
+    """The text of an error there has room for the beginning of the path, and for the reason."""
+    home = long_path(tmp_path, LONGEST)
+    pattern = f"{'c' * 99}.{'c' * 100}"
+    with Driver([str(build(sources, "driver"))], home) as driver:
+        channel = driver.open(pattern)
+        assert driver.publish(pattern, content=b"deep") == 1
+        message = driver.fetch(channel)
+        assert message is not None
+        assert message.content == b"deep"
+        driver.close_channel(channel)
+        (home / "tmp").rmdir()
+        (home / "tmp").touch()
+        with pytest.raises(Rejected, match="that is not a directory") as raised:
+            driver.open("a")
+        assert raised.value.detail.startswith(str(tmp_path))
+
+
+def test_opening_without_mkfifoat(tmp_path: Path) -> None:
+    """A system that lacks it has channels as well: macOS before 13."""
+    flags = "CPPFLAGS=-DPS_NO_MKFIFOAT -Dmkfifoat=missing_here"
+    driver = build(copy_sources(tmp_path / "c"), "driver", flags)
+    conforms(driver, *(f"--requirement={rule}" for rule in ("CHAN-4", "CHAN-10", "GUAR-2")))
+
+
+@pytest.mark.parametrize("asked", [[], ["before"]], ids=["after", "before"])
+def test_a_descriptor_shows_what_is_in_hand(
+    sources: Path, tmp_path: Path, home: Path, asked: list[str]
+) -> None:
+    """It is readable after a fetch that failed (FETCH-8, FETCH-21), and no longer than that."""
+    run_program(sources, tmp_path, WATCHED_QUEUE, *asked)
+    assert [path.name for path in home.iterdir()] == ["tmp"]
+
+
+def test_a_fork_beside_a_busy_thread(sources: Path, tmp_path: Path, home: Path) -> None:
+    """What the other thread was in the middle of does not hold up the child."""
+    run_program(sources, tmp_path, FORK_BESIDE_A_THREAD)
+    assert [path.name for path in home.iterdir()] == ["tmp"]
 
 
 def test_a_forked_child_does_not_own_the_channel(sources: Path, tmp_path: Path, home: Path) -> None:
     """It takes no message of its parent's, and does not remove the directory."""
     if sys.platform != "linux":
         pytest.skip("needs the system call clone")
-    library = build(sources, "libpubsub.a")
-    program, code = tmp_path / "program", tmp_path / "program.c"
-    code.write_text(FORKED_CHILD)
-    command = ["cc", f"-I{sources}", "-o", str(program), str(code), str(library), "-lpthread"]
-    subprocess.run(command, check=True)
-    subprocess.run([str(program)], check=True)
+    run_program(sources, tmp_path, FORKED_CHILD)
     assert [path.name for path in home.iterdir()] == ["tmp"]
 
 

@@ -84,25 +84,33 @@ const char *ps_name_after(const struct ps_names *names, const char *name)
 
 /* ---- the base --------------------------------------------------------------------------- */
 
-/* BASE-1, BASE-2. Returns whether the base is explicit, or -1 if the path is too long. */
+enum { DEEPEST = 1 + PUBSUB_NAME_MAX + 1 + 20 };    /* octets of /CHANNEL/ID */
+
+/* The absolute path of the base (BASE-1, BASE-2, BASE-14). Returns whether the base is explicit, or
+   -1 and errno. ENAMETOOLONG: the paths of some entries would not fit into PATH_MAX, and an opening
+   might not find what it made. */
 static int base_path(char path[PATH_MAX])
 {
     const char *home = getenv("PUBSUB_HOME"), *tmpdir = getenv("TMPDIR");
     bool is_explicit = home && *home;
+    char cwd[PATH_MAX] = "";
     struct stat st;
-    int n;
-    if (is_explicit)
-        n = snprintf(path, PATH_MAX, "%s", home);
-    else if (!stat("/dev/shm", &st) && S_ISDIR(st.st_mode))
-        n = snprintf(path, PATH_MAX, "/dev/shm/pubsub");
-    else
-        n = snprintf(path, PATH_MAX, "%s/pubsub", tmpdir && *tmpdir ? tmpdir : "/tmp");
-    if (n >= PATH_MAX)
-        return -1;
+    if (!is_explicit)
+        home = !stat("/dev/shm", &st) && S_ISDIR(st.st_mode) ? "/dev/shm"
+            : tmpdir && *tmpdir ? tmpdir : "/tmp";
+    int err = *home == '/' || getcwd(cwd, sizeof cwd) ? 0 : errno;
+    if (err)
+        *cwd = 0;
+    int n = snprintf(path, PATH_MAX, "%s%s%s%s", cwd, *cwd && cwd[1] ? "/" : "", home,
+                     is_explicit ? "" : "/pubsub");
     /* Without "/" and "/." at its end, the path ends with the component that becomes the base. */
-    while (n > 1 && (path[n - 1] == '/' || (path[n - 1] == '.' && path[n - 2] == '/')))
+    while (n < PATH_MAX && n > 1 &&
+           (path[n - 1] == '/' || (path[n - 1] == '.' && path[n - 2] == '/')))
         path[--n] = 0;
-    return is_explicit;
+    if (!err && n < PATH_MAX - DEEPEST)
+        return is_explicit;
+    errno = err && err != ERANGE ? err : ENAMETOOLONG;
+    return -1;
 }
 
 /* Whether a component of the path is "..". */
@@ -162,7 +170,8 @@ enum pubsub_code ps_base_open(struct ps_base *b, bool make, struct pubsub_error 
     int is_explicit = base_path(b->path), tries = PS_TRIES;
     b->fd = -1;
     if (is_explicit < 0)
-        return unusable(e, b, "has too long a path");
+        return errno == ENAMETOOLONG ? unusable(e, b, "is too long a path")
+                                     : unusable_for(e, b, "cannot be found", errno);
     do
         b->fd = open(b->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | (is_explicit ? 0 : O_NOFOLLOW));
     while (b->fd < 0 && (errno == EINTR ||

@@ -20,6 +20,7 @@ struct pubsub_channel {
     int waiters;
     bool closed;
     uint64_t hand;                  /* FETCH-8: an id that was read and is not done with, or 0 */
+    bool watched;                   /* the program polls the queue itself */
     int64_t next_sweep;
 
     int reader, writer;             /* CHAN-6, CHAN-7 */
@@ -29,7 +30,7 @@ struct pubsub_channel {
     ino_t queue_inode, dir_inode;
     struct ps_base base;
     char name[PUBSUB_NAME_MAX + 1];
-    char queue_path[2 * PATH_MAX + PUBSUB_NAME_MAX + 8];
+    char queue_path[PATH_MAX + PUBSUB_NAME_MAX + 8];
 };
 
 /* FETCH-14, by the path, for no event reports it: 0 if the queue there is this channel's, ENOENT if
@@ -68,6 +69,22 @@ static int take_down(struct pubsub_channel *ch)
 
 /* ---- opening ---------------------------------------------------------------------------- */
 
+/* Makes the queue in the open directory of this name in tmp. By the path, the system may have been
+   led elsewhere; opening it by the descriptor shows that. */
+static int make_queue(const struct ps_base *b, const char *name, int dir)
+{
+#ifdef PS_NO_MKFIFOAT
+    char path[PATH_MAX + PS_ENTRY + 16];
+    (void)dir;
+    snprintf(path, sizeof path, "%s/tmp/%s/queue", b->path, name);
+    return mkfifo(path, 0600);
+#else
+    (void)b;
+    (void)name;
+    return mkfifoat(dir, "queue", 0600);
+#endif
+}
+
 static int open_queue_end(int dir, int end)
 {
     return openat(dir, "queue", end | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC);
@@ -77,7 +94,7 @@ static int open_queue_end(int dir, int end)
 static enum pubsub_code open_once(struct pubsub_channel *ch, const char *pattern,
                                   struct pubsub_error *e)
 {
-    char dir[PS_ENTRY] = "new-", cwd[PATH_MAX] = "";
+    char dir[PS_ENTRY] = "new-";
     const struct ps_base *b = &ch->base;
     struct stat st, made;
     ch->reader = ch->writer = ch->dir = -1;
@@ -85,16 +102,13 @@ static enum pubsub_code open_once(struct pubsub_channel *ch, const char *pattern
     if (ps_fresh_name(dir) || ps_fresh_name(ch->name))
         return ps_io_fail(e, errno, "/dev/urandom");
     snprintf(ch->name + strlen(ch->name), 12, "_%" PRIu32, (uint32_t)getpid());
-    if (*b->path != '/' && !getcwd(cwd, sizeof cwd))                            /* BASE-14 */
-        return ps_io_fail(e, errno, "working directory");
-    snprintf(ch->queue_path, sizeof ch->queue_path, "%s%s%s/%s/queue", cwd, *cwd ? "/" : "",
-             b->path, ch->name);
+    snprintf(ch->queue_path, sizeof ch->queue_path, "%s/%s/queue", b->path, ch->name);
     int tmp = ps_open_tmp(b), err = 0;
     if (tmp < 0)
         return ps_tmp_fail(b, errno, e);
     if (mkdirat(tmp, dir, 0700) ||
         (ch->dir = ps_open_place(tmp, dir)) < 0 || ps_set_mode(ch->dir, 0700 | b->share) ||
-        mkfifoat(ch->dir, "queue", 0600) ||
+        make_queue(b, dir, ch->dir) ||
         (ch->reader = open_queue_end(ch->dir, O_RDONLY)) < 0 ||
         ps_set_mode(ch->reader, 0600 | (b->share & 022)) ||
         (ch->writer = open_queue_end(ch->dir, O_WRONLY)) < 0 ||
@@ -174,6 +188,31 @@ static enum pubsub_code lost(const struct pubsub_channel *ch, struct pubsub_erro
     return ps_fail(e, PUBSUB_CHANNEL_LOST, 0, "%.200s/%s is gone", ch->base.path, ch->name);
 }
 
+/* ---- the queue --------------------------------------------------------------------------- */
+
+/* 1 if there is something in the queue, 0 if not, -1 if that is not known. */
+static int is_readable(const struct pubsub_channel *ch)
+{
+    struct pollfd queue = {.fd = ch->reader, .events = POLLIN};
+    return poll(&queue, 1, 0);
+}
+
+/* Makes the queue readable, for those who wait. */
+static void wake(const struct pubsub_channel *ch)
+{
+    static const unsigned char wake_up[8];                                      /* FETCH-10 */
+    ssize_t woken = write(ch->writer, wake_up, 8);
+    (void)woken;                    /* a full queue is readable */
+}
+
+/* Makes the queue readable while an id is in hand, if the program watches it (FETCH-21). Called with
+   the lock. */
+static void show_hand(const struct pubsub_channel *ch)
+{
+    if (ch->watched && ch->hand && is_readable(ch) != 1)
+        wake(ch);
+}
+
 /* ---- orphans ---------------------------------------------------------------------------- */
 
 /* Removes what was stale and is still there after the queue was seen empty (FETCH-17). 0 or an
@@ -192,8 +231,7 @@ static int sweep(struct pubsub_channel *ch, long long stale_ms)
             break;
     int err = errno;
     closedir(dir);
-    struct pollfd queue = {.fd = ch->reader, .events = POLLIN};
-    if (!err && !ch->hand && poll(&queue, 1, 0) == 0)
+    if (!err && !ch->hand && is_readable(ch) == 0)
         for (name = NULL; (name = ps_name_after(&names, name));)
             if (unlinkat(ch->dir, name, 0) && errno != ENOENT)
                 err = errno;
@@ -340,6 +378,7 @@ enum pubsub_code pubsub_fetch(struct pubsub_channel *ch, struct pubsub_message *
         if (ch->hand)                                                           /* FETCH-10 */
             code = take(ch, message, e);
     }
+    show_hand(ch);
     pthread_mutex_unlock(&ch->lock);
     return code;
 }
@@ -385,7 +424,6 @@ enum pubsub_code pubsub_wait(struct pubsub_channel *ch, int wait_ms, bool *ready
 
 enum pubsub_code pubsub_close(struct pubsub_channel *ch, struct pubsub_error *e)
 {
-    static const unsigned char wake_up[8];                                      /* FETCH-10 */
     if (ch->owner != getpid())
         return ps_fail(e, PUBSUB_CHANNEL_CLOSED, 0, "%s belongs to another process", ch->name);
     pthread_mutex_lock(&ch->lock);
@@ -394,8 +432,8 @@ enum pubsub_code pubsub_close(struct pubsub_channel *ch, struct pubsub_error *e)
         return PUBSUB_OK;
     }
     ch->closed = true;
-    ssize_t woken = ch->waiters ? write(ch->writer, wake_up, 8) : 0;
-    (void)woken;                    /* a full queue has woken them already */
+    if (ch->waiters)
+        wake(ch);
     while (ch->waiters)
         pthread_cond_wait(&ch->no_waiters, &ch->lock);
     int err = take_down(ch);
@@ -430,7 +468,13 @@ const char *pubsub_channel_name(const struct pubsub_channel *ch)
     return ch->name;
 }
 
-int pubsub_channel_fd(const struct pubsub_channel *ch)
+int pubsub_channel_fd(struct pubsub_channel *ch)
 {
-    return ch->reader;
+    if (enter(ch, NULL))
+        return -1;
+    ch->watched = true;
+    show_hand(ch);
+    int fd = ch->reader;
+    pthread_mutex_unlock(&ch->lock);
+    return fd;
 }

@@ -3,18 +3,18 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
 
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+/* There is no lock here: a child forked while another thread holds it would wait for ever. */
 
-/* Random octets from a pool, which a forked child fills anew. Called with the lock. */
+/* Random octets from a pool of this thread, which a forked child fills anew. */
 static int random_octets(unsigned char *out, size_t n)
 {
-    static unsigned char pool[512];
-    static size_t left;
-    static pid_t owner;
+    static _Thread_local unsigned char pool[512];
+    static _Thread_local size_t left;
+    static _Thread_local pid_t owner;
     for (; n; n--) {
         if (!left || owner != getpid()) {
             int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
@@ -40,14 +40,12 @@ int ps_fresh_name(char *name)
     static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
     char *p = name + strlen(name);
     int rc = 0;
-    pthread_mutex_lock(&lock);
     for (int i = 0; i < PS_FRESH && !rc;) {
         unsigned char octet;
         rc = random_octets(&octet, 1);
         if (!rc && octet < 4 * 62)          /* no letter is likelier than another */
             p[i++] = letters[octet % 62];
     }
-    pthread_mutex_unlock(&lock);
     p[PS_FRESH] = 0;
     return rc;
 }
@@ -56,15 +54,14 @@ int ps_fresh_name(char *name)
    1970. */
 int ps_fresh_id(uint64_t *id)
 {
-    static uint64_t last = UINT64_C(1) << 46;
+    static _Atomic uint64_t last = UINT64_C(1) << 46;
     unsigned char bits[2];
-    pthread_mutex_lock(&lock);
-    int rc = random_octets(bits, 2);
-    if (!rc) {
-        uint64_t time = ps_microseconds();
-        last = time > last ? time : last + 1;
-        *id = last << 10 | ((bits[0] << 8 | bits[1]) & 1023);
-    }
-    pthread_mutex_unlock(&lock);
-    return rc;
+    if (random_octets(bits, 2))
+        return -1;
+    uint64_t time = ps_microseconds(), before = last, next;
+    do
+        next = time > before ? time : before + 1;
+    while (!atomic_compare_exchange_weak(&last, &before, next));
+    *id = next << 10 | ((bits[0] << 8 | bits[1]) & 1023);
+    return 0;
 }

@@ -39,6 +39,9 @@
 #ifndef PATH_MAX
 #define PATH_MAX 4096
 #endif
+#if defined __APPLE__ && __ENVIRONMENT_MAC_OS_X_VERSION_MIN_REQUIRED__ < 130000
+#define PS_NO_MKFIFOAT              /* the oldest macOS that the program is built for lacks it */
+#endif
 #ifdef __APPLE__
 #define CTIM st_ctimespec
 #define MTIM st_mtimespec
@@ -103,7 +106,7 @@ uint64_t ps_get(const void *p, int octets);
 struct ps_base {
     int fd;                     /* -1: it is not there */
     mode_t share;               /* its bits for group and others if one of them may write, else 0 */
-    char path[PATH_MAX];
+    char path[PATH_MAX];        /* absolute; the path of every channel and message fits, too */
 };
 
 /* Opens the base and checks what it opened. If the base is not there: makes it, or b->fd = -1. */

@@ -165,10 +165,10 @@ void pubsub_channel_free(struct pubsub_channel *channel);
 /* The name of the channel's directory in the base. */
 const char *pubsub_channel_name(const struct pubsub_channel *channel);
 
-/* A descriptor for an event loop: it is readable when there may be something to fetch. Never read
-   it, never close it. -1 once the channel is closed. No descriptor reports that a channel is lost:
-   call pubsub_fetch() at least once a second. */
-int pubsub_channel_fd(const struct pubsub_channel *channel);
+/* A descriptor for an event loop: it is readable when there may be something to fetch, a message that
+   pubsub_fetch() returned io-error for included. Never read it, never close it. -1 once the channel is
+   closed. No descriptor reports that a channel is lost: call pubsub_fetch() at least once a second. */
+int pubsub_channel_fd(struct pubsub_channel *channel);
 
 /* ---- cleaning up ------------------------------------------------------------------------ */
 
