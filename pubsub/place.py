@@ -128,6 +128,8 @@ def _place(path: str, explicit: bool) -> Place:
 
 def located(error: OSError, path: str) -> OSError:
     """The system's error, with a path that the user knows, and the remedy if there is one."""
+    if isinstance(error, BaseUnusable):
+        return error  # it has both
     remedy = _REMEDIES.get(error.errno or 0)
     text = f"{error.strerror}; {remedy}" if remedy else error.strerror
     return OSError(error.errno, text, path)
