@@ -96,6 +96,7 @@ def test_a_file_system_that_takes_no_more_files(start: Start, home: Path) -> Non
     while isinstance(channel := _tried(lambda: driver.open("a")), Rejected):
         assert _reports(channel, "ENOSPC"), f"expected io-error ENOSPC, found {channel}"
         _check_nothing_left(base, channels=0)
+        assert fillers, f"there is room again for every file, and opening fails with {channel}"
         fillers.pop().unlink()  # to make room for one more file
     directory = base.path / channel.directory.name
     assert (directory / "queue").is_fifo(), f"the channel does not exist:\n{base.tree()}"
