@@ -30,6 +30,12 @@ class Receiver:
     queue: tuple[int, int] = (0, 0)
     """Which file the queue was when the channel was opened."""
 
+    @classmethod
+    def of(cls, owner: str, driver: Driver, pattern: str) -> Receiver:
+        """Have a bystander open a channel. Raises Rejected and DriverError."""
+        handle = driver.open(pattern)
+        return cls(owner, pattern, handle.directory, driver=driver, handle=handle)
+
     def __post_init__(self) -> None:
         self.queue = identity(self.directory / "queue")
 
@@ -152,11 +158,6 @@ class Channels:
         self.oracles.append(channel)
         self.receivers.append(Receiver(owner, pattern, channel.directory, oracle=channel))
         return channel
-
-    def add_bystander(self, owner: str, driver: Driver) -> None:
-        """Have a bystander open a channel. Raises Rejected and DriverError."""
-        opened = driver.open("+")
-        self.receivers.append(Receiver(owner, "+", opened.directory, driver=driver, handle=opened))
 
     def add_full(self) -> None:
         """Open a channel of the kit whose queue has no room."""

@@ -66,8 +66,8 @@ def disturb(
     and DriverError, Rejected or OSError if the scene cannot be made.
     """
     operation = OPERATIONS[name]
-    if point and tally.stops:
-        stop = next(((name, n) for name, n in tally.stops if name != point.call), None)
+    if point:
+        stop = tally.stop_for(point)
     with stage.scene(operation.base_exists) as scene:
         operation.arrange(scene)
         injections = [f"inject={stop[0]}:signal=STOP:when={stop[1]}"] if stop else []

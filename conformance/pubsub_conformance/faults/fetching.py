@@ -25,13 +25,11 @@ class Fetch(Operation):
 
     def put(self, scene: Scene) -> None:
         """Put what is to be fetched into the channel."""
-        assert scene.victim_channel
-        put(scene.victim_channel.directory, a_message("victim", b"first"))
-        put(scene.victim_channel.directory, a_message("victim", b"second"))
+        put(scene.own_channel.directory, a_message("victim", b"first"))
+        put(scene.own_channel.directory, a_message("victim", b"second"))
 
     def request(self, scene: Scene) -> object:
-        assert scene.victim_channel
-        message = scene.victim.fetch(scene.victim_channel)
+        message = scene.victim.fetch(scene.own_channel)
         return "nothing" if message is None else message.content.decode("utf-8", "replace")
 
     def judge(self, verdict: Verdict) -> None:
@@ -63,8 +61,7 @@ class Fetch(Operation):
             f" {', '.join(self.expected) or 'nothing'}",
             ", ".join(came) or "nothing",
         )
-        assert scene.victim_channel
-        left = [name for name in list_directory(scene.victim_channel.directory) if name != "queue"]
+        left = [name for name in list_directory(scene.own_channel.directory) if name != "queue"]
         excused = any((hit.removes or hit.says_gone) for hit in verdict.hits)
         verdict.expect(
             not left or excused, "FETCH-4, FETCH-5: a fetched file is removed", ", ".join(left)
@@ -83,10 +80,9 @@ class Fetch(Operation):
 
     def _rest(self, scene: Scene) -> list[str]:
         """The outcomes of further fetches, until there is nothing more."""
-        assert scene.victim_channel
         came = []
         for _ in range(5):
-            found = fetch(scene, scene.victim_channel)
+            found = fetch(scene, scene.own_channel)
             if found in ("nothing", "channel-lost"):
                 break
             came.append(found)
@@ -109,10 +105,9 @@ class FetchInvalid(Fetch):
     expected = ("invalid-message", "second")
 
     def put(self, scene: Scene) -> None:
-        assert scene.victim_channel
-        bad = put(scene.victim_channel.directory, b"not a message", name=str(fresh_id()))
+        bad = put(scene.own_channel.directory, b"not a message", name=str(fresh_id()))
         scene.channels.planted.add(bad)
-        put(scene.victim_channel.directory, a_message("victim", b"second"))
+        put(scene.own_channel.directory, a_message("victim", b"second"))
 
 
 class FetchMissing(Fetch):
@@ -121,9 +116,8 @@ class FetchMissing(Fetch):
     expected = ("second",)
 
     def put(self, scene: Scene) -> None:
-        assert scene.victim_channel
-        enqueue(scene.victim_channel.directory, fresh_id())
-        put(scene.victim_channel.directory, a_message("victim", b"second"))
+        enqueue(scene.own_channel.directory, fresh_id())
+        put(scene.own_channel.directory, a_message("victim", b"second"))
 
 
 class FetchNothing(Fetch):
@@ -141,9 +135,8 @@ class FetchLarge(Fetch):
     expected = (BIG.decode(), "second")
 
     def put(self, scene: Scene) -> None:
-        assert scene.victim_channel
-        put(scene.victim_channel.directory, a_message("victim", BIG, {"n": 1}))
-        put(scene.victim_channel.directory, a_message("victim", b"second"))
+        put(scene.own_channel.directory, a_message("victim", BIG, {"n": 1}))
+        put(scene.own_channel.directory, a_message("victim", b"second"))
 
 
 class Wait(Fetch):
@@ -152,8 +145,7 @@ class Wait(Fetch):
     ready = True
 
     def request(self, scene: Scene) -> object:
-        assert scene.victim_channel
-        return scene.victim.wait(scene.victim_channel, WAIT_SECONDS)
+        return scene.victim.wait(scene.own_channel, WAIT_SECONDS)
 
     def judge(self, verdict: Verdict) -> None:
         scene, outcome = verdict.scene, verdict.outcome

@@ -60,6 +60,14 @@ class Tally:
     own: set[str] = field(default_factory=set)
     """The names of the calls by which the driver speaks to the kit."""
 
+    def stop_for(self, point: Point | None) -> tuple[str, int] | None:
+        """The first stop at which this point can be disturbed, if there is one.
+
+        strace cannot both stop at a name and disturb it.
+        """
+        name = point.call if point else None
+        return next((stop for stop in self.stops if stop[0] != name), None)
+
 
 @dataclass
 class Run:

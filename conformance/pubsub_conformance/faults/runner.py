@@ -118,19 +118,16 @@ class _Work:
             for holds in operation.stops:
                 found = [(call.name, n) for n, call in listed.numbered(plain.calls) if holds(call)]
                 tally.stops += found[:1]
-        stops: list[tuple[str, int] | None] = [*tally.stops] or [None]
+        stops: Sequence[tuple[str, int] | None] = tally.stops or [None]
         for stop in stops:
             ran = disturb(stage, name, tally, None, stop=stop)
             self._note(name, None, ran)
             points = listed.points(ran.calls, stage.where)
-            if stop is None or stop is tally.stops[0]:
+            tally.points += [point for point in points if tally.stop_for(point) == stop]
+            if stop == tally.stop_for(None):
                 tally.calls = sum(listed.concerns(call, stage.where) for call in ran.calls)
                 tally.descriptors = ran.descriptors
                 tally.own = {call.name for call in ran.calls if listed.is_own(call)}
-                tally.points += [point for point in points if not stop or point.call != stop[0]]
-            elif stop[0] != tally.stops[0][0]:
-                # strace cannot both stop at a name and disturb it: its points come from this stop.
-                tally.points += [point for point in points if point.call == tally.stops[0][0]]
 
     def points(self, points: list[tuple[str, Point]]) -> None:
         self._each(points, "points", self._point)

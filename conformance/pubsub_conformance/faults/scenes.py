@@ -17,7 +17,7 @@ from pubsub_conformance.driver.protocol import PROTOCOL
 from pubsub_conformance.oracle.arrange import dead_pid
 from pubsub_conformance.oracle.base import Base
 
-from .channels import Channels
+from .channels import Channels, Receiver
 
 Command = Sequence[str]
 
@@ -41,12 +41,18 @@ class Scene:
             self.populate()
         self.victim = Participant(stage.command, stage.path)
 
+    @property
+    def own_channel(self) -> OpenChannel:
+        """The channel of the victim. Only where the operation has opened one."""
+        assert self.victim_channel
+        return self.victim_channel
+
     def populate(self) -> None:
         """Open a channel of the kit, and one of each bystander that is a subscriber."""
         self.channels.add_oracle("the kit", "+")
         for label, driver in self.stage.bystanders.items():
             if "subscriber" in driver.hello.roles:
-                self.channels.add_bystander(label, driver)
+                self.channels.receivers.append(Receiver.of(label, driver, "+"))
 
     def close(self) -> None:
         """End what the scene began; the bystanders live on, for the next scene."""

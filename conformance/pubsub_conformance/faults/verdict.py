@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -71,6 +72,14 @@ class Verdict:
         except (DriverError, Rejected) as error:
             found = error
         self.expect(found == count, expected, found)
+
+    @contextmanager
+    def expect_success(self, expected: str) -> Iterator[None]:
+        """Note a problem if a request in the block fails."""
+        try:
+            yield
+        except (DriverError, Rejected) as error:
+            self.expect(False, expected, error)
 
     # How the fault bears on what may be expected.
 
@@ -177,39 +186,29 @@ class Verdict:
         time of a point.
         """
         scene = self.scene
-        others = {
-            f"the bystander, {label}": driver for label, driver in scene.stage.bystanders.items()
-        }
+        bystanders = scene.stage.bystanders.items()
+        others = {f"the bystander, {label}": driver for label, driver in bystanders}
         fresh: list[Driver] = []
         receivers = scene.channels.matching("go.on")
         opened: list[Receiver] = []
         try:
-            if self.outcome.killed or self.point is None:
-                for label, command in scene.stage.commands.items():
-                    fresh.append(Participant(command, scene.base.path))
-                    others[f"a fresh process of {label}"] = fresh[-1]
-            for label, driver in others.items():
-                if "subscriber" in driver.hello.roles:
-                    try:
-                        channel = driver.open("go.=")
-                    except (DriverError, Rejected) as error:
-                        self.expect(False, f"GUAR-7, GUAR-8: {label} can open a channel", error)
-                    else:
-                        opened.append(
-                            Receiver(label, "go.=", channel.directory, None, driver, channel)
-                        )
-            self._check_all_receive(others, receivers + opened)
-            self._check_reaping(others, receivers + opened)
-            for receiver in opened:
-                receiver.close()
-        except (DriverError, Rejected) as error:
-            self.expect(False, "GUAR-7, GUAR-8: everybody else goes on", error)
+            with self.expect_success("GUAR-7, GUAR-8: everybody else goes on"):
+                if self.outcome.killed or self.point is None:
+                    for label, command in scene.stage.commands.items():
+                        fresh.append(Participant(command, scene.base.path))
+                        others[f"a fresh process of {label}"] = fresh[-1]
+                for label, driver in others.items():
+                    if "subscriber" in driver.hello.roles:
+                        with self.expect_success(f"GUAR-7, GUAR-8: {label} can open a channel"):
+                            opened.append(Receiver.of(label, driver, "go.="))
+                self._check_all_receive(others, receivers + opened)
+                self._check_reaping(others, receivers + opened)
+                for receiver in opened:
+                    receiver.close()
         finally:
             for driver in fresh:
-                try:
+                with self.expect_success("DRIVER-6: a fresh process ends with exit status 0"):
                     driver.close()
-                except DriverError as error:
-                    self.expect(False, "DRIVER-6: a fresh process ends with exit status 0", error)
 
     def _check_all_receive(self, publishers: dict[str, Driver], receivers: list[Receiver]) -> None:
         sent: list[bytes] = []
@@ -263,7 +262,5 @@ class Verdict:
 
     def check_end(self) -> None:
         """A process that survived the fault has to end in good order."""
-        try:
+        with self.expect_success("DRIVER-6: at the end of stdin a driver exits with 0"):
             self.scene.victim.close()
-        except DriverError as error:
-            self.expect(False, "DRIVER-6: at the end of stdin a driver exits with 0", error)
