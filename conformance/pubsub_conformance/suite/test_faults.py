@@ -105,6 +105,26 @@ def test_a_file_system_that_takes_no_more_files(start: Start, home: Path) -> Non
 # --- limits ---
 
 
+@pytest.mark.requirement("CHAN-21", role="subscriber")
+@pytest.mark.parametrize("spare", [6, 12, 30, 300])
+def test_a_base_with_a_long_path(start: Start, home: Path, spare: int) -> None:
+    """An opening leaves nothing if it fails because the paths in its base are too long."""
+    limit = os.pathconf("/", "PC_PATH_MAX")
+    if limit < 0:
+        not_run("this system has no limit on paths")
+    # Not below `home`, which a report lists by paths.
+    deep, octets = str(home.with_name("deep")), limit - spare - 1  # and the NUL at the end
+    while len(os.fsencode(deep)) < octets - 200:
+        deep += "/" + "d" * 99
+    deep += "/" + "d" * (octets - len(os.fsencode(deep)) - 1)
+    os.makedirs(deep, 0o700)
+    driver = start(PUBSUB_HOME=deep)
+    refused = _tried(lambda: driver.close_channel(driver.open("a")))
+    # fwalk() goes from descriptor to descriptor, for which there is no limit.
+    left = [name for _, names, files, _ in os.fwalk(deep) for name in (*names, *files)]
+    assert left in ([], ["tmp"]), f"after the opening ({refused}): {left}"
+
+
 @contextlib.contextmanager
 def _limited(pid: int, what: int, soft: int) -> Iterator[None]:
     limits = resource.prlimit(pid, what)
