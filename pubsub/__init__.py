@@ -7,8 +7,9 @@ The layout on disk and the guarantees are described in the specification (spec/ 
 
 from .base import STALE_AGE
 from .channel import Channel, ChannelClosed, fetch
+from .hand import DamagedQueue
 from .headers import HeaderValue, InvalidHeaders
-from .inbox import ChannelLost, DamagedQueue
+from .inbox import ChannelLost
 from .message import Message
 from .message_file import InvalidMessage, TooLarge
 from .place import BaseUnusable

@@ -44,15 +44,13 @@ from typing import NoReturn
 
 from . import reaper
 from .base import ATTEMPTS, STALE_AGE, make
-from .clock import is_negative, monotonic
+from .clock import deadline, monotonic, number
 from .inbox import Inbox
 from .interruption import of_system
 from .message import Message
-from .place import located
+from .place import Place, located
 from .process import in_forked_child, notice_fork
 from .topics import check_pattern
-
-_logger = logging.getLogger("pubsub")
 
 _LOOK_SECONDS = 0.5  # FETCH-14: how often an idle owner looks whether its directory is there
 _SWEEP_SECONDS = 600.0  # FETCH-16: how often an idle owner looks for orphans
@@ -103,6 +101,7 @@ class Channel:
         Only the channel may read from it. It does not show that the channel is lost: call `fetch`
         once a second as well, which raises ChannelLost then (FETCH-20). Raises ChannelClosed.
         """
+        notice_fork()
         return self._opened().fileno()
 
     def __repr__(self) -> str:
@@ -153,7 +152,9 @@ class Channel:
                 return
             if not isinstance(error, (FileNotFoundError, FileExistsError)):
                 raise error
-        raise OSError(errno.EAGAIN, f"{ATTEMPTS} new directories were removed in turn")
+        raise OSError(
+            errno.EAGAIN, f"{ATTEMPTS} new directories were removed in turn", Place.here().path
+        )
 
     def _make(self) -> OSError | None:
         """Make an inbox. Returns the system's error; nothing of it is left then (CHAN-21)."""
@@ -247,7 +248,6 @@ class Channel:
 
     def _opened(self) -> Inbox:
         """The inbox of an open channel. Raises ChannelClosed."""
-        notice_fork()
         inbox = self._inbox
         if inbox is None or not inbox.is_open or self._closing:
             raise self._closed()
@@ -265,27 +265,23 @@ class Channel:
         thread closes the channel meanwhile; ChannelLost (FETCH-14); TypeError.
         """
         notice_fork()
-        deadline = math.inf
-        if timeout_seconds is not None and not is_negative(timeout_seconds, "timeout_seconds"):
-            deadline = monotonic() + timeout_seconds
-        elif timeout_seconds is not None:
-            deadline = 0.0
+        end = deadline(timeout_seconds, "timeout_seconds")
         held = threading.Lock()
         try:
             with held:
                 with self._lock:
-                    self._waiting = [*filter(_is_held, self._waiting)]
+                    self._waiting = [*filter(lambda waiting: waiting[1].locked(), self._waiting)]
                     self._waiting.append((threading.get_ident(), held))
                     inbox = self._opened()
-                return self._sleep(inbox, deadline)
+                return self._sleep(inbox, end)
         finally:
             self._finish()
 
-    def _sleep(self, inbox: Inbox, deadline: float) -> bool:
+    def _sleep(self, inbox: Inbox, end: float) -> bool:
         poll = select.poll()
         poll.register(inbox.read_end, select.POLLIN)
         while not inbox.hand:  # FETCH-21
-            left = max(0.0, deadline - monotonic())
+            left = max(0.0, end - monotonic())
             ready = poll.poll(math.ceil(min(left, _LOOK_SECONDS) * 1000))
             if self._closing:
                 raise self._closed()
@@ -325,10 +321,11 @@ class Channel:
     def sweep(self, stale_age: float = STALE_AGE) -> None:
         """Remove orphans: message files whose id is not in the queue (FETCH-17).
 
-        They must be `stale_age` seconds old or older, and the queue must be empty. Raises
-        ChannelClosed, OSError.
+        They must be `stale_age` seconds old or older, and the queue must be empty.
+        Raises ChannelClosed, ChannelLost, OSError, TypeError, ValueError.
         """
         notice_fork()
+        stale_age = number(stale_age, "stale_age")
         try:
             with self._lock:
                 self._not_inside()
@@ -338,6 +335,12 @@ class Channel:
             self._finish()
 
 
+def check_channel(channel: Channel) -> None:
+    """Raise TypeError if an argument is no channel."""
+    if not isinstance(channel, Channel):
+        raise TypeError(f"channel is a Channel, not {type(channel).__name__}")
+
+
 def fetch(channel: Channel) -> Message | None:
     """The next message of an open channel, or None if there is none. Does not wait.
 
@@ -345,8 +348,7 @@ def fetch(channel: Channel) -> Message | None:
     ChannelLost; and OSError for errors of the system, after which the next fetch tries the same
     message again (FETCH-8).
     """
-    if not isinstance(channel, Channel):
-        raise TypeError(f"channel is a Channel, not {type(channel).__name__}")
+    check_channel(channel)
     notice_fork()
     try:
         with channel._lock:
@@ -356,10 +358,6 @@ def fetch(channel: Channel) -> Message | None:
     finally:
         if channel._closing:  # by a signal handler
             channel._finish()
-
-
-def _is_held(waiting: tuple[int, threading.Lock]) -> bool:
-    return waiting[1].locked()
 
 
 # --- the channels of this process: for its end, and for forks ---
@@ -375,7 +373,7 @@ def _close_all() -> None:
         try:
             channel.close()
         except OSError as error:
-            _logger.warning("%r cannot be removed: %s", channel, error)
+            logging.getLogger("pubsub").warning("%r cannot be removed: %s", channel, error)
 
 
 def _renew() -> None:
@@ -388,8 +386,7 @@ def _renew() -> None:
         channel._inbox = None
         channel._closing = False
         channel._waiting.clear()
-        # A thread of the parent may hold the locks; in the child nobody would release them.
-        channel._lock = threading.RLock()
+        channel._lock = threading.RLock()  # a thread of the parent may hold the locks
         channel._busy = threading.Lock()
     _owners.clear()
 

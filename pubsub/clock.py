@@ -6,20 +6,43 @@ and that must neither make the files of other processes look old nor keep a wait
 
 from __future__ import annotations
 
+import math
 import time
 
 from .interruption import of_system
 
 
-def is_negative(seconds: float, name: str) -> bool:
-    """Whether a time to wait is negative, or no time at all (NaN).
+def number(seconds: float, name: str) -> float:
+    """A time as a plain `float`, whatever kind of number it is (a Decimal, a Fraction).
 
-    Raises TypeError if it is not a number, and calls the argument by `name`.
+    Raises TypeError, and ValueError for NaN, which call the argument by `name`.
     """
     try:
-        return not seconds >= 0
+        plain = math.copysign(seconds, seconds)  # float() would read a text as well
     except of_system(TypeError):
         raise TypeError(f"{name} is a number of seconds, not {type(seconds).__name__}") from None
+    if math.isnan(plain):
+        raise ValueError(f"{name} is a number of seconds, not NaN")
+    return plain
+
+
+def duration(seconds: float, name: str) -> float:
+    """The same. Raises ValueError, too, if the time is negative."""
+    plain = number(seconds, name)
+    if plain < 0:
+        raise ValueError(f"{name} must be non-negative")
+    return plain
+
+
+def deadline(seconds: float | None, name: str) -> float:
+    """When a time is over, on the clock `monotonic`; None is never over.
+
+    Raises TypeError, ValueError.
+    """
+    if seconds is None:
+        return math.inf
+    plain = number(seconds, name)
+    return monotonic() + plain if plain > 0 else 0.0
 
 
 def wall_clock() -> float:

@@ -6,7 +6,39 @@ import os
 from collections.abc import Callable
 from itertools import chain
 
-from .interruption import of_system
+from .interruption import Descriptors, of_system
+
+
+class FileDescriptors(Descriptors):
+    """The open descriptors of one file, once its `identity` is known.
+
+    A program may close what it did not open, as daemons do when they start, and then have files of
+    its own under the same numbers: these are neither used nor closed here.
+    """
+
+    __slots__ = ("identity",)
+
+    def __init__(self) -> None:
+        self.identity: tuple[int, int] | None = None
+
+    def are_ours(self) -> bool:
+        """Whether no number was closed by the program."""
+        return all(map(self._is_ours, self))
+
+    def forget_foreign(self) -> None:
+        """Forget the numbers that the program closed."""
+        self[:] = filter(self._is_ours, self)
+
+    def close(self, *details: object) -> None:
+        """Close all descriptors that are ours. May be repeated."""
+        self.forget_foreign()
+        super().close()
+
+    def _is_ours(self, number: int) -> bool:
+        try:
+            return self.identity in (None, identity(os.fstat(number)))
+        except of_system(OSError):
+            return False
 
 
 def exists(path: str, at: int | None = None) -> bool:

@@ -55,10 +55,12 @@ def _fault(headers: object) -> str | None:
     for name, value in headers.items():
         if not isinstance(name, str):
             return f"header name {name!r} is not a string"
+        if type(name) is not str and sum(str.__eq__(name, other) is True for other in headers) > 1:
+            return f"header {name!r} occurs twice"  # MSG-9: to a subclass of str they may differ
         if not (value is None or isinstance(value, (str, int, float))):  # MSG-8
             return f"header {name!r} is neither a string, number, boolean nor None"
         if isinstance(value, int) and int.__abs__(value) > MAX_INTEGER:  # MSG-10
-            return f"header {name!r} is beyond the integers that every reader can hold, ±(2^53 - 1)"
+            return f"header {name!r} is beyond the integers that every reader can hold, 2^53 - 1"
         if isinstance(value, float) and not math.isfinite(value):  # MSG-10
             return f"header {name!r} is not a finite number"
         for text in (name, value):
@@ -87,7 +89,7 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
 
 def _integer(digits: str) -> int:
     if len(digits) > _MAX_DIGITS:  # before int(): its time grows with the square of the digits
-        raise ValueError("an integer is beyond ±(2^53 - 1)")
+        raise ValueError("an integer is not within -(2^53 - 1) and 2^53 - 1")
     return int(digits)
 
 

@@ -4,10 +4,6 @@ An inbox is stored in its channel before it makes anything, and is dropped after
 is gone. In between, each step of taking it down can be repeated, and whether it is visible is asked
 of the disk: an exception from a signal handler may come at any point.
 
-The id that was read from the queue is *in hand* until the fetch has its message, or knows that
-there is none. Whatever interrupts a fetch, an error of the system or a signal handler, the next one
-begins with the id in hand (FETCH-8), and with the message if that was read already.
-
 All in the channel's directory is reached by name from a descriptor of it that was opened when it
 was made: a process that may write into the base may put another directory in its place, or a
 symbolic link that leads out of the base (BASE-15).
@@ -17,7 +13,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import io
 import logging
 import os
 import re
@@ -25,18 +20,16 @@ import select
 import stat
 import termios
 from array import array
-from functools import partial
 
 from . import queue, reaper
 from .base import Base, fresh_in_tmp, fresh_name
 from .clock import wall_clock
-from .files import entries, exists, identity, is_of_kind
+from .files import FileDescriptors, entries, exists, identity, is_of_kind
+from .hand import Hand
 from .interruption import Descriptors, of_system
 from .message import Message
 from .message_file import LARGEST_FILE, SMALL, InvalidMessage, content_offset
 from .place import located
-
-_logger = logging.getLogger("pubsub")
 
 _LARGE_FILE = 2**26  # octets; a file of that size that does not fit into memory is given up
 _is_message_name = re.compile(r"[1-9][0-9]{0,19}").fullmatch
@@ -44,54 +37,6 @@ _is_message_name = re.compile(r"[1-9][0-9]{0,19}").fullmatch
 
 class ChannelLost(OSError):
     """The channel's directory was removed; nobody can write to its queue any more (FETCH-14)."""
-
-
-class DamagedQueue(ValueError):
-    """The queue held octets that are not a whole id. They were discarded (FETCH-9)."""
-
-
-class Hand:
-    """The id that is in hand, its file while that is open, and its message once it was read."""
-
-    __slots__ = ("_open", "_queue", "_word", "file", "message")
-
-    def __init__(self, read_end: int, directory: int) -> None:
-        """Descriptors of the queue and of the directory, which the caller closes."""
-        self._queue = io.FileIO(read_end, closefd=False)
-        self._word = bytearray(8)
-        self.file = Descriptors()
-        self._open = partial(os.open, flags=queue.READ, dir_fd=directory)
-        self.message: Message | None = None
-
-    def __bool__(self) -> bool:
-        """Whether there is an id in hand."""
-        return any(self._word)
-
-    @property
-    def id(self) -> int:
-        """The id in hand; 0 if there is none."""
-        return int.from_bytes(self._word, "big")
-
-    def take(self) -> bool:
-        """Take the next id into an empty hand. False: the queue is empty. Raises DamagedQueue."""
-        if not any(self._word):
-            size = self._queue.readinto(self._word)
-            if size is None:
-                return False
-            if size < queue.WORD_OCTETS:  # the queue holds no more: PUB-9
-                self.drop()
-                raise DamagedQueue(f"{size} octets in the queue are no id")
-        return True
-
-    def open(self, name: str) -> int:
-        """Open the file of that name in the directory. Raises OSError."""
-        self.file.extend(map(self._open, (name,)))
-        return self.file[0]
-
-    def drop(self) -> None:
-        """Empty the hand: its id is fetched, or given up."""
-        self.message = None
-        self._word[:] = queue.WAKE_UP
 
 
 class Inbox:
@@ -106,9 +51,8 @@ class Inbox:
         self.is_open = False
         self._claimed = [fresh_in_tmp()]  # names in `tmp` to be removed
         self._tmp = Descriptors()  # open while something of this inbox may be in `tmp`
-        self._directory = Descriptors()
-        self._queue = Descriptors()  # its read end and its write end (CHAN-6, CHAN-7)
-        self._identity = (0, 0)  # of the queue
+        self._directory = FileDescriptors()
+        self._queue = FileDescriptors()  # its read end and its write end (CHAN-6, CHAN-7)
         self._is_lost = False
         self._is_watched = False  # by a poll of the program's own, for which it asked
 
@@ -145,19 +89,20 @@ class Inbox:
     def _make(self, name: str) -> None:
         tmp = self.base.open_tmp(self._tmp)
         directory = self.base.make_directory(self._directory, tmp, name)
+        self._directory.identity = identity(os.fstat(directory))
         self.base.make_queue(directory, name)
         read = self._queue.open("queue", queue.READ, dir_fd=directory)
         self.base.share(read, 0o022)
         self._queue.open("queue", queue.WRITE, dir_fd=directory)
-        self._identity = identity(os.fstat(read))
-        self.hand = Hand(read, directory)
+        self._queue.identity = identity(os.fstat(read))
+        self.hand = Hand(read, directory, self._check_descriptors)
         try:
             os.rename(name, self.path, src_dir_fd=tmp)  # CHAN-10
         except of_system(OSError) as error:
             if error.errno in (errno.ENOTEMPTY, errno.ENOTDIR):  # the name is taken
                 raise FileExistsError(error.errno, error.strerror, self.path) from error
             raise
-        if identity(os.lstat(f"{self.path}/queue")) != self._identity:  # CHAN-12
+        if identity(os.lstat(f"{self.path}/queue")) != self._queue.identity:  # CHAN-12
             raise FileNotFoundError(errno.ENOENT, "a reaper had the directory", self.path)
         self._tmp.close()
 
@@ -179,13 +124,13 @@ class Inbox:
     def _give_back_another(self, name: str) -> None:
         """Undo the claim if it hit another directory, put there since the look (CHAN-22)."""
         claimed = os.stat(name, dir_fd=self._tmp[0], follow_symlinks=False)
-        if identity(claimed) != identity(os.fstat(self._directory[0])):
+        if identity(claimed) != self._directory.identity:
             os.rename(name, self.path, src_dir_fd=self._tmp[0])
             self._claimed.clear()
 
     def _is_visible(self) -> bool:
         """Whether the directory under this path is the one that was made here (CHAN-20)."""
-        return identity(os.lstat(self.path)) == identity(os.fstat(self._directory[0]))
+        return identity(os.lstat(self.path)) == self._directory.identity
 
     def close(self) -> None:
         """Close the descriptors of the hidden directory and its queue.
@@ -194,6 +139,7 @@ class Inbox:
         of which there may be none left.
         """
         self.is_open = False
+        self._directory.forget_foreign()
         if self._tmp and self._directory:
             try:
                 os.unlink("queue", dir_fd=self._directory[0])
@@ -217,19 +163,21 @@ class Inbox:
 
     def wake(self) -> None:
         """Make the queue readable, for the threads that wait."""
-        try:
-            os.write(self._queue[1], queue.WAKE_UP)
-        except of_system(BlockingIOError):
-            pass  # a full queue is readable
+        if self._queue.are_ours():
+            try:
+                os.write(self._queue[1], queue.WAKE_UP)
+            except of_system(BlockingIOError):
+                pass  # a full queue is readable
 
     def look(self) -> None:
-        """Raise ChannelLost if the directory is gone (FETCH-14).
+        """Raise ChannelLost if the directory is gone (FETCH-14), or the program closed descriptors.
 
         By path: a base that was renamed takes the queue along, unchanged but out of reach.
         """
+        self._check_descriptors()
         if not self._is_lost:
             try:
-                self._is_lost = identity(os.lstat(f"{self.path}/queue")) != self._identity
+                self._is_lost = identity(os.lstat(f"{self.path}/queue")) != self._queue.identity
             except of_system(FileNotFoundError, NotADirectoryError):
                 self._is_lost = True
             except of_system(OSError):
@@ -237,11 +185,17 @@ class Inbox:
         if self._is_lost:
             raise ChannelLost(errno.ENOENT, "the channel's directory is gone", self.path)
 
+    def _check_descriptors(self) -> None:
+        """Raise ChannelLost if a number is no longer ours: we would read or empty another file."""
+        if not (self._queue.are_ours() and self._directory.are_ours()):
+            raise ChannelLost(errno.EBADF, "this program has closed a descriptor", self.path)
+
     def sweep(self, stale_age: float) -> None:
         """Remove files that are `stale_age` seconds old and of which no id tells (FETCH-17)."""
+        self._check_descriptors()
         stale_before = wall_clock() - stale_age
         stale = []
-        for entry in entries(self._directory[0]):
+        for entry in self._entries():
             try:
                 if (
                     _is_message_name(entry.name)
@@ -255,6 +209,12 @@ class Inbox:
         if stale and not self.hand and not self._is_readable():
             for name in stale:
                 self._discard(name)
+
+    def _entries(self) -> list[os.DirEntry[str]]:
+        try:
+            return entries(self._directory[0])
+        except of_system(OSError) as error:
+            raise located(error, self.path) from error
 
     def _is_readable(self) -> bool:
         poll = select.poll()
@@ -291,6 +251,7 @@ class Inbox:
                 raise located(error, f"{self.path}/{name}") from error
         if hand.message is None:
             hand.drop()
+            self._check_descriptors()  # or is this another file, of which we read a word?
             return None
         self._discard(name)  # FETCH-4
         return hand.message
@@ -338,7 +299,8 @@ class Inbox:
             self._unlink(name)
         except of_system(OSError) as error:
             # The file stays until the channel closes; that is no reason to withhold the message.
-            _logger.warning("%s/%s cannot be removed: %s", self.path, name, error.strerror)
+            path = f"{self.path}/{name}"
+            logging.getLogger("pubsub").warning("%s cannot be removed: %s", path, error.strerror)
 
     def _unlink(self, name: str) -> None:
         directory = self._directory[0]

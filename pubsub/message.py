@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import operator
 import time
 from collections.abc import Mapping
 from typing import TypeAlias
 
 from .headers import HeaderValue, InvalidHeaders
 from .ids import next_id
-from .message_file import Encoded, as_octets, decode, encode
+from .interruption import of_system
+from .message_file import Encoded, as_content, as_octets, decode, encode
 from .topics import check_topic
 
 Content: TypeAlias = "bytes | bytearray | memoryview"
@@ -46,18 +48,16 @@ class Message:
 
         `headers` are copied; `to_bytes` checks their names and values.
 
-        Raises InvalidTopic (TOPIC-1); TypeError if `content` is not bytes, TooLarge if it is too
-        long (MSG-16); InvalidHeaders if `headers` are not a mapping; ValueError if an `id` or
-        `timestamp` does not fit into 64 bits, or the `id` is 0 (MSG-4).
+        Raises InvalidTopic (TOPIC-1); TypeError for an argument of a wrong type; TooLarge if
+        `content` is too long (MSG-16); InvalidHeaders if `headers` are not a mapping; ValueError if
+        an `id` or `timestamp` does not fit into 64 bits, or the `id` is 0 (MSG-4).
         """
         self.topic = check_topic(topic)
-        if id is not None and not 0 < id < 2**64:
-            raise ValueError(f"an id is 1 to 2^64 - 1, not {id}")
-        if timestamp is not None and not 0 <= timestamp < 2**64:
-            raise ValueError(f"a timestamp is 0 to 2^64 - 1, not {timestamp}")
-        self.id = next_id() if id is None else id
-        self.timestamp = time.time_ns() // 1000 if timestamp is None else timestamp
-        self.content = content if type(content) is bytes else as_octets(content)
+        self.id = next_id() if id is None else _number(id, "id", 1)
+        self.timestamp = (
+            time.time_ns() // 1000 if timestamp is None else _number(timestamp, "timestamp", 0)
+        )
+        self.content = content if type(content) is bytes else as_content(content)
         if headers is not None and not isinstance(headers, Mapping):
             raise InvalidHeaders(f"headers are not a mapping but {type(headers).__name__}")
         self.headers = {} if headers is None else dict(headers)
@@ -82,11 +82,16 @@ class Message:
         return encode(self.id, self.timestamp, self.topic, self.headers, self.content)
 
     @classmethod
-    def from_bytes(cls, data: bytes, content: bytes | None = None) -> Message:
-        """The message in the octets of a message file. Raises InvalidMessage (MSG-1 to MSG-14).
+    def from_bytes(cls, data: Content, content: bytes | None = None) -> Message:
+        """The message in the octets of a message file.
+
+        Raises InvalidMessage (MSG-1 to MSG-14), TypeError.
+
 
         Where `content` was read apart, `data` is what is before it in the file.
         """
+        if type(data) is not bytes:
+            data = as_octets(data, "data").tobytes()
         id, timestamp, topic, headers, content = decode(data, content)
         message = cls.__new__(cls)
         message.id = id
@@ -119,4 +124,15 @@ class Message:
 
 
 def _beginning(text: str) -> str:
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def _number(number: int, name: str, least: int) -> int:
+    """A number of 64 bits as a plain `int`. Raises TypeError and ValueError with its `name`."""
+    try:
+        number = int.__pos__(operator.index(number))
+    except of_system(TypeError):
+        raise TypeError(f"{name} is an int, not {type(number).__name__}") from None
+    if not least <= number < 2**64:
+        raise ValueError(f"{name} is {least} to 2^64 - 1, not {number}")
+    return number

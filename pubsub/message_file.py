@@ -50,15 +50,23 @@ class Encoded(NamedTuple):
         return Encoded(head, self.content)
 
 
-def as_octets(content: object) -> bytes:
-    """The octets of a content that is not `bytes`. Raises TypeError, TooLarge."""
+def as_content(content: object) -> bytes:
+    """The octets of a content as plain `bytes`. Raises TypeError, TooLarge."""
+    octets = as_octets(content, "content (data of publish)")
+    if octets.nbytes > MAX_FIELD_OCTETS:
+        raise TooLarge(f"content has {octets.nbytes} octets, more than {MAX_FIELD_OCTETS}")
+    return octets.tobytes()
+
+
+def as_octets(data: object, name: str) -> memoryview:
+    """The octets of an object, whatever a subclass of `bytes` makes of them.
+
+    Raises TypeError, which calls the argument by `name`.
+    """
     # bytes(5) is five zeros and bytes([1, 2]) a guess: only objects that hold octets are taken.
-    if not isinstance(content, (bytes, bytearray, memoryview)):
-        raise TypeError(f"a message's content is bytes, not {type(content).__name__}")
-    size = memoryview(content).nbytes
-    if size > MAX_FIELD_OCTETS:
-        raise TooLarge(f"content has {size} octets, more than {MAX_FIELD_OCTETS}")
-    return memoryview(content).tobytes()  # whatever a subclass makes of its octets
+    if not isinstance(data, (bytes, bytearray, memoryview)):
+        raise TypeError(f"{name} is bytes, not {type(data).__name__}")
+    return memoryview(data)
 
 
 def encode(

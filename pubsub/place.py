@@ -102,11 +102,8 @@ class Place(NamedTuple):
 
     def unusable(self, error: OSError) -> BaseUnusable:
         """The system's error, with the place and the remedy (BASE-6)."""
-        return BaseUnusable(
-            error.errno,
-            f"{error.strerror}; set PUBSUB_HOME to a directory that you can use",
-            self.path,
-        )
+        remedy = _REMEDIES.get(error.errno or 0, _USABLE)
+        return BaseUnusable(error.errno, f"{error.strerror}; {remedy}", self.path)
 
 
 _DEEPEST = 1 + 224 + 1 + 20  # octets of /CHANNEL/ID, the longest path in a base
@@ -135,11 +132,14 @@ def located(error: OSError, path: str) -> OSError:
     return OSError(error.errno, text, path)
 
 
+_USABLE = "set PUBSUB_HOME to a directory that you can use"
 _ROOM = "make room on this file system, or set PUBSUB_HOME to a directory on another one"
 _REMEDIES = {
     errno.ENOSPC: _ROOM,
     errno.EDQUOT: _ROOM,
-    errno.EROFS: "set PUBSUB_HOME to a directory that you can write to",
+    errno.EROFS: _USABLE,
+    errno.EACCES: _USABLE,
+    errno.EPERM: f"{_USABLE}, on a file system with FIFOs and hard links",
     errno.EMFILE: "raise the limit of open files (ulimit -n), or open fewer channels",
 }
 

@@ -15,13 +15,14 @@ from collections.abc import Mapping
 
 from . import queue
 from .base import ATTEMPTS, make
-from .clock import is_negative, monotonic
+from .clock import duration, monotonic
 from .files import is_of_kind
 from .headers import HeaderValue
 from .interruption import Descriptors, of_system
 from .listing import kept, list_anew
 from .message import Content, Message
 from .place import Place
+from .sigpipe import write
 from .staged import Copies, Staged
 
 _TAKEN = frozenset({errno.EEXIST, errno.EMLINK})
@@ -46,6 +47,9 @@ class PublishFailed(OSError):
         self.count = count
         self.failures = failures
 
+    def __reduce__(self) -> tuple[type[PublishFailed], tuple[int, list[tuple[str, OSError]]]]:
+        return PublishFailed, (self.count, self.failures)  # a pool of processes pickles errors
+
 
 def publish(
     topic: str,
@@ -63,8 +67,7 @@ def publish(
     written; BaseUnusable; PublishFailed where the system failed for some channels; OSError where
     it failed for all of them.
     """
-    if is_negative(timeout, "timeout"):
-        raise ValueError("timeout must be non-negative")
+    timeout = duration(timeout, "timeout")
     message = Message(topic, data, headers)
     encoded = message.encoded()
     for _ in range(ATTEMPTS):
@@ -79,7 +82,7 @@ def publish(
         except BaseException:
             delivery.give_back()
             raise
-    raise OSError(errno.EAGAIN, "the base directory was removed again and again")
+    raise OSError(errno.EAGAIN, "the base directory was removed again and again", Place.here().path)
 
 
 class _Delivery:
@@ -209,7 +212,7 @@ class _Delivery:
         """Write the id to the queue (PUB-9), or withdraw the link. False: nobody reads there."""
         assert self._staged
         try:
-            self._written.extend(map(os.write, (opened,), (self._staged.word,)))
+            write(opened, self._staged.word, self._written)
         except of_system(OSError) as error:
             self._withdraw()
             if isinstance(error, BrokenPipeError):

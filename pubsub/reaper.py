@@ -16,9 +16,10 @@ import stat
 
 from . import process, queue
 from .base import ATTEMPTS, LIST, STALE_AGE, Base, fresh_in_tmp, look
-from .clock import wall_clock
+from .clock import number, wall_clock
 from .files import entries, exists
 from .interruption import Descriptors, of_system
+from .place import located
 
 _COARSE_SECONDS = 2.0  # by which the times of files may be behind (REAP-16)
 
@@ -27,12 +28,12 @@ def reap(stale_age: float = STALE_AGE) -> None:
     """Remove dead channels, and entries of `tmp` that are `stale_age` seconds old or older.
 
     Leaves alone what is alive, what is younger, and what belongs to another user (REAP-11).
-    Raises BaseUnusable; OSError if the base or its `tmp` cannot be listed.
+    Raises TypeError, ValueError; BaseUnusable; OSError if the base or its `tmp` cannot be listed.
     """
+    stale_before = wall_clock() - number(stale_age, "stale_age")
     base = look()
     if base is None:
         return
-    stale_before = wall_clock() - stale_age
     runs = _Processes()
     tmp = Descriptors()
     try:
@@ -43,7 +44,7 @@ def reap(stale_age: float = STALE_AGE) -> None:
             except of_system(OSError):
                 pass  # REAP-11, REAP-14: passed over
         with tmp, tmp:
-            _reap_tmp(tmp.open(base.tmp, LIST), stale_before)
+            _reap_tmp(base, tmp.open(base.tmp, LIST), stale_before)
     except of_system(FileNotFoundError):
         pass  # the base was removed: nothing is left to reap
 
@@ -195,8 +196,12 @@ def _remove_in_place(name: str, at: int | None = None) -> None:
     os.rmdir(name, dir_fd=at)
 
 
-def _reap_tmp(tmp: int, stale_before: float) -> None:
-    for entry in entries(tmp):  # all at once: some systems skip entries if others go meanwhile
+def _reap_tmp(base: Base, tmp: int, stale_before: float) -> None:
+    try:
+        found = entries(tmp)  # all at once: some systems skip entries if others go meanwhile
+    except of_system(OSError) as error:
+        raise located(error, base.tmp) from error
+    for entry in found:
         try:
             _reap_staged(tmp, entry, stale_before)
         except of_system(OSError):

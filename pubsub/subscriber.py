@@ -6,19 +6,17 @@ import functools
 import logging
 import math
 from collections.abc import Callable
-from types import CoroutineType
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 
-from .channel import Channel, ChannelClosed, fetch
-from .clock import is_negative, monotonic
-from .inbox import DamagedQueue
-from .interruption import of_system
+from .channel import Channel, ChannelClosed, check_channel, fetch
+from .clock import duration, monotonic
+from .hand import DamagedQueue
+from .interruption import code_of, of_system
 from .message import Message
 from .message_file import InvalidMessage
 
-_logger = logging.getLogger("pubsub")
-
 _NEVER_RUN = 0x20 | 0x80 | 0x200
-"""Flags of the code of generators, coroutines and asynchronous generators (inspect.CO_…)."""
+"""Flags of the code of generators, coroutines and asynchronous generators (inspect.CO_...)."""
 
 
 def subscribe(
@@ -39,16 +37,18 @@ def subscribe(
     an `Exception` cannot be told from one of the callback: a handler that is to end the loop raises
     a BaseException, as KeyboardInterrupt and SystemExit are.
 
-    Raises TypeError, before any message is taken, if the callback cannot work: it cannot be called,
-    or calling it only makes a coroutine or a generator; ValueError for a negative time;
-    ChannelClosed; ChannelLost; OSError.
+    Raises TypeError, before any message is taken, for an argument of a wrong type, and if a
+    callback cannot work: it cannot be called, or calling it only makes a coroutine or a generator;
+    ValueError for a negative time; ChannelClosed; ChannelLost; OSError.
     """
-    _check_callback(callback)
-    if is_negative(timeout_seconds, "timeout_seconds"):
-        raise ValueError("timeout_seconds must be non-negative")
+    check_channel(channel)
+    _check_callback(callback, "callback")
+    if on_error is not None:
+        _check_callback(on_error, "on_error")
+    seconds = duration(timeout_seconds, "timeout_seconds")
     if not channel.is_open:
         raise ChannelClosed(f"{channel!r} must be open")
-    deadline = monotonic() + timeout_seconds if timeout_seconds else math.inf
+    deadline = monotonic() + seconds if seconds else math.inf
     count = 0
     while (left := deadline - monotonic()) > 0:
         try:
@@ -60,37 +60,41 @@ def subscribe(
             break
         except of_system(InvalidMessage, DamagedQueue) as error:
             if on_error:
-                on_error(error)
+                _check_result(on_error(error), "on_error")
             else:
-                _logger.error("%r received what is not a message: %s", channel, error)
+                logging.getLogger("pubsub").error(
+                    "%r received what is not a message: %s", channel, error
+                )
             continue
         count += 1
         try:
-            _check_result(callback(message))
+            _check_result(callback(message), "callback")
         except Exception as error:
             if on_error:
-                on_error(error)
+                _check_result(on_error(error), "on_error")
             else:
-                _logger.exception("callback of %r failed on %r", channel, message)
+                logging.getLogger("pubsub").exception(
+                    "callback of %r failed on %r", channel, message
+                )
     return count
 
 
-def _check_callback(callback: object) -> None:
-    """Raise TypeError if a call of this object does none of its work."""
+def _check_callback(callback: object, name: str) -> None:
+    """Raise TypeError, with the argument's name, if a call of this object does none of its work."""
     if not callable(callback):
-        raise TypeError(f"callback is called with each message; {callback!r} cannot be called")
+        raise TypeError(f"{name} is a function, not {type(callback).__name__}")
     while isinstance(callback, functools.partial):
         callback = callback.func
-    code = getattr(callback, "__code__", None) or getattr(type(callback).__call__, "__code__", None)
-    if code is not None and code.co_flags & _NEVER_RUN:
+    if getattr(code_of(callback), "co_flags", 0) & _NEVER_RUN:
         raise TypeError(
-            f"a call of {callback!r} makes a coroutine or generator, which nobody would run;"
+            f"a call of {name} {callback!r} makes a coroutine or generator, which nobody would run;"
             " asyncio waits for channel.fileno() instead (see the README)"
         )
 
 
-def _check_result(result: object) -> None:
-    """Raise TypeError if the callback has returned work that nobody will do."""
-    if type(result) is CoroutineType:
-        result.close()  # or Python warns that it was never awaited
-        raise TypeError("the callback returned a coroutine, which nobody awaits")
+def _check_result(result: object, name: str) -> None:
+    """Raise TypeError if the callback of this name has returned work that nobody will do."""
+    if isinstance(result, (CoroutineType, GeneratorType, AsyncGeneratorType)):
+        if isinstance(result, CoroutineType):
+            result.close()  # or Python warns that it was never awaited
+        raise TypeError(f"{name} returned a {type(result).__name__}, which nobody runs")

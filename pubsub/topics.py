@@ -32,7 +32,7 @@ def check_topic(topic: str) -> str:
 
 def check_pattern(pattern: str) -> str:
     """The pattern, as a plain `str`. Raises InvalidPattern (TOPIC-2), TypeError."""
-    pattern = plain(pattern, "pattern")
+    pattern = plain(pattern, "topic")  # as the argument of Channel is called
     _check_pattern(pattern)
     return pattern
 
@@ -45,7 +45,7 @@ def plain(text: str, name: str) -> str:
     if type(text) is str:
         return text
     if not isinstance(text, str):
-        raise TypeError(f"a {name} is a str, not {type(text).__name__}")
+        raise TypeError(f"{name} is a str, not {type(text).__name__}")
     return str.__str__(text)
 
 
@@ -94,4 +94,4 @@ def _fault(text: str, allowed: str) -> str:
 
 
 def _shown(text: str) -> str:
-    return repr(text if len(text) <= MAX_TOPIC_OCTETS else text[:MAX_TOPIC_OCTETS] + "…")
+    return repr(text if len(text) <= MAX_TOPIC_OCTETS else text[:MAX_TOPIC_OCTETS] + "...")

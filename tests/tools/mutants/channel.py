@@ -71,7 +71,7 @@ MUTANTS = [
         "inherited on exec",
         Edit(
             "Inbox._make",
-            "self._identity = identity(os.fstat(read))",
+            "self._queue.identity = identity(os.fstat(read))",
             "os.set_inheritable(read, True); ...",
         ),
     ),
@@ -117,7 +117,7 @@ MUTANTS = [
         "does not look at what it renamed",
         Edit(
             "Inbox._make",
-            'identity(os.lstat(f"{self.path}/queue")) != self._identity',
+            'identity(os.lstat(f"{self.path}/queue")) != self._queue.identity',
             'not os.lstat(f"{self.path}/queue")',
         ),
     ),

@@ -46,7 +46,7 @@ MUTANTS = [
         Edit("Copies._write", "filter(None, self._encoded)", "[self._encoded.head[:20]]"),
         Edit(
             "_Delivery._write_id",
-            "self._written.extend(map(os.write, (opened,), (self._staged.word,)))",
+            "write(opened, self._staged.word, self._written)",
             """
             with open(self._staged.path, "r+b") as file:
                 file.writelines(self._copies._encoded)
@@ -88,7 +88,7 @@ MUTANTS = [
         "two writes",
         Edit(
             "_Delivery._write_id",
-            "self._written.extend(map(os.write, (opened,), (self._staged.word,)))",
+            "write(opened, self._staged.word, self._written)",
             """
             os.write(opened, self._staged.word[:4])
             self._written.append(os.write(opened, self._staged.word[4:]))

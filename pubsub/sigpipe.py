@@ -1,0 +1,45 @@
+"""A reader that dies must not end its publisher: SIGPIPE (PUB-16)."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+# The function in C. Its wrapper makes an enumeration of the answer, and takes twenty times as long.
+_handler = getattr(signal.getsignal, "__wrapped__", signal.getsignal)
+
+
+def write(descriptor: int, word: bytes, written: list[int]) -> None:
+    """Write a word to a queue, and note in `written` that this was done. Raises OSError.
+
+    Python ignores SIGPIPE, but a program may have undone that, as filters do before `| head`.
+    """
+    if _handler(signal.SIGPIPE) == signal.SIG_IGN:
+        written.extend(map(os.write, (descriptor,), (word,)))
+    else:
+        block = _Block()
+        with block, block:
+            block.begin()
+            written.extend(map(os.write, (descriptor,), (word,)))
+
+
+class _Block:
+    """Keeps SIGPIPE from this thread, unless the program does. `with block, block:` ends it."""
+
+    def __init__(self) -> None:
+        self._is_ours = False
+
+    def __enter__(self) -> None:
+        pass
+
+    def begin(self) -> None:
+        if signal.SIGPIPE not in signal.pthread_sigmask(signal.SIG_BLOCK, ()):
+            self._is_ours = True  # before the call: a handler that it runs may raise
+            signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGPIPE,))
+
+    def __exit__(self, *_: object) -> None:
+        if self._is_ours:
+            if signal.SIGPIPE in signal.sigpending():
+                signal.sigwait((signal.SIGPIPE,))
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGPIPE,))
+            self._is_ours = False
