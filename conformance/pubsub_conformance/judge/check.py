@@ -25,7 +25,6 @@ class Judgement:
 
     contradictions: tuple[str, ...] = ()
     """Where the history contradicts itself. Nothing else was looked at then."""
-    violations: tuple[Violation, ...] = ()
     publishes: int = 0
     receives: int = 0
     due: int = 0
@@ -34,6 +33,7 @@ class Judgement:
     failed: dict[str, int] = field(default_factory=dict)
     """The number of publishes that failed, by error code. A history does not say whose fault it
     is."""
+    violations: tuple[Violation, ...] = ()
 
     @property
     def verdict(self) -> Verdict:
@@ -59,14 +59,7 @@ class Judgement:
             console.print(Text(line))
 
     def as_dict(self) -> dict[str, Any]:
-        return {
-            "contradictions": list(self.contradictions),
-            "publishes": self.publishes,
-            "receives": self.receives,
-            "due": self.due,
-            "failed": self.failed,
-            "violations": [violation.as_dict() for violation in self.violations],
-        }
+        return {**vars(self), "violations": [violation.as_dict() for violation in self.violations]}
 
 
 def check(events: Iterable[Event]) -> Judgement:
@@ -107,9 +100,9 @@ def check(events: Iterable[Event]) -> Judgement:
     publishes = [event for event in known if isinstance(event, Publish)]
     return Judgement(
         (),
-        tuple(sorted(violations, key=lambda violation: violation.events[0].start)),
         len(publishes),
         sum(len(channel.deliveries) for channel in history.channels),
         due,
         dict(Counter(publish.code for publish in publishes if publish.code)),
+        tuple(sorted(violations, key=lambda violation: violation.events[0].start)),
     )

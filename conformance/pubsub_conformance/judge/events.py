@@ -24,9 +24,6 @@ class Open(NamedTuple):
     start: int
     end: int | None
 
-    def describe(self) -> str:
-        return f"{self.channel} is opened with the pattern {self.pattern}"
-
 
 class Close(NamedTuple):
     """A channel was closed, or its process died.
@@ -37,9 +34,6 @@ class Close(NamedTuple):
     channel: str
     start: int
     end: int | None
-
-    def describe(self) -> str:
-        return f"{self.channel} is closed, or its process dies"
 
 
 class Publish(NamedTuple):
@@ -72,14 +66,6 @@ class Publish(NamedTuple):
     def name(self) -> str:
         return f"message {self.publisher}/{self.n}"
 
-    def describe(self) -> str:
-        patience = "" if self.timeout is None else f", waiting up to {self.timeout:g} s"
-        results = [self.code] if self.code else []
-        if self.counted is not None:
-            results.append(f"count {self.counted}")
-        result = ", ".join(results) or "killed, the outcome is unknown"
-        return f"{_describe_message(self)}{patience}: {result}"
-
 
 class Receive(NamedTuple):
     """A channel yielded a message. `publisher` and `n` come from its headers."""
@@ -97,19 +83,6 @@ class Receive(NamedTuple):
     def name(self) -> str:
         return f"message {self.publisher}/{self.n}"
 
-    def describe(self) -> str:
-        return _describe_message(self)
-
-
-def _describe_message(event: Publish | Receive) -> str:
-    message = f"{event.publisher}/{event.n}"
-    done = (
-        f"{message} is published"
-        if isinstance(event, Publish)
-        else f"{event.channel} yields {message}"
-    )
-    return f"{done}: topic {event.topic}, {event.size} octets, CRC-32 {event.crc:08x}"
-
 
 class Drained(NamedTuple):
     """A fetch found the channel empty."""
@@ -117,9 +90,6 @@ class Drained(NamedTuple):
     channel: str
     start: int
     end: int
-
-    def describe(self) -> str:
-        return f"{self.channel} is found empty"
 
 
 class Broken(NamedTuple):
@@ -130,9 +100,6 @@ class Broken(NamedTuple):
     start: int
     end: int
 
-    def describe(self) -> str:
-        return f"{self.channel} yields {self.code}"
-
 
 class Full(NamedTuple):
     """At some time between `start` and `end` the channel's queue may have been full."""
@@ -141,18 +108,12 @@ class Full(NamedTuple):
     start: int
     end: int
 
-    def describe(self) -> str:
-        return f"{self.channel} may be full"
-
 
 class Removed(NamedTuple):
     """The base was removed or moved away, with all that was in it."""
 
     start: int
     end: int
-
-    def describe(self) -> str:
-        return "the base is removed"
 
 
 class Lost(NamedTuple):
@@ -162,9 +123,6 @@ class Lost(NamedTuple):
     start: int
     end: int
 
-    def describe(self) -> str:
-        return f"{self.channel} is reported lost"
-
 
 class Waited(NamedTuple):
     """A wait for the channel ended with its timeout."""
@@ -172,9 +130,6 @@ class Waited(NamedTuple):
     channel: str
     start: int
     end: int
-
-    def describe(self) -> str:
-        return f"a wait for {self.channel} ends with its timeout"
 
 
 Event = Open | Close | Publish | Receive | Drained | Broken | Full | Removed | Lost | Waited
@@ -192,6 +147,33 @@ _FIELDS: Final[dict[str, dict[str, tuple[type, ...]]]] = {
 
 class BadHistory(Exception):
     """The file is not a history."""
+
+
+_MESSAGE: Final = "topic {topic}, {size} octets, CRC-32 {crc:08x}"
+_WORDS: Final = {
+    Open: "{channel} is opened with the pattern {pattern}",
+    Close: "{channel} is closed, or its process dies",
+    Publish: f"{{publisher}}/{{n}} is published: {_MESSAGE}",
+    Receive: f"{{channel}} yields {{publisher}}/{{n}}: {_MESSAGE}",
+    Drained: "{channel} is found empty",
+    Broken: "{channel} yields {code}",
+    Full: "{channel} may be full",
+    Removed: "the base is removed",
+    Lost: "{channel} is reported lost",
+    Waited: "a wait for {channel} ends with its timeout",
+}
+
+
+def describe(event: Event) -> str:
+    """What happened, in words, without the time."""
+    words = _WORDS[type(event)].format(**event._asdict())
+    if not isinstance(event, Publish):
+        return words
+    patience = "" if event.timeout is None else f", waiting up to {event.timeout:g} s"
+    results = [event.code] if event.code else []
+    if event.counted is not None:
+        results.append(f"count {event.counted}")
+    return f"{words}{patience}: {', '.join(results) or 'killed, the outcome is unknown'}"
 
 
 def to_json(event: Event) -> dict[str, Any]:

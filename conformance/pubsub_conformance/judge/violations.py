@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from operator import attrgetter
 from typing import Any, Literal, NamedTuple
 
-from .events import Event, to_json
+from .events import Event, describe, to_json
 
 Kind = Literal["lost", "unexpected", "duplicated", "torn", "order", "count", "channel"]
 
@@ -38,7 +38,7 @@ class Violation(NamedTuple):
         for event in self.events:
             end = "?" if event.end is None else milliseconds(event.end - self.origin)
             span = f"{milliseconds(event.start - self.origin)} to {end} ms"
-            rows.append((span, event.describe()))
+            rows.append((span, describe(event)))
         width = max((len(span) for span, _ in rows), default=0)
         lines = (f"  {span:>{width}}  {text}" for span, text in rows)
         return "\n".join([f"{self.kind}: {self.text}", *lines])

@@ -14,17 +14,24 @@ from pubsub_conformance.oracle.message import Message, a_message, fresh_id
 from pubsub_conformance.oracle.topics import matches
 
 from .model import Channel, Dead, Sent, names
-from .world import KIT, NOBODY, Broken, World
+from .world import KIT, NOBODY, Broken, Step, World
 
 PLANTS: Final = ("id", "orphan", "file", "directory")
 LITTER: Final = ("file", "directory", "no FIFO", "staged", "dead", "abandoned")
 
 
 @dataclass(frozen=True)
-class Open:
+class ChannelStep(Step):
+    """A step on one of the channels that are open. None is taken while there is none."""
+
+    which: int
+    needs_channel: ClassVar[bool] = True
+
+
+@dataclass(frozen=True)
+class Open(Step):
     party: str
     pattern: str
-    needs_channel: ClassVar[bool] = False
 
     def run(self, world: World) -> None:
         owner, party = world.party(self.party, "subscriber")
@@ -39,10 +46,7 @@ class Open:
 
 
 @dataclass(frozen=True)
-class Close:
-    which: int
-    needs_channel: ClassVar[bool] = True
-
+class Close(ChannelStep):
     def run(self, world: World) -> None:
         _close(world, world.channel(self.which))
 
@@ -56,12 +60,11 @@ def _close(world: World, channel: Channel) -> None:
 
 
 @dataclass(frozen=True)
-class Publish:
+class Publish(Step):
     party: str
     topic: str
     repeat: int = 1
     """The length of the content, in repetitions of a short text."""
-    needs_channel: ClassVar[bool] = False
 
     def run(self, world: World) -> None:
         name, party = world.party(self.party, "publisher")
@@ -90,19 +93,13 @@ class Publish:
 
 
 @dataclass(frozen=True)
-class Fetch:
-    which: int
-    needs_channel: ClassVar[bool] = True
-
+class Fetch(ChannelStep):
     def run(self, world: World) -> None:
         _fetch(world, world.channel(self.which))
 
 
 @dataclass(frozen=True)
-class Drain:
-    which: int
-    needs_channel: ClassVar[bool] = True
-
+class Drain(ChannelStep):
     def run(self, world: World) -> None:
         _drain(world, world.channel(self.which))
 
@@ -147,11 +144,8 @@ def _describe(topic: str, content: bytes, headers: Mapping[str, object]) -> str:
 
 
 @dataclass(frozen=True)
-class Fill:
+class Fill(ChannelStep):
     """Others fill a queue."""
-
-    which: int
-    needs_channel: ClassVar[bool] = True
 
     def run(self, world: World) -> None:
         channel = world.channel(self.which)
@@ -161,12 +155,10 @@ class Fill:
 
 
 @dataclass(frozen=True)
-class Plant:
+class Plant(ChannelStep):
     """Others put an id without a file, a file without an id, or a foreign entry into a channel."""
 
-    which: int
     what: str
-    needs_channel: ClassVar[bool] = True
 
     def run(self, world: World) -> None:
         channel = world.channel(self.which)
@@ -184,11 +176,10 @@ class Plant:
 
 
 @dataclass(frozen=True)
-class Litter:
+class Litter(Step):
     """Others leave something in the base."""
 
     what: str
-    needs_channel: ClassVar[bool] = False
 
     def run(self, world: World) -> None:
         name = world.fresh("x")
@@ -210,11 +201,10 @@ class Litter:
 
 
 @dataclass(frozen=True)
-class Kill:
+class Kill(Step):
     """A driver is killed. Its channels stay behind, dead; when it is needed, another is started."""
 
     party: str
-    needs_channel: ClassVar[bool] = False
 
     def run(self, world: World) -> None:
         driver = world.drivers.pop(self.party, None)
@@ -230,9 +220,8 @@ class Kill:
 
 
 @dataclass(frozen=True)
-class Reap:
+class Reap(Step):
     party: str
-    needs_channel: ClassVar[bool] = False
 
     def run(self, world: World) -> None:
         name, party = world.party(self.party, "reaper")
@@ -242,10 +231,8 @@ class Reap:
 
 
 @dataclass(frozen=True)
-class End:
+class End(Step):
     """All channels are drained and closed, and the drivers end."""
-
-    needs_channel: ClassVar[bool] = False
 
     def run(self, world: World) -> None:
         for channel in list(world.channels):

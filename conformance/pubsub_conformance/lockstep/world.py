@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar, Final, Protocol, TypeVar
+from typing import ClassVar, Final, TypeVar
 
 from pubsub_conformance.driver import Driver, DriverError, Rejected
 from pubsub_conformance.oracle import base
@@ -71,12 +72,14 @@ class Kit:
         """It cannot: schedules ask it only where drivers can."""
 
 
-class Step(Protocol):
+class Step(ABC):
     """One step of a schedule. Its `repr` is the source that makes it again."""
 
-    needs_channel: ClassVar[bool]
+    needs_channel: ClassVar[bool] = False
 
-    def run(self, world: World) -> None: ...
+    @abstractmethod
+    def run(self, world: World) -> None:
+        """Take the step. Raises Broken, DriverError."""
 
 
 class World:
