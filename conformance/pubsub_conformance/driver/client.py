@@ -12,7 +12,6 @@ import contextlib
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, TypeVar
 
 from ..oracle.message import Message
@@ -58,13 +57,7 @@ class Driver:
         except BaseException:
             self._process.end()
             raise
-        self.hello = Hello(
-            said["implementation"],
-            said["version"],
-            said["language"],
-            said["spec"],
-            frozenset(said["roles"]),
-        )
+        self.hello = Hello.read(said)
 
     @property
     def pid(self) -> int:
@@ -106,15 +99,10 @@ class Driver:
 
         `timeout` says for how many seconds to wait for room in full queues.
         """
-        fields: dict[str, Any] = {
-            "topic": topic,
-            "content": to_base64(content),
-            "headers": dict(headers or {}),
-        }
-        if timeout is not None:
-            fields["timeout"] = timeout
+        fields = {"topic": topic, "content": to_base64(content), "headers": dict(headers or {})}
         within = self.limits.reply_seconds + (timeout or 0)
-        return int(self.request("publish", within=within, **fields)["count"])
+        reply = self.request("publish", within=within, **fields, **_given(timeout=timeout))
+        return int(reply["count"])
 
     def open(self, pattern: str) -> OpenChannel:
         """Open a channel that subscribes to a pattern."""
@@ -138,7 +126,7 @@ class Driver:
 
     def reap(self, stale_age: float | None = None) -> None:
         """Reap what is older than `stale_age` seconds (None: the driver's default, an hour)."""
-        self.request("reap", **({} if stale_age is None else {"stale_age": stale_age}))
+        self.request("reap", **_given(stale_age=stale_age))
 
     def produce(
         self,
@@ -158,17 +146,8 @@ class Driver:
         The request is sent at once, so that several drivers can work at the same time; `within`
         limits the whole stream, in seconds.
         """
-        fields: dict[str, Any] = {
-            "topic": topic,
-            "prefix": prefix,
-            "count": count,
-            "sizes": list(sizes),
-            "report": report,
-        }
-        if rate is not None:
-            fields["rate"] = rate
-        if timeout is not None:
-            fields["timeout"] = timeout
+        fields = {"topic": topic, "prefix": prefix, "count": count, "sizes": list(sizes)}
+        fields |= {"report": report, **_given(rate=rate, timeout=timeout)}
         if within is None:
             within = self.limits.stream_seconds + (count / rate if rate else 0) + (timeout or 0)
         return self.stream("produce", Published.read, within=within, **fields)
@@ -186,14 +165,11 @@ class Driver:
         """Have messages fetched, until `count` of them, `idle` seconds without one, or `deadline`
         seconds. The request is sent at once; `within` limits the whole stream, in seconds.
         """
-        limits = {"count": count, "idle": idle, "deadline": deadline}
-        fields: dict[str, Any] = {"channel": channel.handle, "report": report}
-        fields |= {name: value for name, value in limits.items() if value is not None}
-        if within is None:
-            within = self.limits.stream_seconds
-            if deadline is not None:
-                within = deadline + self.limits.reply_seconds
-        return self.stream("consume", Fetched.read, within=within, **fields)
+        fields = {"channel": channel.handle, "report": report}
+        limits = _given(count=count, idle=idle, deadline=deadline)
+        if within is None and deadline is not None:
+            within = deadline + self.limits.reply_seconds
+        return self.stream("consume", Fetched.read, within=within, **fields, **limits)
 
     def request(self, op: str, *, within: float | None = None, **fields: object) -> dict[str, Any]:
         """The reply to one request, which is due within so many seconds.
@@ -279,14 +255,14 @@ class Driver:
     def __enter__(self) -> Driver:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if error is None:
             self.close()
         else:  # the first error is the one that matters
             with contextlib.suppress(DriverError):
                 self.close()
+
+
+def _given(**fields: object) -> dict[str, Any]:
+    """The fields of a request that have a value. The driver has its own default for the others."""
+    return {name: value for name, value in fields.items() if value is not None}

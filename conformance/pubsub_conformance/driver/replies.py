@@ -59,6 +59,12 @@ class Hello:
     spec: str
     roles: frozenset[str]
 
+    @classmethod
+    def read(cls, reply: Mapping[str, Any]) -> Hello:
+        """The reply to `hello`."""
+        texts = {name: reply[name] for name in ("implementation", "version", "language", "spec")}
+        return cls(**texts, roles=frozenset(reply["roles"]))
+
 
 @dataclass(frozen=True)
 class OpenChannel:

@@ -17,7 +17,6 @@ import stat
 import string
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 
 from .message import InvalidMessage, Message, Scalar, a_message, decode, encode, fresh_id
 from .queue import enqueue as _enqueue
@@ -283,10 +282,5 @@ class Channel:
     def __enter__(self) -> Channel:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self.close()
