@@ -9,7 +9,7 @@ from rich.console import Console
 from ..bench import run as bench
 from ..bench.measures import GROUPS
 from ..implementations import named
-from .options import Subparsers, add_home, add_json, duration, finish, positive
+from .options import Subparsers, add_home, add_json, add_number, add_several, duration, finish
 
 
 def add(subparsers: Subparsers) -> None:
@@ -24,7 +24,7 @@ def add(subparsers: Subparsers) -> None:
     add = parser.add_argument
     add("implementations", nargs="+", metavar="NAME=COMMAND")
     add("--baseline", metavar="NAME", help="give ratios to this one (default: the first)")
-    add("--rounds", type=positive, default=5, metavar="N", help="how many (default 5)")
+    add_number(parser, "--rounds", "how many (default 5)", 5)
     add(
         "--seconds",
         type=duration,
@@ -32,13 +32,8 @@ def add(subparsers: Subparsers) -> None:
         metavar="N",
         help="duration of each timed measurement, per round (default 0.5)",
     )
-    add(
-        "--only",
-        action="append",
-        default=[],
-        metavar="GROUP",
-        help=f"measure only this group, one of {', '.join(GROUPS)}",
-    )
+    only = f"measure only this group, one of {', '.join(GROUPS)}"
+    add_several(parser, "--only", only, metavar="GROUP")
     add_json(parser)
     add_home(parser, default="/dev/shm, if it exists")
     parser.set_defaults(run=run)

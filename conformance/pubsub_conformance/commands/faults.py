@@ -13,9 +13,10 @@ from .options import (
     add_driver,
     add_home,
     add_json,
+    add_number,
+    add_several,
     add_workers,
     finish,
-    positive,
 )
 from .progress import Line
 
@@ -30,37 +31,15 @@ def add(subparsers: Subparsers) -> None:
         " disturbance it checks what the specification promises. Needs strace, on Linux.",
         epilog=EXIT_CODES,
     )
-    add = parser.add_argument
-    add(
-        "--operation",
-        action="append",
-        default=[],
-        choices=faults.OPERATIONS,
-        metavar="NAME",
-        help=f"test only this operation, one of {', '.join(faults.OPERATIONS)}",
-    )
-    add(
-        "--fault",
-        action="append",
-        default=[],
-        metavar="NAME",
-        help=f"test only this fault: {faults.KILL}, or an error such as EIO",
-    )
-    add(
-        "--point",
-        action="append",
-        default=[],
-        type=faults.parse,
-        metavar="CALL:N:FAULT",
-        help="test only this point, written as in a violation report (needs --operation)",
-    )
-    add(
-        "--sample",
-        type=positive,
-        metavar="N",
-        help="test only N points, spread evenly, the same ones in each run",
-    )
-    add(
+    only = f"test only this operation, one of {', '.join(faults.OPERATIONS)}"
+    add_several(parser, "--operation", only, choices=faults.OPERATIONS, metavar="NAME")
+    only = f"test only this fault: {faults.KILL}, or an error such as EIO"
+    add_several(parser, "--fault", only, metavar="NAME")
+    only = "test only this point, written as in a violation report (needs --operation)"
+    add_several(parser, "--point", only, type=faults.parse, metavar="CALL:N:FAULT")
+    spread = "test only N points, spread evenly, the same ones in each run"
+    add_number(parser, "--sample", spread)
+    parser.add_argument(
         "--other",
         default=[],
         type=shlex.split,

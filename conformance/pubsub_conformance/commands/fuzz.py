@@ -17,9 +17,10 @@ from .options import (
     add_driver,
     add_home,
     add_json,
+    add_number,
     add_seed,
+    add_several,
     finish,
-    positive,
 )
 from .progress import Line
 
@@ -35,32 +36,19 @@ def add(subparsers: Subparsers) -> None:
         " could produce, and judges how it reacts. An input that fails is made small and saved.",
         epilog=EXIT_CODES,
     )
-    add = parser.add_argument
-    add(
-        "--target",
-        action="append",
-        default=[],
-        choices=[*fuzz.TARGETS],
-        metavar="NAME",
-        help=f"fuzz only this target, one of {', '.join(fuzz.TARGETS)}",
-    )
-    add("--seconds", type=positive, metavar="N", help="for all targets (default 60, or --inputs)")
-    add("--inputs", type=positive, metavar="N", help="for each target")
+    only = f"fuzz only this target, one of {', '.join(fuzz.TARGETS)}"
+    add_several(parser, "--target", only, choices=[*fuzz.TARGETS], metavar="NAME")
+    add_number(parser, "--seconds", "for all targets (default 60, or --inputs)")
+    add_number(parser, "--inputs", "for each target")
     add_seed(parser)
-    add(
+    parser.add_argument(
         "--against",
         type=shlex.split,
         metavar="COMMAND",
         help="have a second driver decode the same message files (one word: put quotes around it)",
     )
-    add(
-        "--replay",
-        action="append",
-        default=[],
-        type=Path,
-        metavar="FILE",
-        help="judge only this saved input, or all inputs in this directory (needs one --target)",
-    )
+    saved = "judge only this saved input, or all inputs in this directory (needs one --target)"
+    add_several(parser, "--replay", saved, type=Path, metavar="FILE")
     add_json(parser)
     add_home(parser, default=f"{MEMORY}, if it exists")
 

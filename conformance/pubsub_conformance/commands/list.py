@@ -9,7 +9,7 @@ import sys
 from .. import requirements, traceability
 from ..driver.protocol import ROLES
 from ..requirements import Requirement
-from .options import Subparsers
+from .options import Subparsers, add_several
 
 MUTANTS = requirements.PACKAGE / "mutants.json"
 """For each MUST, how a reference broke it on trial, and which tests caught that."""
@@ -25,14 +25,8 @@ def add(subparsers: Subparsers) -> None:
     )
     parser.add_argument("ids", nargs="*", metavar="ID", help="show this one in full, as PUB-7")
     for option, names in (("--section", requirements.PREFIXES), ("--role", ROLES)):
-        parser.add_argument(
-            option,
-            action="append",
-            default=[],
-            choices=[*names],
-            metavar="NAME",
-            help=f"only of these: {', '.join(names)}",
-        )
+        only = f"only of these: {', '.join(names)}"
+        add_several(parser, option, only, choices=[*names], metavar="NAME")
     parser.set_defaults(run=run)
 
 

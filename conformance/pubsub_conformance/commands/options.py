@@ -6,7 +6,7 @@ import argparse
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from .. import seeds
 from ..judge import report
@@ -37,6 +37,18 @@ def duration(text: str) -> float:
     if not 0 < seconds < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
     return seconds
+
+
+def add_number(
+    parser: argparse.ArgumentParser, option: str, help: str, default: int | None = None
+) -> None:
+    """Add an option whose value is a whole number from 1 on."""
+    parser.add_argument(option, type=positive, default=default, metavar="N", help=help)
+
+
+def add_several(parser: argparse.ArgumentParser, option: str, help: str, **more: Any) -> None:
+    """Add an option that may be repeated: `options` has a list of its values."""
+    parser.add_argument(option, action="append", default=[], help=help, **more)
 
 
 def add_driver(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int]) -> None:

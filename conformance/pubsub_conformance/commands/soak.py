@@ -14,9 +14,9 @@ from .options import (
     add_driver,
     add_home,
     add_json,
+    add_number,
     add_seed,
     finish,
-    positive,
 )
 from .progress import Line
 
@@ -31,9 +31,8 @@ def add(subparsers: Subparsers) -> None:
         " processes, and the entries of the base directory: none of these may grow.",
         epilog=EXIT_CODES,
     )
-    add = parser.add_argument
-    add("--seconds", type=positive, default=60, metavar="N", help="how long (default 60)")
-    add("--channels", type=positive, default=100, metavar="N", help="at a time (default 100)")
+    add_number(parser, "--seconds", "how long (default 60)", 60)
+    add_number(parser, "--channels", "at a time (default 100)", 100)
     add_json(parser)
     add_home(parser)
     add_seed(parser)
@@ -43,10 +42,7 @@ def add(subparsers: Subparsers) -> None:
 def run(options: argparse.Namespace) -> int:
     """Run the command. Returns the exit code. Raises OSError (`--home`, `--json`)."""
     print(f"seed {options.seed}", file=sys.stderr)
-    with (
-        tempfile.TemporaryDirectory(prefix="pubsub-", dir=options.home) as home,
-        Line() as line,
-    ):
+    with tempfile.TemporaryDirectory(prefix="pubsub-", dir=options.home) as home, Line() as line:
         result = soak.run(
             options.driver,
             Path(home, "base"),

@@ -19,9 +19,9 @@ from .options import (
     add_driver,
     add_home,
     add_json,
+    add_number,
     add_seed,
     finish,
-    positive,
 )
 from .progress import Line
 
@@ -38,22 +38,11 @@ def add(subparsers: Subparsers) -> None:
         epilog=EXIT_CODES,
     )
     add = parser.add_argument
-    add("--seconds", type=positive, metavar="N", help="how long (default 30, without --messages)")
-    add("--messages", type=positive, metavar="N", help="how many messages, of all publishers")
-    add(
-        "--publishers",
-        type=positive,
-        default=4,
-        metavar="N",
-        help="running at the same time (default 4)",
-    )
-    add(
-        "--subscribers",
-        type=positive,
-        default=6,
-        metavar="N",
-        help="running at the same time (default 6): a mix of steady, slow and short-lived ones",
-    )
+    add_number(parser, "--seconds", "how long (default 30, without --messages)")
+    add_number(parser, "--messages", "how many messages, of all publishers")
+    add_number(parser, "--publishers", "running at the same time (default 4)", 4)
+    mix = "running at the same time (default 6): a mix of steady, slow and short-lived ones"
+    add_number(parser, "--subscribers", mix, 6)
     add("--no-kills", action="store_true", help="neither stop nor kill any process")
     add(
         "--chaos",
