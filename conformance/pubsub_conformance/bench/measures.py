@@ -161,13 +161,7 @@ def first(stage: Stage) -> Figures:
 
 
 @group(
-    "single",
-    "µs",
-    "publish, p50",
-    "publish, p99",
-    "fetch, p50",
-    "fetch, p99",
-    "publish+fetch, p50",
+    "single", "µs", "publish, p50", "publish, p99", "fetch, p50", "fetch, p99", "publish+fetch, p50"
 )
 def single(stage: Stage) -> Figures:
     """One process publishes batches of 50 messages of 100 octets to its own channel, and then

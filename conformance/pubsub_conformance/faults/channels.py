@@ -116,9 +116,7 @@ class Holder:
         self.directory = directory
         script = 'exec 3<>"$0"; echo; read forever'
         self._process = subprocess.Popen(
-            ["sh", "-c", script, directory / "queue"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+            ["sh", "-c", script, directory / "queue"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
         )
         assert self._process.stdout
         self._process.stdout.readline()

@@ -197,37 +197,30 @@ class Hit:
     @property
     def channel(self) -> str | None:
         """The name of the channel that the call is about, if any."""
-        for parts in self.parts:
-            if CHANNEL_NAME.fullmatch(parts[0]):
-                return parts[0]
-        return None
+        first = (parts[0] for parts in self.parts)
+        return next(filter(CHANNEL_NAME.fullmatch, first), None)
 
     @property
     def entry(self) -> str | None:
         """The entry that the call is about, if any: a channel, or `tmp/…`."""
-        for parts in self.parts:
-            if CHANNEL_NAME.fullmatch(parts[0]):
-                return parts[0]
-        for parts in self.parts:
-            if len(parts) > 1:
-                return "/".join(parts[:2])
-        return None
+        inner = ("/".join(parts[:2]) for parts in self.parts if len(parts) > 1)
+        return self.channel or next(inner, None)
 
     @property
     def staged(self) -> bool:
         """Whether the call names a message file in `tmp`."""
-        return any(
-            len(parts) == 2 and parts[0] == "tmp" and MESSAGE_NAME.fullmatch(parts[1])
-            for parts in self.parts
-        )
+        return "tmp" in self._with_messages
 
     @property
     def message(self) -> bool:
         """Whether the call names a message file in a channel."""
-        return any(
-            len(parts) == 2 and MESSAGE_NAME.fullmatch(parts[1]) and parts[0] != "tmp"
-            for parts in self.parts
-        )
+        return bool(self._with_messages - {"tmp"})
+
+    @property
+    def _with_messages(self) -> set[str]:
+        """The directories in which the call names a message file."""
+        twos = (parts for parts in self.parts if len(parts) == 2)
+        return {directory for directory, name in twos if MESSAGE_NAME.fullmatch(name)}
 
     @property
     def removes(self) -> bool:

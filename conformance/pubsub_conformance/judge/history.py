@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from operator import attrgetter
 from typing import Final, NamedTuple
 
@@ -26,9 +26,6 @@ from .events import (
 from .violations import milliseconds
 
 FOREVER: Final = 1 << 63
-
-Publishes = Mapping[str, Mapping[int, Publish]]
-"""By publisher and number."""
 
 _start = attrgetter("start")
 

@@ -68,11 +68,7 @@ class Pair:
     """The publishing and the reading implementation of one check, and their base directory."""
 
     def __init__(
-        self,
-        publishing: Implementation,
-        reading: Implementation,
-        home: Path,
-        rng: random.Random,
+        self, publishing: Implementation, reading: Implementation, home: Path, rng: random.Random
     ) -> None:
         self.publishing, self.reading, self.rng = publishing, reading, rng
         self.base = Base(home)

@@ -48,11 +48,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     text = "the seed of all random choices (default: drawn, and shown)"
     add("--seed", type=int, default=seeds.draw(), metavar="N", help=text)
     add("--json", metavar="FILE", help="write a report to this file")
-    for option, what in (
-        ("--requirement", "ID"),
-        ("--section", "NAME"),
-        ("--role", "ROLE"),
-    ):
+    for option, what in (("--requirement", "ID"), ("--section", "NAME"), ("--role", "ROLE")):
         add(option, action="append", default=[], metavar=what, help="select (repeatable)")
 
 
@@ -168,12 +164,7 @@ def pytest_runtest_makereport(
         return made
     names = [name for name in _ids(item) if name in kit.selected]
     outcome, reason, broken = outcome_of(call, item.path)
-    result = {
-        "outcome": outcome.value,
-        "reason": reason,
-        "requirements": names,
-        "broken": broken,
-    }
+    result = {"outcome": outcome.value, "reason": reason, "requirements": names, "broken": broken}
     if outcome in {Outcome.FAIL, Outcome.DRIVER_ERROR}:
         result |= evidence_of(item)
     vars(made)["conformance"] = result  # plain data, so that xdist carries it

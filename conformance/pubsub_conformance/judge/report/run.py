@@ -180,11 +180,7 @@ def _requirement_as_dict(result: RequirementResult) -> dict[str, Any]:
 
 
 def _test_as_dict(test: TestResult) -> dict[str, Any]:
-    entry = {
-        "name": test.name,
-        "outcome": test.outcome.value,
-        "seconds": round(test.seconds, 3),
-    }
+    entry = {"name": test.name, "outcome": test.outcome.value, "seconds": round(test.seconds, 3)}
     evidence = {
         "reason": test.reason,
         "expected": test.expected,
