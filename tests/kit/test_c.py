@@ -75,7 +75,8 @@ int main(void)
         bool refused = pubsub_fetch(channel, &message, NULL) == PUBSUB_CHANNEL_CLOSED &&
                        pubsub_wait(channel, 0, &ready, NULL) == PUBSUB_CHANNEL_CLOSED &&
                        pubsub_sweep(channel, 0, NULL) == PUBSUB_CHANNEL_CLOSED &&
-                       pubsub_close(channel, NULL) == PUBSUB_CHANNEL_CLOSED;
+                       pubsub_close(channel, NULL) == PUBSUB_CHANNEL_CLOSED &&
+                       pubsub_channel_fd(channel) == -1;
         pubsub_channel_free(channel);
         _exit(!refused);
     }

@@ -167,7 +167,8 @@ const char *pubsub_channel_name(const struct pubsub_channel *channel);
 
 /* A descriptor for an event loop: it is readable when there may be something to fetch, a message that
    pubsub_fetch() returned io-error for included. Never read it, never close it. -1 once the channel is
-   closed. No descriptor reports that a channel is lost: call pubsub_fetch() at least once a second. */
+   closed, and in a forked child. No descriptor reports that a channel is lost: call pubsub_fetch() at
+   least once a second. */
 int pubsub_channel_fd(struct pubsub_channel *channel);
 
 /* ---- cleaning up ------------------------------------------------------------------------ */
