@@ -304,6 +304,7 @@ def test_another_directory_comes_before_the_claim(driver: Driver, base: Base) ->
     for nth in range(1, 4):
         channel = driver.open("a")
         theirs = channel.directory / "theirs"
+        away = base.path.parent / f"away-{nth}"
         with (
             traced(
                 driver, stop(LOOK, nth), paths=[channel.directory, channel.directory.name]
@@ -313,12 +314,13 @@ def test_another_directory_comes_before_the_claim(driver: Driver, base: Base) ->
             closing = trace.begin(driver.close_channel, channel)
             for _ in trace.stops():
                 if channel.directory.is_dir():  # not claimed yet
-                    channel.directory.rename(base.path.parent / f"away-{nth}")
+                    channel.directory.rename(away)
                     channel.directory.mkdir()
                     theirs.write_bytes(b"theirs")
                     swapped += 1
             closing.result()
-        if (base.path.parent / f"away-{nth}").exists():
+        if away.exists():
+            assert (away / "queue").exists(), "the owner removed something outside of the base"
             assert theirs.exists(), f"the foreign directory was removed:\n{base.tree()}"
     if not swapped:
         not_run("the owner does not look at its directory before it claims it")
