@@ -39,4 +39,4 @@ __all__ = [
     "subscribe",
 ]
 
-__version__ = "1.0.0"
+__version__ = "1.1.0"

@@ -1,3 +1,3 @@
 """A conformance kit for implementations of the pubsub specification."""
 
-__version__ = "1.0.0"
+__version__ = "1.1.0"
