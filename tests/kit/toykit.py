@@ -144,6 +144,7 @@ import toy
 from pubsub_conformance.commands import main, run
 
 run.SUITE = ["."]
+run.ISOLATED = ("-p", "toy", *run.ISOLATED)
 sys.exit(main())
 """
 
@@ -172,7 +173,7 @@ class Kit:
 
     def environment(self) -> dict[str, str]:
         path = os.pathsep.join([str(PACKAGE.parent), str(self.directory)])
-        quiet = {"NO_COLOR": "1", "PYTHONDONTWRITEBYTECODE": "1", "PYTEST_PLUGINS": "toy"}
+        quiet = {"NO_COLOR": "1", "PYTHONDONTWRITEBYTECODE": "1"}
         return {**os.environ, **quiet, "PYTHONPATH": path}
 
     def spawn(self, arguments: Sequence[str]) -> subprocess.Popen[str]:
@@ -204,7 +205,7 @@ class Kit:
         return self.finish(self.start_run(*options))
 
     def pytest(self, *options: str) -> Result:
-        plugin = ["-p", "pubsub_conformance.plugin", "-p", "no:cacheprovider"]
+        plugin = ["-p", "toy", "-p", "pubsub_conformance.plugin", "-p", "no:cacheprovider"]
         return self.finish(self.spawn(["-m", "pytest", *plugin, *options]))
 
 

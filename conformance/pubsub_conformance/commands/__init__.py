@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
+import os
 import sys
+import traceback
 from collections.abc import Sequence
 
 from .. import __version__
@@ -11,6 +15,7 @@ from ..driver import DriverError
 from ..implementations import Unusable
 from ..judge.events import BadHistory
 from ..judge.expected import ExpectedError
+from ..judge.report import lose_stdout
 from ..requirements import SpecError
 from . import bench, check, faults, fuzz, matrix, run, soak, stress
 from . import list as list_
@@ -21,8 +26,26 @@ COMMANDS = (run, stress, check, soak, faults, fuzz, matrix, bench, list_)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command line (default: that of the process). Returns the exit code."""
-    arguments = [*(sys.argv[1:] if argv is None else argv)]
+    """Run one command line (default: that of the process). Returns the exit code.
+
+    It is 2 after an exception: 1 is the verdict of a command that came to its end.
+    """
+    if sys.stdout is None:  # it was closed
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (as long as the process)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: any encoding will do
+    try:
+        code = _run(sys.argv[1:] if argv is None else argv)
+    except SystemExit as end:
+        # argparse ends with 0 and 2; rich ends with 1 where nobody reads its output any more.
+        if _flush() and end.code != 1:
+            raise
+        code = 2
+    return code if _flush() else 2
+
+
+def _run(argv: Sequence[str]) -> int:
+    arguments = [*argv]
     # By hand: argparse's own "--" differs between versions of Python.
     at = arguments.index("--") if "--" in arguments else len(arguments)
     options = _parser().parse_args(arguments[:at])
@@ -30,11 +53,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code: int = options.run(options)
     except (OSError, BadHistory, DriverError, ExpectedError, SpecError, Unusable) as error:
-        print(error, file=sys.stderr)
+        with contextlib.suppress(OSError):
+            print(error, file=sys.stderr)
         return 2
     except KeyboardInterrupt:  # the second: the first ends a run early, with a report
         return 2
+    except Exception:
+        with contextlib.suppress(OSError):
+            traceback.print_exc()
+        return 2
     return code
+
+
+def _flush() -> bool:
+    """Write what stdout still holds. Returns whether that was possible."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        lose_stdout(error)
+        return False
+    return True
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -92,7 +92,7 @@ def finish(result: Report, options: argparse.Namespace) -> int:
 
     Raises OSError.
     """
-    result.show(report.console())
+    shown = report.show(result)
     if options.json:
         report.write(result, options.json, options.driver, getattr(options, "seed", None))
-    return result.verdict.value
+    return result.verdict.value if shown else 2

@@ -74,9 +74,14 @@ def run(options: argparse.Namespace) -> int:
     ):
         if value:
             arguments.append(f"{option}={value}")
-    with tempfile.TemporaryDirectory() as scratch:
+    # Nor anything of the variables: xdist's workers and drivers would get them too.
+    for name in [name for name in os.environ if name.startswith("PYTEST_")]:
+        del os.environ[name]
+    with tempfile.TemporaryDirectory(prefix="pubsub-", ignore_cleanup_errors=True) as scratch:
         # Where hypothesis would make a .hypothesis in the caller's directory.
-        os.environ.setdefault("HYPOTHESIS_STORAGE_DIRECTORY", scratch)
+        os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = scratch
+        # Where pytest would make a pytest-of-USER that stays.
+        arguments.append(f"--basetemp={scratch}/pytest")
         code = int(pytest.main([*arguments, *SUITE], plugins=[_Terminal()]))
     return code if code in (0, 1, 2) else 2
 

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ..waiting import until
+from .group import running
 from .output import Output
 from .replies import DriverError
 
@@ -119,17 +120,15 @@ class Process:
         if self._popen.poll() is None:
             os.kill(self.pid, number)
 
-    def signal_group(self, number: int) -> bool:
-        """Send a signal to the whole process group. Returns whether there is one."""
-        try:
+    def signal_group(self, number: int) -> None:
+        """Send a signal to the whole process group, if there is one."""
+        # macOS: EPERM for a group of zombies
+        with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, number)
-        except (ProcessLookupError, PermissionError):  # macOS: EPERM for a group of zombies
-            return False
-        return True
 
     def left_others(self) -> bool:
         """Whether other processes of the group outlive this one for more than a moment."""
-        return not until(lambda: not self.signal_group(0), self._patience, poll=0.01)
+        return not until(lambda: not running(self.pid), self._patience, poll=0.01)
 
     def end(self) -> None:
         """Leave nothing of the process group, no descriptor and no thread."""

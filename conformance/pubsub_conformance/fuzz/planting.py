@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +15,20 @@ from pubsub_conformance.oracle.topics import is_pattern, matches
 
 from .names import FILES
 from .target import Violation
-from .trees import Look, difference, look, make_deep, make_special
+from .trees import Look, clear, difference, look, make_deep, make_special
 
 TOPIC = "a.b"
 
-REFUSALS = ("EEXIST", "EILSEQ", "EPERM", "EACCES", "EINVAL", "ENOTSUP", "ENAMETOOLONG")
+REFUSALS = (
+    "EEXIST",
+    "EADDRINUSE",
+    "EILSEQ",
+    "EPERM",
+    "EACCES",
+    "EINVAL",
+    "ENOTSUP",
+    "ENAMETOOLONG",
+)
 """The errors for an entry that exists, cannot have such a name, or that we may not make."""
 
 Age = Literal["young", "stale"]
@@ -100,7 +108,11 @@ class Planter:
             make_special(path, kind)
         else:
             path.mkdir()
-            self._fill(path, kind)
+            try:
+                self._fill(path, kind)
+            except OSError:
+                clear(path)  # else it would pass for something that the driver left
+                raise
 
     def _outside_file(self) -> Path:
         """A new file outside the base: the removal of one of its links makes the others young."""
@@ -131,7 +143,7 @@ class Planter:
         elif kind == "queue loop":
             queue.symlink_to("queue")
         elif kind == "queue socket":
-            os.mknod(queue, stat.S_IFSOCK | 0o600)
+            make_special(queue, "socket")
         if kind == "read FIFO":
             self._readers.append(os.open(queue, os.O_RDONLY | os.O_NONBLOCK))
 

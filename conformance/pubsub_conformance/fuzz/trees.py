@@ -8,6 +8,8 @@ import stat
 from pathlib import Path
 from typing import Any
 
+from ..sockets import make_socket
+
 DEEP = 1500
 """Nested directories: more than a path can name, or a stack hold."""
 
@@ -19,8 +21,12 @@ Look = dict[str, Any]
 
 def make_special(path: Path, kind: str) -> None:
     """Make a FIFO, a socket or a device. Raises OSError."""
-    kinds = {"FIFO": stat.S_IFIFO, "socket": stat.S_IFSOCK, "device": stat.S_IFCHR}
-    os.mknod(path, kinds[kind] | 0o600, os.makedev(1, 3))
+    if kind == "FIFO":
+        os.mkfifo(path, 0o600)
+    elif kind == "socket":
+        make_socket(path)
+    else:
+        os.mknod(path, stat.S_IFCHR | 0o600, os.makedev(1, 3))
 
 
 def make_deep(path: Path) -> None:

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 from ..driver import Driver
+from ..driver.group import running
 from . import Unavailable
 
 ATTACH_SECONDS = 20.0
@@ -282,7 +283,7 @@ def traced(driver: Driver, *injections: str, paths: Sequence[str | Path] = ()) -
         raise CannotTrace("forcing an interleaving needs strace (Linux)")
     with tempfile.TemporaryDirectory() as directory:
         log, messages = Path(directory, "log"), Path(directory, "messages")
-        processes = _group(driver.pid)
+        processes = running(driver.pid)
         # -y: descriptors with their paths; -x: unprintable octets in hexadecimal
         command = ["strace", "-f", "-y", "-x", "-s", "64", "-o", str(log)]
         command += ["-e", f"trace=%file,%desc,{_set(SLEEP)}"]
@@ -326,14 +327,3 @@ def _wait_until_attached(
     raise CannotTrace(
         f"strace cannot attach (try sysctl kernel.yama.ptrace_scope=0): {words.strip()}"
     )
-
-
-def _group(leader: int) -> list[int]:
-    """The ids of the processes of a process group."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal():
-            with suppress(ProcessLookupError, PermissionError):
-                if os.getpgid(int(entry.name)) == leader:
-                    found.append(int(entry.name))
-    return sorted(found)

@@ -25,7 +25,7 @@ from ..requirements import SPEC_VERSION
 from .collector import Collector
 from .evidence import evidence_of
 from .outcome import not_applicable, not_run, outcome_of
-from .session import SESSION, session_of
+from .session import SESSION, Session, session_of
 
 __all__ = ["TEST_SECONDS", "not_run"]
 
@@ -63,7 +63,9 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     kit = config.stash[SESSION] = session_of(config)
     # A request takes milliseconds and more on a busy machine; failures are repeated by seed.
-    hypothesis.settings.register_profile("pubsub", deadline=None, database=None)
+    # On a CI server, hypothesis would take other settings than elsewhere: no seed, for one.
+    usual = hypothesis.settings.get_profile("default")
+    hypothesis.settings.register_profile("pubsub", usual, deadline=None, database=None)
     hypothesis.settings.load_profile("pubsub")
     worker = getattr(config, "workerinput", None)
     if worker is not None:
@@ -103,6 +105,7 @@ def pytest_configure_node(node: Any) -> None:
         node.workerinput["seed"] = node.config.option.seed
 
 
+@pytest.hookimpl(tryfirst=True)  # before others, such as -k, take tests away
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep the tests of the selected requirements."""
     kit = config.stash.get(SESSION, None)
@@ -118,9 +121,30 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         item.user_properties += [("requirement", name) for name in ids]  # for JUnit
         if item.get_closest_marker("timeout") is None:
             item.add_marker(pytest.mark.timeout(TEST_SECONDS))
+    kit.tests.update((item.nodeid, _selected(item, kit)) for item in chosen)
     items[:] = chosen
     if others:
         config.hook.pytest_deselected(items=others)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """An xdist worker reports which tests there are: its main process collects none."""
+    kit = session.config.stash.get(SESSION, None)
+    if kit is not None and hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["tests"] = kit.tests
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """An xdist worker has ended."""
+    if (kit := node.config.stash.get(SESSION, None)) is not None:
+        kit.tests.update(getattr(node, "workeroutput", {}).get("tests", {}))
+
+
+def _selected(item: pytest.Item, kit: Session) -> list[str]:
+    """The selected requirements that a test names."""
+    return [name for name in _ids(item) if name in kit.selected]
 
 
 def _ids(item: pytest.Item) -> list[str]:
@@ -162,7 +186,7 @@ def pytest_runtest_makereport(
     kit = item.config.stash.get(SESSION, None)
     if kit is None or (call.excinfo is None and call.when != "call"):
         return made
-    names = [name for name in _ids(item) if name in kit.selected]
+    names = _selected(item, kit)
     outcome, reason, broken = outcome_of(call, item.path)
     result = {"outcome": outcome.value, "reason": reason, "requirements": names, "broken": broken}
     if outcome in {Outcome.FAIL, Outcome.DRIVER_ERROR}:

@@ -18,6 +18,8 @@ from ..judge.report.machine import file_system_of
 from ..judge.report.run import RunReport
 from .session import Session
 
+SKIPPED = "the test was not started"
+
 
 class Collector:
     """The plugin of the main process alone."""
@@ -26,12 +28,12 @@ class Collector:
         self._config = config
         self._kit = kit
         self._tests: dict[str, TestResult] = {}
-        self._requirements: dict[str, list[str]] = {}  # by test
         self._problems: list[str] = []
         self._interrupted = False
         self._started = datetime.datetime.now(datetime.timezone.utc)
         self._clock = time.monotonic()
         self._report: RunReport | None = None
+        self._session: pytest.Session | None = None
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take the report of a phase, from whichever process."""
@@ -43,10 +45,9 @@ class Collector:
 
     def _take(self, report: pytest.TestReport, found: Mapping[str, Any]) -> None:
         """Keep the most serious outcome of a test's three phases."""
-        path, _, function = report.nodeid.partition("::")
-        self._requirements[report.nodeid] = found["requirements"]
+        self._kit.tests[report.nodeid] = found["requirements"]
         result = TestResult(
-            f"{_name_in_suite(path)}::{function}",
+            _name_in_suite(report.nodeid),
             Outcome(found["outcome"]),
             report.duration,
             *(found.get(key, "") for key in ("reason", "expected", "done", "base")),
@@ -75,6 +76,7 @@ class Collector:
         """Judge, set the exit code, and write the JSON report."""
         if not self._kit.hello:  # no handshake, or --collect-only
             return
+        self._session = session
         self._report = self._judge()
         session.exitstatus = self._report.verdict.value
         if path := self._config.getoption("json"):
@@ -86,17 +88,22 @@ class Collector:
 
     def pytest_terminal_summary(self) -> None:
         """Show the report."""
-        if self._report:
-            self._report.show(report.console())
+        if self._report and self._session and not report.show(self._report):
+            self._session.exitstatus = 2
 
     def _judge(self) -> RunReport:
+        if not self._interrupted:
+            for node in self._kit.tests.keys() - self._tests.keys():
+                self._tests[node] = TestResult(
+                    _name_in_suite(node), Outcome.NOT_RUN, reason=SKIPPED
+                )
         results = []
         for requirement in self._kit.requirements.values():
             if requirement.id not in self._kit.selected:
                 continue
-            nodes = [node for node, ids in self._requirements.items() if requirement.id in ids]
-            if nodes or requirement.untested:
-                tests = [self._tests[node] for node in sorted(nodes)]
+            nodes = [node for node, ids in self._kit.tests.items() if requirement.id in ids]
+            tests = [self._tests[node] for node in sorted(nodes) if node in self._tests]
+            if tests or requirement.untested:
                 results.append(combine(requirement, tests, self._kit.expected))
         home = self._config.getoption("home")
         return RunReport(
@@ -113,7 +120,8 @@ class Collector:
         )
 
 
-def _name_in_suite(path: str) -> str:
-    """A test's file as reports call it: below the suite, as `publish/test_ids.py`."""
+def _name_in_suite(nodeid: str) -> str:
+    """A test as reports call it: its file below the suite, as `publish/test_ids.py::test_new`."""
+    path, _, function = nodeid.partition("::")
     *_, name = path.rpartition("suite/")
-    return name if name != path else Path(path).name
+    return f"{name if name != path else Path(path).name}::{function}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -37,13 +36,16 @@ class _Claimed(Driver):
 @pytest.fixture
 def home(request: pytest.FixtureRequest) -> Iterator[Path]:
     """The path of a base directory for this test alone; it does not exist yet."""
-    parent = Path(tempfile.mkdtemp(prefix="pubsub-", dir=request.config.getoption("home")))
-    path = request.node.stash[HOME] = parent / "base"
-    yield path
-    for directory, _, _ in os.walk(parent):  # a test may have taken permissions away
-        with contextlib.suppress(OSError):
-            os.chmod(directory, 0o700)
-    shutil.rmtree(parent, ignore_errors=True)
+    # Its cleanup gives back the permissions that a test took away.
+    with tempfile.TemporaryDirectory(
+        prefix="pubsub-", dir=request.config.getoption("home"), ignore_cleanup_errors=True
+    ) as parent:
+        # The BSDs give it the group of the directory that it is in, as Linux does if that one is
+        # setgid: then only a member of that group may make something setgid.
+        os.chown(parent, -1, os.getegid())
+        os.chmod(parent, 0o700)
+        path = request.node.stash[HOME] = Path(parent, "base")
+        yield path
 
 
 @pytest.fixture

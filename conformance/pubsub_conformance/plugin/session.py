@@ -28,6 +28,8 @@ class Session:
     expected: Mapping[str, Expected]
     hello: dict[str, Any] = field(default_factory=dict)
     """What the driver says of itself; empty before the handshake."""
+    tests: dict[str, list[str]] = field(default_factory=dict)
+    """The selected requirements of each test, by its node id; empty before the collection."""
 
 
 SESSION = pytest.StashKey[Session]()

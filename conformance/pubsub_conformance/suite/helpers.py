@@ -7,7 +7,6 @@ import contextlib
 import os
 import re
 import shutil
-import socket
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -72,18 +71,6 @@ def through(rule: str, *roles: str) -> pytest.MarkDecorator:
 def umask(mask: int) -> list[str]:
     """The prefix of a command that runs it with this umask."""
     return ["sh", "-c", f'umask {mask:03o}; exec "$@"', "sh"]
-
-
-def make_socket(path: Path) -> None:
-    """Make a socket that nobody listens on. Raises OSError."""
-    here = os.open(".", os.O_RDONLY)
-    try:
-        os.chdir(path.parent)  # a socket's path has some 100 octets at most
-        with socket.socket(socket.AF_UNIX) as made:
-            made.bind(path.name)
-    finally:
-        os.fchdir(here)
-        os.close(here)
 
 
 def snapshot(path: Path) -> dict[str, tuple[int, int, int, int]]:

@@ -58,25 +58,20 @@ class Seen:
 
 
 @functools.cache
-def _stressed(name: str, command: str, under: str | None, seed: int, evidence: Path) -> Result:
+def _stressed(name: str, command: str, under: str | None, seed: int) -> Result:
     with tempfile.TemporaryDirectory(prefix="pubsub-", dir=under) as directory:
         base = Path(directory, "base")
-        return run(shlex.split(command), base, seed, RUNS[name], evidence=evidence)
+        return run(shlex.split(command), base, seed, RUNS[name])
 
 
 @pytest.fixture(params=RUNS)
-def seen(
-    request: pytest.FixtureRequest,
-    driver: Driver,
-    seed: int,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Seen:
+def seen(request: pytest.FixtureRequest, driver: Driver, seed: int) -> Seen:
     # It takes both roles: not applicable to a driver that has one of them.
     driver.close_channel(driver.open("a"))
     driver.publish("a")
     name: str = request.param
     command, under = request.config.getoption("driver"), request.config.getoption("home")
-    result = _stressed(name, command, under, seed, tmp_path_factory.getbasetemp())
+    result = _stressed(name, command, under, seed)
     for error in result.errors:
         if isinstance(error, DriverError):
             raise error

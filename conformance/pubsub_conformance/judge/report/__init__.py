@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -18,16 +21,46 @@ PIPED_COLUMNS = 100
 """The width of a report where no terminal has one."""
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Raise the error, in an except clause; rich would end the process with 1."""
+        raise
+
+
 def console(file: IO[str] | None = None) -> Console:
     """A console for a report, on stdout by default.
 
     A terminal gets lines that are wrapped between words. Elsewhere, or with NO_COLOR, the text is
     plain; elsewhere, lines stay whole.
     """
-    made = Console(file=file, highlight=False, markup=False, emoji=False)
+    made = _Console(file=file, highlight=False, markup=False, emoji=False)
     if not made.is_terminal:
         made.width, made.soft_wrap = PIPED_COLUMNS, True
     return made
+
+
+def lose_stdout(error: OSError) -> None:
+    """Report that stdout cannot be written to, as on a full disk, and let it lead nowhere.
+
+    Else Python would fail again as it ends.
+    """
+    with contextlib.suppress(OSError):
+        print(f"stdout: {error}", file=sys.stderr)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    with contextlib.suppress(OSError):  # in a process without a descriptor for it
+        os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def show(report: Report) -> bool:
+    """Print a report. Returns whether that was possible; if not, stderr has the error."""
+    try:
+        report.show(console())
+        sys.stdout.flush()
+    except OSError as error:
+        lose_stdout(error)
+        return False
+    return True
 
 
 def count(number: int, noun: str) -> str:
@@ -54,4 +87,5 @@ def as_json(report: Report, command: Sequence[str], seed: int | None) -> dict[st
 def write(report: Report, path: Path, command: Sequence[str], seed: int | None) -> None:
     """Write a report as JSON to a file. Raises OSError."""
     text = json.dumps(as_json(report, command, seed), indent=2, ensure_ascii=False)
-    path.write_text(f"{text}\n", encoding="utf-8")
+    # A name of a file that is not UTF-8 has half characters: JSON writes these as Python does.
+    path.write_text(f"{text}\n", encoding="utf-8", errors="backslashreplace")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import socket
 import stat
 import subprocess
 from contextlib import ExitStack
@@ -17,6 +16,7 @@ from pubsub_conformance.driver import Driver, Rejected
 from pubsub_conformance.oracle.arrange import dead_pid
 from pubsub_conformance.oracle.base import Base, channel_name, fresh_name
 from pubsub_conformance.plugin import not_run
+from pubsub_conformance.sockets import make_socket
 from pubsub_conformance.suite.helpers import (
     GROUP,
     Start,
@@ -146,8 +146,7 @@ def put_foreign_entries(base: Base, opened: ExitStack) -> None:
     with contextlib.suppress(OSError):  # not every file system takes a name that is not UTF-8
         os.mkdir(os.fsencode(path) + b"/\xff")
         opened.callback(os.rmdir, os.fsencode(path) + b"/\xff")  # a report cannot show it
-    listener = opened.enter_context(socket.socket(socket.AF_UNIX))
-    listener.bind(os.path.relpath(path / "socket"))  # a socket's path has some 100 octets at most
+    make_socket(path / "socket")
 
     pid = dead_pid()
     for name in (
@@ -182,8 +181,7 @@ def put_foreign_entries(base: Base, opened: ExitStack) -> None:
     (directories[0] / "queue").write_bytes(b"")
     (directories[1] / "queue").mkdir()
     (directories[2] / "queue").symlink_to(path / "fifo")
-    listener = opened.enter_context(socket.socket(socket.AF_UNIX))
-    listener.bind(os.path.relpath(directories[3] / "queue"))
+    make_socket(directories[3] / "queue")
 
 
 @through("BASE-10", *EVERYBODY)

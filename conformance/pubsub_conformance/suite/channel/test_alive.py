@@ -15,7 +15,7 @@ from pubsub_conformance.linux.strace import (
 from pubsub_conformance.oracle.arrange import dead_pid
 from pubsub_conformance.oracle.base import Base
 from pubsub_conformance.plugin import not_run
-from pubsub_conformance.suite.helpers import make_socket
+from pubsub_conformance.sockets import make_socket
 
 
 @pytest.mark.requirement("CHAN-9", role="publisher")

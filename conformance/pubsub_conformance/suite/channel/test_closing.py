@@ -19,7 +19,8 @@ from pubsub_conformance.oracle.base import MESSAGE_NAME, Base, put
 from pubsub_conformance.oracle.message import a_message, fresh_id
 from pubsub_conformance.oracle.queue import fill
 from pubsub_conformance.plugin import not_run
-from pubsub_conformance.suite.helpers import Start, make_socket, refuses
+from pubsub_conformance.sockets import make_socket
+from pubsub_conformance.suite.helpers import Start, refuses
 from pubsub_conformance.suite.scenes import start_without_privileges
 
 from .support import foreign_entries, is_received

@@ -14,7 +14,8 @@ from pubsub_conformance.driver import Driver
 from pubsub_conformance.oracle.base import Base, put
 from pubsub_conformance.oracle.message import Message, a_message, encode, fresh_id
 from pubsub_conformance.oracle.queue import enqueue
-from pubsub_conformance.suite.helpers import answers, make_socket, refuses
+from pubsub_conformance.sockets import make_socket
+from pubsub_conformance.suite.helpers import answers, refuses
 
 from .support import (
     expect_message,

@@ -24,7 +24,8 @@ from pubsub_conformance.oracle.base import Base, Channel
 from pubsub_conformance.oracle.message import decode
 from pubsub_conformance.oracle.queue import fill
 from pubsub_conformance.plugin import not_run
-from pubsub_conformance.suite.helpers import answers, make_socket
+from pubsub_conformance.sockets import make_socket
+from pubsub_conformance.suite.helpers import answers
 
 from .support import (
     LARGE,

@@ -14,7 +14,8 @@ from pubsub_conformance.oracle.arrange import dead_pid, let_age
 from pubsub_conformance.oracle.base import Base, channel_name, fresh_name, put
 from pubsub_conformance.oracle.message import a_message, fresh_id
 from pubsub_conformance.oracle.queue import fill, has_reader
-from pubsub_conformance.suite.helpers import Start, make_socket, owner
+from pubsub_conformance.sockets import make_socket
+from pubsub_conformance.suite.helpers import Start, owner
 from pubsub_conformance.suite.scenes import NOBODY, start_without_privileges
 
 from .support import LONG_AGO, RUNNING, entry_names, furnish
