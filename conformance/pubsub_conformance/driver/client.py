@@ -218,6 +218,11 @@ class Driver:
         self._killed = True
         self._process.signal_group(signal.SIGKILL)
 
+    def die(self) -> None:
+        """Kill the driver, and wait until its process is gone. Raises DriverError."""
+        self.kill()
+        self.close()
+
     def close(self, by: signal.Signals | None = None) -> None:
         """End the driver by the end of its stdin, or by a signal instead.
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from ..excerpt import excerpt
 from . import protocol
 from .output import Flood
 from .process import Process
@@ -203,7 +204,4 @@ def _no_constant(name: str) -> None:
 
 def _excerpt(line: str | bytes) -> str:
     text = line if isinstance(line, str) else line.decode("utf-8", "backslashreplace")
-    text = text.rstrip("\n")
-    if len(text) <= SHOWN_CHARACTERS:
-        return text
-    return f"{text[:SHOWN_CHARACTERS]}… ({len(text)} characters)"
+    return excerpt(text.rstrip("\n"), SHOWN_CHARACTERS)

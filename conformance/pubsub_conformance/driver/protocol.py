@@ -19,6 +19,8 @@ from typing import Any
 
 from jsonschema import Draft202012Validator, FormatChecker, ValidationError  # type: ignore[import-untyped]
 
+from ..excerpt import excerpt
+
 PROTOCOL = 1
 """The version of the driver protocol that this kit speaks."""
 
@@ -126,10 +128,6 @@ def validator(file: str, name: str) -> Any:
     return Draft202012Validator(part_of(file, name), format_checker=_formats)
 
 
-def _excerpt(text: str) -> str:
-    return text if len(text) <= _EXCERPT else f"{text[:_EXCERPT]}… ({len(text)} characters)"
-
-
 def _complaint(file: str, name: str, instance: object) -> str | None:
     """The faults of `instance`, in one line; None if it is valid."""
     errors = islice(validator(file, name).iter_errors(instance), 3)
@@ -139,7 +137,7 @@ def _complaint(file: str, name: str, instance: object) -> str | None:
 def _complain(error: ValidationError) -> str:
     where = ".".join(str(step) for step in error.absolute_path) or "the line"
     meant = error.schema.get("description")
-    complaint = f"{where}: {_excerpt(error.message)}"
+    complaint = f"{where}: {excerpt(error.message, _EXCERPT)}"
     return f"{complaint} (expected: {meant})" if meant else complaint
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pubsub_conformance.driver import DriverError, Rejected
-from pubsub_conformance.oracle.base import put
+from pubsub_conformance.oracle.base import names_in, put
 from pubsub_conformance.oracle.message import a_message, fresh_id
 from pubsub_conformance.oracle.queue import enqueue
 
-from .operation import BIG, WAIT_SECONDS, Operation, fetch, list_directory
+from .operation import BIG, WAIT_SECONDS, Operation, fetch
 from .scenes import Scene
 from .verdict import Verdict
 
@@ -61,7 +61,7 @@ class Fetch(Operation):
             f" {', '.join(self.expected) or 'nothing'}",
             ", ".join(came) or "nothing",
         )
-        left = [name for name in list_directory(scene.own_channel.directory) if name != "queue"]
+        left = [name for name in names_in(scene.own_channel.directory) if name != "queue"]
         excused = any((hit.removes or hit.says_gone) for hit in verdict.hits)
         verdict.expect(
             not left or excused, "FETCH-4, FETCH-5: a fetched file is removed", ", ".join(left)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pubsub_conformance.oracle.base import put
+from pubsub_conformance.oracle.base import names_in, put
 from pubsub_conformance.oracle.message import a_message
 from pubsub_conformance.oracle.queue import has_reader
 
-from .operation import Operation, fetch, list_directory
+from .operation import Operation, fetch
 from .scenes import Scene
 from .verdict import Verdict
 
@@ -44,8 +44,8 @@ class Open(Operation):
     def _check_leftovers(self, verdict: Verdict) -> None:
         """An opening that failed has to leave no channel, and no directory that becomes one."""
         scene = verdict.scene
-        names = [name for name in list_directory(scene.base.path) if name.startswith("victim_")]
-        names += [f"tmp/{name}" for name in list_directory(scene.base.tmp)]
+        names = [name for name in names_in(scene.base.path) if name.startswith("victim_")]
+        names += [f"tmp/{name}" for name in names_in(scene.base.tmp)]
         # The removal may fail as well, or (if the error lasts) a call that has to come before it.
         excused = not verdict.is_once or verdict.hits[0].removes
         # An opening reaps first; another reaper removes what that left in `tmp` (REAP-11).
@@ -111,7 +111,7 @@ class Close(Operation):
         scene, outcome = verdict.scene, verdict.outcome
         directory = scene.own_channel.directory
         if directory.is_dir():
-            names = set(list_directory(directory))
+            names = set(names_in(directory))
             verdict.expect(
                 {"queue", "foreign", "directory"} <= names and len(names) == 5,
                 "CHAN-16: a half-emptied channel is never visible",
@@ -133,7 +133,7 @@ class Close(Operation):
                 f"{directory.name} has a reader",
             )
         left = [directory.name] if directory.is_dir() else []
-        left += [f"tmp/{name}" for name in list_directory(scene.base.tmp)]
+        left += [f"tmp/{name}" for name in names_in(scene.base.tmp)]
         gone = any(hit.says_gone for hit in verdict.hits)
         verdict.expect(
             not left or outcome.error is not None or gone,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from pathlib import Path
 
 from pubsub_conformance.driver import DriverError, OpenChannel, Rejected
 from pubsub_conformance.linux.strace import Call
@@ -47,14 +45,6 @@ class Operation:
 
     def repeat(self, verdict: Verdict) -> None:
         """Check that the same operation works once the fault is gone."""
-
-
-def list_directory(path: Path) -> list[str]:
-    """The sorted names in a directory; none if it does not exist."""
-    try:
-        return sorted(os.listdir(path))
-    except FileNotFoundError:
-        return []
 
 
 def fetch(scene: Scene, channel: OpenChannel) -> str:

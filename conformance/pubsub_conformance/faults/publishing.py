@@ -7,11 +7,12 @@ from collections.abc import Callable
 from pubsub_conformance.driver import DriverError
 from pubsub_conformance.linux import strace
 from pubsub_conformance.linux.strace import Call
+from pubsub_conformance.oracle.base import names_in
 from pubsub_conformance.oracle.message import Scalar
 from pubsub_conformance.oracle.queue import fill
 
 from .channels import Receiver, drain
-from .operation import BIG, WAIT_SECONDS, Operation, list_directory
+from .operation import BIG, WAIT_SECONDS, Operation
 from .scenes import Scene
 from .verdict import Verdict
 
@@ -135,7 +136,7 @@ class Publish(Operation):
             )
             left = [
                 name
-                for name in list_directory(directory)
+                for name in names_in(directory)
                 if name != "queue" and directory not in channels.planted
             ]
             verdict.expect(
@@ -147,7 +148,7 @@ class Publish(Operation):
                 (directory / name).unlink()
 
     def _check_staged(self, verdict: Verdict, excused: bool) -> None:
-        staged = [name for name in list_directory(verdict.scene.base.tmp) if name.isdecimal()]
+        staged = [name for name in names_in(verdict.scene.base.tmp) if name.isdecimal()]
         verdict.expect(
             not staged or excused, "PUB-14: a publish that returns leaves no staged file", staged
         )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 
-from pubsub_conformance.oracle.base import fresh_name, put
+from pubsub_conformance.oracle.base import fresh_name, names_in, put
 from pubsub_conformance.oracle.message import a_message, fresh_id
 
-from .operation import Operation, list_directory
+from .operation import Operation
 from .scenes import Scene
 from .verdict import Verdict
 
@@ -68,7 +68,7 @@ class Reap(Operation):
 
     def _left(self, scene: Scene) -> list[str]:
         names = [path.name for path in scene.channels.dead if path.exists()]
-        return names + [f"tmp/{name}" for name in list_directory(scene.base.tmp)]
+        return names + [f"tmp/{name}" for name in names_in(scene.base.tmp)]
 
     def repeat(self, verdict: Verdict) -> None:
         scene = verdict.scene

@@ -58,8 +58,7 @@ class Scene:
         """End what the scene began; the bystanders live on, for the next scene."""
         self.channels.stop()
         with contextlib.suppress(DriverError):
-            self.victim.kill()
-            self.victim.close()
+            self.victim.die()
         for label, driver in list(self.stage.bystanders.items()):
             try:
                 for receiver in self.channels.receivers:
@@ -109,8 +108,7 @@ class Stage:
         """Start this bystander, or start it again."""
         if label in self.bystanders:
             with contextlib.suppress(DriverError):
-                self.bystanders[label].kill()
-                self.bystanders.pop(label).close()
+                self.bystanders.pop(label).die()
         self.bystanders[label] = Participant(self.commands[label], self.path)
 
     def _clear(self) -> None:
@@ -120,6 +118,5 @@ class Stage:
         """End the bystanders, and remove the base."""
         for driver in self.bystanders.values():
             with contextlib.suppress(DriverError):
-                driver.kill()
-                driver.close()
+                driver.die()
         self._clear()

@@ -129,9 +129,8 @@ class Target(ABC, Generic[Input]):
 def end(driver: Driver, memory: Memory) -> None:
     """Kill a driver, and stop looking at its memory."""
     memory.close()
-    driver.kill()
     with contextlib.suppress(DriverError):
-        driver.close()
+        driver.die()
 
 
 class Memory:

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from pubsub_conformance.oracle.base import CHANNEL_NAME
+from pubsub_conformance.oracle.base import CHANNEL_NAME, names_in
 
 
 def leftovers(home: Path, channels: Collection[str], unknown: int, killed: int) -> Iterator[str]:
@@ -18,16 +18,16 @@ def leftovers(home: Path, channels: Collection[str], unknown: int, killed: int) 
     `killed` the number of processes that were killed, or that failed to close a channel. The names
     of foreign entries are not looked at.
     """
-    in_tmp = sorted(_names(home / "tmp"))
+    in_tmp = names_in(home / "tmp")
     staged = [f"tmp/{name}" for name in in_tmp if name.isdecimal()]
     orphans = [
         f"{name}/{message}"
         for name in sorted(channels)
-        for message in sorted(_names(home / name))
+        for message in names_in(home / name)
         if message.isdecimal()
     ]
     claimed = [f"tmp/{name}" for name in in_tmp if not name.isdecimal()]
-    dead = [name for name in sorted(_names(home)) if _is_dead(name, channels)]
+    dead = [name for name in names_in(home) if _is_dead(name, channels)]
     # A publish has one message staged and is in one channel at a time.
     for names, most in (staged, unknown), (orphans, unknown), (claimed + dead, killed):
         if len(names) > most:
@@ -40,20 +40,16 @@ def not_reaped(home: Path, channels: Collection[str], before: float) -> Iterator
 
     Orphans in channels of living processes may stay: removing them is only recommended (FETCH-16).
     """
-    for name in sorted(_names(home / "tmp")):
+    for name in names_in(home / "tmp"):
         if _changed(home / "tmp" / name) < before:
             yield f"tmp/{name}"
-    for name in sorted(_names(home)):
+    for name in names_in(home):
         if _is_dead(name, channels) and _changed(home / name) < before:
             yield name
 
 
 def _is_dead(name: str, channels: Collection[str]) -> bool:
     return name not in channels and CHANNEL_NAME.fullmatch(name) is not None
-
-
-def _names(directory: Path) -> list[str]:
-    return os.listdir(directory) if directory.is_dir() else []
 
 
 def _changed(path: Path) -> float:

@@ -211,8 +211,7 @@ class Kill(Step):
         if driver is None:
             return
         world.say(f"{self.party}.kill()")
-        driver.kill()
-        driver.close()
+        driver.die()
         for channel in [channel for channel in world.channels if channel.owner == self.party]:
             world.channels.remove(channel)
             files = 1 + channel.files + len(channel.foreign)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar, Final, TypeVar
 
 from pubsub_conformance.driver import Driver, DriverError, Rejected
+from pubsub_conformance.excerpt import excerpt
 from pubsub_conformance.oracle import base
 from pubsub_conformance.oracle.base import Base
 from pubsub_conformance.oracle.message import InvalidMessage, Message, Scalar
@@ -126,9 +127,8 @@ class World:
     def close(self) -> None:
         """End what is left, without a look."""
         for driver in self.drivers.values():
-            driver.kill()
             with suppress(DriverError):
-                driver.close()
+                driver.die()
         for channel in self.channels:
             if channel.owner == KIT:
                 channel.handle.close()
@@ -223,5 +223,4 @@ class World:
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}… ({len(text)} characters)"
+    return excerpt(repr(value), _LONGEST)

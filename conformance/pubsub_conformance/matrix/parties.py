@@ -52,11 +52,6 @@ class Party(Driver):
         except Rejected as error:
             raise Finding(f"{self.name} answered {op} with {error}") from error
 
-    def die(self) -> None:
-        """Kill the driver and wait until its process is gone."""
-        self.kill()
-        self.close()
-
     @property
     def last_words(self) -> str:
         """The last requests, replies and lines of stderr."""

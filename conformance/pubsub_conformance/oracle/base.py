@@ -65,6 +65,14 @@ def put(
     return channel_dir / name
 
 
+def names_in(directory: Path) -> list[str]:
+    """The sorted names in a directory; none if it does not exist, or is none."""
+    try:
+        return sorted(os.listdir(directory))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
 class Base:
     """A base directory, and the kit's own publisher and subscriber in it."""
 

@@ -181,8 +181,12 @@ class _Run:
         for worker in self.workers:
             worker.bury()
 
-    def _report(self, doing: str) -> None:
+    def _open_channels(self) -> list[Path]:
+        """Their directories."""
         handles = [s.channel.handle for s in self.subscribers if s.channel]
+        return [handle.directory for handle in handles if handle]
+
+    def _report(self, doing: str) -> None:
         found = self.found
         violations = len(found.violations) or sum(s.broken for s in self.subscribers)
         self.tell(
@@ -191,7 +195,7 @@ class _Run:
                 doing,
                 sum(publisher.published for publisher in self.publishers),
                 sum(subscriber.received for subscriber in self.subscribers),
-                sum(waiting(handle.directory) for handle in handles if handle),
+                sum(map(waiting, self._open_channels())),
                 self.disturber.done,
                 violations + len(self.scene.errors) + len(found.leftovers),
             )
@@ -223,8 +227,7 @@ class _Run:
 
         What nobody can have left, and what should have gone and is still there, is left over.
         """
-        handles = [s.channel.handle for s in self.subscribers if s.channel]
-        channels = {handle.directory.name for handle in handles if handle}
+        channels = {directory.name for directory in self._open_channels()}
         home, left = self.scene.home, self._left
         self.found.leftovers = tuple(leftovers(home, channels, self.unknown, left))
         stale = time.time() - STALE - GRACE

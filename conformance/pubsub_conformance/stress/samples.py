@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from pubsub_conformance.oracle.base import CHANNEL_NAME
+from pubsub_conformance.oracle.base import CHANNEL_NAME, names_in
 
 
 class Kind(NamedTuple):
@@ -176,15 +176,8 @@ def _base_counts(home: Path) -> dict[str, float]:
     channels = [name for name in names if CHANNEL_NAME.fullmatch(name)]
     return {
         "base": len(names),
-        "tmp": len(_names(home / "tmp")),
-        "files": sum(name.isdecimal() for c in channels for name in _names(home / c)),
+        "tmp": len(names_in(home / "tmp")),
+        "files": sum(name.isdecimal() for c in channels for name in names_in(home / c)),
         "base size": home.stat().st_size,
         "tmp size": (home / "tmp").stat().st_size,
     }
-
-
-def _names(directory: Path) -> list[str]:
-    try:
-        return os.listdir(directory)
-    except FileNotFoundError:  # closed since
-        return []
