@@ -90,21 +90,17 @@ class _Work:
 
     def __init__(self, result: Run, where: Path, workers: int, tell: Tell) -> None:
         self.result = result
-        self.where = where
         self.workers = workers
         self.tell = tell
         self.lock = threading.Lock()
-        self.stages: list[Stage] = []
+        self.free: queue.SimpleQueue[Stage] = queue.SimpleQueue()
+        """The stages on which nobody works."""
+        for number in range(workers):
+            place = where / f"worker-{number}"
+            place.mkdir()
+            self.free.put(Stage(place, result.command, result.others))
         self.ended = threading.Event()
         """Set to begin no further disturbance."""
-
-    def stage(self, number: int) -> Stage:
-        with self.lock:
-            while len(self.stages) <= number:
-                where = self.where / f"worker-{len(self.stages)}"
-                where.mkdir()
-                self.stages.append(Stage(where, self.result.command, self.result.others))
-            return self.stages[number]
 
     def dry_runs(self, operations: dict[str, Operation]) -> None:
         self.result.tallies.update((name, Tally()) for name in operations)
@@ -170,29 +166,24 @@ class _Work:
                 self.result.violations.append(violation)
 
     def _each(self, jobs: list[Any], what: str, do: Callable[[Stage, Any], None]) -> None:
-        todo: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        for job in jobs:
-            todo.put(job)
-
-        def work(number: int) -> None:
+        def work(job: Any) -> None:
+            if self.ended.is_set():
+                return
+            stage = self.free.get()
             try:
-                while not self.ended.is_set():
-                    try:
-                        job = todo.get_nowait()
-                    except queue.Empty:
-                        return
-                    do(self.stage(number), job)
+                do(stage, job)
             except BaseException:
                 self.ended.set()
                 raise
+            finally:
+                self.free.put(stage)
 
         with ThreadPoolExecutor(self.workers) as pool:
-            working = [pool.submit(work, number) for number in range(self.workers)]
+            working = [pool.submit(work, job) for job in jobs]
             try:
                 # Not by joining threads: after Ctrl-C in a join, Python takes them for ended.
-                while wait(working, 0.2).not_done:
-                    done = len(jobs) - todo.qsize()
-                    wrong = len(self.result.violations)
+                while left := wait(working, 0.2).not_done:
+                    done, wrong = len(jobs) - len(left), len(self.result.violations)
                     self.tell(f"{what}: {done} of {len(jobs)}, {wrong} violations")
             except BaseException:
                 self.ended.set()
@@ -205,5 +196,5 @@ class _Work:
                 raise fault
 
     def close(self) -> None:
-        for stage in self.stages:
-            stage.close()
+        while not self.free.empty():
+            self.free.get().close()
