@@ -9,8 +9,8 @@ another. Python runs the handler between two bytecodes of any function of this p
 
 *One call of C does something and stores that it did it.* Between `x = os.open(…)` and the end of
 that statement there is room for an exception, and then nobody knows the descriptor.
-`descriptors.extend(map(os.open, …))` has no bytecode between the two. Links and writes are noted
-in the same way.
+`descriptors.extend(map(os.open, …))` has no bytecode between the two. A write to a queue is noted
+in the same way. Whether a link or a directory is there, and ours, is asked of the disk.
 
 *What is held is given back twice.* An exception may come while a `with` or a `finally` gives back
 what it holds, so each step of giving back can be repeated, and the next frame, or a second `with`
@@ -57,10 +57,15 @@ class Descriptors(list[int]):
 
     __slots__ = ()
 
-    def open(self, path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
+    def open(
+        self, path: str, flags: int, mode: int | None = None, *, dir_fd: int | None = None
+    ) -> int:
         """Open a file and hold its descriptor, which is returned. Raises OSError."""
         call = os.open if dir_fd is None else partial(os.open, dir_fd=dir_fd)
-        self.extend(map(call, (path,), (flags,), (mode,)))
+        if mode is None:
+            self.extend(map(call, (path,), (flags,)))
+        else:
+            self.extend(map(call, (path,), (flags,), (mode,)))
         if self[-1] <= _STANDARD:
             self._lift()
         return self[-1]

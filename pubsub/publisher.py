@@ -94,15 +94,15 @@ class _Delivery:
         self._count = 0
         self._failures: list[tuple[str, OSError]] = []
         self._queue = Descriptors()
-        self._link = ""
-        self._linked: list[None] = []  # not empty: the link was made
+        self._link = ""  # a link that may be there
         self._written: list[int] = []  # not empty: its id was written
 
     def give_back(self) -> None:
         """Withdraw, close and remove what is left. May be repeated."""
-        if self._linked and not self._written:
+        if self._link and self._staged and not self._written:
             try:
-                self._withdraw()
+                if os.path.samestat(os.lstat(self._link), os.lstat(self._staged.path)):
+                    self._withdraw()  # it is ours
             except of_system(OSError):
                 pass
         self._queue.close()
@@ -168,6 +168,8 @@ class _Delivery:
 
         Raises BlockingIOError if the queue is full; OSError.
         """
+        self._link = ""  # before the next line: an id that was written keeps its link
+        self._written.clear()
         path = f"{channel}/queue"
         try:
             opened = self._queue.open(path, queue.WRITE)
@@ -191,11 +193,9 @@ class _Delivery:
         while True:
             staged = self._staged
             assert staged
-            self._linked.clear()
-            self._written.clear()
             self._link = f"{channel}/{staged.name}"
             try:
-                self._linked.extend(map(os.link, (staged.path,), (self._link,)))
+                os.link(staged.path, self._link)
                 return True
             except of_system(FileNotFoundError, NotADirectoryError):
                 try:
@@ -226,7 +226,7 @@ class _Delivery:
             os.unlink(self._link)
         except of_system(FileNotFoundError):
             pass
-        self._linked.clear()
+        self._link = ""
 
     def _wait_for_room(self, channels: list[str], seconds: float) -> None:
         """Sleep until a full queue has room, or the time is over. Nothing is linked (PUB-18)."""
@@ -234,7 +234,8 @@ class _Delivery:
         try:
             for channel in channels[:16]:  # the others are tried again when the time is over
                 try:
-                    poll.register(self._queue.open(f"{channel}/queue", queue.WRITE), select.POLLOUT)
+                    opened = self._queue.open(f"{channel}/queue", queue.WRITE)
+                    poll.register(opened, select.POLLOUT)
                 except of_system(OSError):
                     pass  # the next try meets the error again
             try:

@@ -437,7 +437,7 @@ def descriptors() -> int:
     return len(os.listdir("/dev/fd"))
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("scene", "kind"),
     OPERATIONS,

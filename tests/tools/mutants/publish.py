@@ -64,12 +64,11 @@ MUTANTS = [
         "makes the file in the channel",
         Edit(
             "_Delivery._make_link",
-            "self._linked.extend(map(os.link, (staged.path,), (self._link,)))",
+            "os.link(staged.path, self._link)",
             """
             file = os.open(self._link, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
             with open(file, "wb") as made:
                 made.writelines(self._copies._encoded)
-            self._linked.append(None)
             """,
         ),
     ),
