@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shlex
 import signal
@@ -13,10 +14,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from pubsub_conformance import requirements
+from pubsub_conformance import fuzz, requirements
 from pubsub_conformance.commands import main
 from pubsub_conformance.driver import group
 from pubsub_conformance.fuzz import planting
+from pubsub_conformance.matrix import run as matrix
 from pubsub_conformance.sockets import make_socket
 from toykit import CLI, Kit, makes_kits
 
@@ -114,6 +116,30 @@ def test_an_exception_of_the_kit_is_no_verdict(
     monkeypatch.setattr(requirements, "load", load)
     assert main(["list"]) == 2
     assert "this is a fault of the kit" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["matrix", "fuzz"])
+def test_an_exception_of_the_kit_leaves_a_report(
+    kit: Callable[..., Kit],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+) -> None:
+    toy = kit()
+    path = toy.directory / "report.json"
+    driver = [sys.executable, str(toy.directory / "driver.py")]
+    arguments = ["matrix", f"a={shlex.join(driver)}", "--json", str(path)]
+    if command == "fuzz":
+        arguments = ["fuzz", "--target=requests", "--json", str(path), "--", *driver]
+
+    def crash(*_: object) -> None:
+        raise RuntimeError("this is a fault of the kit")
+
+    monkeypatch.setattr(matrix, "judge", crash)
+    monkeypatch.setattr(fuzz._Search, "draw", crash)
+    assert main(arguments) == 2
+    assert "this is a fault of the kit" in capsys.readouterr().err
+    assert json.loads(path.read_text())["interrupted"]
 
 
 @pytest.mark.parametrize("listing", [group._by_proc, group._by_ps])

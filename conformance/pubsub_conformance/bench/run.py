@@ -13,6 +13,7 @@ from typing import Any
 
 from ..driver import DriverError, Rejected
 from ..implementations import Implementation, Unusable
+from ..judge.report import show_crash
 from ..judge.report.machine import file_system_of, platform_on
 from .measures import GROUPS, NotMeasured, Stage
 from .report import Benchmark, Losses, Plan
@@ -51,7 +52,8 @@ def run(
         try:
             for number in range(rounds):
                 _round(benchmark, number, Path(directory), tell)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Exception) as error:
+            show_crash(error)
             benchmark.interrupted = True
         benchmark.took = time.monotonic() - began
     benchmark.machine["load_after"] = round(os.getloadavg()[0], 2)

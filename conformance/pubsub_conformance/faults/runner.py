@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pubsub_conformance.driver import Driver, DriverError, Rejected
+from pubsub_conformance.judge.report import show_crash
 from pubsub_conformance.linux.strace import CannotTrace
 
 from . import points as listed
@@ -75,7 +76,8 @@ def run(
             work.points(points if sample is None else listed.sample(points, sample))
         except DriverError as error:
             result.failed.append(str(error))
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Exception) as error:
+            show_crash(error)
             result.interrupted = True
         finally:
             work.close()

@@ -15,7 +15,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from pubsub_conformance.driver import Driver
+from pubsub_conformance.driver import Driver, DriverError
+from pubsub_conformance.judge.report import show_crash
 
 from .decode import Decode
 from .entries import Entries
@@ -77,7 +78,10 @@ def run(
                     search.draw(seconds / len(names), inputs)
             finally:
                 target.stop()
-    except KeyboardInterrupt:
+    except (DriverError, OSError, ValueError):
+        raise
+    except (KeyboardInterrupt, Exception) as error:
+        show_crash(error)
         return Report(against, outcomes, interrupted=True)
     return Report(against, outcomes)
 

@@ -12,6 +12,7 @@ from ..driver import DriverError
 from ..implementations import Implementation, Unusable
 from ..judge.expected import load
 from ..judge.outcome import Outcome
+from ..judge.report import show_crash
 from ..judge.report.machine import file_system_of
 from ..requirements import SPEC_VERSION
 from .checks import CHECKS, Check
@@ -30,7 +31,7 @@ def run(
     """Have every implementation publish to every other one and to itself.
 
     `home` is the directory for the base directories. `tell` gets a line of progress. On
-    KeyboardInterrupt the report has the cells so far. Raises Unusable, ExpectedError and, for
+    an exception the report has the cells so far. Raises Unusable, ExpectedError and, for
     `home`, OSError.
     """
     known = {"publisher": commands, "reader": commands, "check": CHECKS}
@@ -54,7 +55,8 @@ def run(
                         result = judge(check, publishing, reading, Path(directory), seed)
                         place = publishing.name, reading.name, check.name
                         cell.results.append(result.against(failures.get(place)))
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Exception) as error:
+            show_crash(error)
             matrix.interrupted = True
             matrix.cells = [cell for cell in matrix.cells if cell.results]
         matrix.seconds = time.monotonic() - began

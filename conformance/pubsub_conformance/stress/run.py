@@ -28,6 +28,7 @@ from pubsub_conformance.judge.leftovers import leftovers, not_reaped
 from pubsub_conformance.linux.disk import Disk
 from pubsub_conformance.oracle.queue import waiting
 
+from ..judge.report import show_crash
 from .disturb import Disturber, World
 from .evidence import keep
 from .load import DISK, Load
@@ -125,7 +126,8 @@ class _Run:
                     self._report("waiting for what the dead left to be stale")
                     time.sleep(REPORT_SECONDS)
                 self._reap()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, Exception) as error:
+            show_crash(error)
             self.found.interrupted = True
             self._stop(pool)
             if not self.judged:

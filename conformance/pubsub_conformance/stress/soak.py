@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.text import Text
 
 from pubsub_conformance.driver import Driver, DriverError, OpenChannel
+from pubsub_conformance.judge.report import show_crash
 from pubsub_conformance.judge.verdict import Verdict, conclude
 
 from .room import room
@@ -244,7 +245,8 @@ def run(
     try:
         with crew(soak.workers) as pool:
             soak.go(pool, seconds)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Exception) as error:
+        show_crash(error)
         result.interrupted = True
     result.seconds = time.monotonic() - soak.began
     result.samples = len(samples.kills)

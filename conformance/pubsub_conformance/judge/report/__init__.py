@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -61,6 +62,13 @@ def show(report: Report) -> bool:
         lose_stdout(error)
         return False
     return True
+
+
+def show_crash(error: BaseException) -> None:
+    """Show an exception of the kit on stderr: the report is partial, as after Ctrl-C."""
+    if not isinstance(error, KeyboardInterrupt):
+        with contextlib.suppress(OSError):
+            traceback.print_exception(error)
 
 
 def count(number: int, noun: str) -> str:
