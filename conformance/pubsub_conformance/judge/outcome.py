@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import Any
 
 from ..requirements import Requirement
 from .expected import Expected
@@ -53,6 +54,14 @@ class TestResult:
     expected: str = ""
     done: str = ""
     base: str = ""
+
+    def as_dict(self, kind: str = "name") -> dict[str, Any]:
+        """The result as JSON, with the name in the field `kind`."""
+        found = {kind: self.name, "outcome": self.outcome.value, "seconds": round(self.seconds, 3)}
+        for field in ("reason", "expected", "done", "base"):
+            if text := getattr(self, field):
+                found[field] = text
+        return found
 
 
 @dataclass(frozen=True)

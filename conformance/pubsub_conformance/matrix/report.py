@@ -14,7 +14,7 @@ from rich.text import Text
 
 from ..implementations import Implementation
 from ..judge.expected import Expected
-from ..judge.outcome import JUDGED, RANK, STYLE, Outcome
+from ..judge.outcome import JUDGED, RANK, STYLE, Outcome, TestResult
 from ..judge.report import PIPED_COLUMNS
 from ..judge.report.machine import platform_on
 from ..judge.verdict import Verdict, conclude
@@ -28,18 +28,12 @@ _VERDICTS = {
 }
 
 
-@dataclass(frozen=True)
-class Result:
-    """The outcome of one check in one cell."""
+class Result(TestResult):
+    """The outcome of one check in one cell.
 
-    check: str
-    outcome: Outcome
-    seconds: float = 0.0
-    reason: str = ""
-    expected: str = ""
-    """The reason why a failure was expected."""
-    done: str = ""
-    """The last requests and replies, if the check did not pass."""
+    `expected` is the reason why a failure was expected, `done` has the last requests and replies
+    of a check that did not pass.
+    """
 
     def against(self, expected: Expected | None) -> Result:
         """The result beside the entry of the list of expected failures that names it."""
@@ -53,7 +47,7 @@ class Result:
         return replace(self, outcome=outcome, expected=expected.reason)
 
     def describe(self) -> Text:
-        text = Text(f"{self.check}: ")
+        text = Text(f"{self.name}: ")
         text.append(self.outcome.value, STYLE.get(self.outcome, ""))
         lines = self.reason.splitlines()
         if self.outcome is Outcome.UNEXPECTED_PASS:
@@ -61,15 +55,6 @@ class Result:
         elif self.outcome is Outcome.EXPECTED_FAILURE:
             lines = [self.expected, *lines[:1]]
         return text.append("".join(f"\n  {line}" for line in lines))
-
-    def as_dict(self) -> dict[str, Any]:
-        texts = {"reason": self.reason, "expected": self.expected, "done": self.done}
-        return {
-            "check": self.check,
-            "outcome": self.outcome.value,
-            "seconds": round(self.seconds, 3),
-            **{name: text for name, text in texts.items() if text},
-        }
 
 
 @dataclass
@@ -97,7 +82,7 @@ class Cell:
             return Text(name, STYLE.get(self.outcome, "dim"))
         checks: dict[Outcome, list[str]] = {}
         for result in self.notable:
-            checks.setdefault(result.outcome, []).append(result.check)
+            checks.setdefault(result.outcome, []).append(result.name)
         text = Text()
         for outcome, names in sorted(checks.items(), key=lambda item: -RANK[item[0]]):
             text.append("\n" if text else "")
@@ -110,7 +95,7 @@ class Cell:
             "publisher": self.publisher,
             "reader": self.reader,
             "outcome": self.outcome.value,
-            "checks": [result.as_dict() for result in self.results],
+            "checks": [result.as_dict("check") for result in self.results],
         }
 
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ...requirements import Requirement
-from ..outcome import JUDGED, STYLE, Outcome, RequirementResult, TestResult
+from ..outcome import JUDGED, STYLE, Outcome, RequirementResult
 from ..verdict import Verdict, conclude
 from . import count
 from .machine import platform_on
@@ -175,16 +175,5 @@ def _requirement_as_dict(result: RequirementResult) -> dict[str, Any]:
     }
     if result.reason:
         entry["reason"] = result.reason
-    entry["tests"] = [_test_as_dict(test) for test in result.tests]
+    entry["tests"] = [test.as_dict() for test in result.tests]
     return entry
-
-
-def _test_as_dict(test: TestResult) -> dict[str, Any]:
-    entry = {"name": test.name, "outcome": test.outcome.value, "seconds": round(test.seconds, 3)}
-    evidence = {
-        "reason": test.reason,
-        "expected": test.expected,
-        "done": test.done,
-        "base": test.base,
-    }
-    return entry | {name: text for name, text in evidence.items() if text}
