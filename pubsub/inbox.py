@@ -125,8 +125,11 @@ class Inbox:
         """Undo the claim if it hit another directory, put there since the look (CHAN-22)."""
         claimed = os.stat(name, dir_fd=self._tmp[0], follow_symlinks=False)
         if identity(claimed) != self._directory.identity:
-            os.rename(name, self.path, src_dir_fd=self._tmp[0])
-            self._tmp.close()  # nothing of this inbox is in `tmp`, nor in the base (BASE-15)
+            self._claimed.clear()  # it is not ours to remove, even if it cannot be given back
+            try:
+                os.rename(name, self.path, src_dir_fd=self._tmp[0])
+            finally:
+                self._tmp.close()  # nothing of this inbox is in `tmp`, nor in the base (BASE-15)
 
     def _is_visible(self) -> bool:
         """Whether the directory under this path is the one that was made here (CHAN-20)."""
