@@ -80,7 +80,9 @@ class Mutant:
     def sources(self) -> dict[str, str]:
         """The source of each file, by its path in a mutant's directory. LookupError."""
         files = {str(path.relative_to(ROOT)): path for path in (ROOT / "pubsub").rglob("*.py")}
-        sources = {name: path.read_text() for name, path in {**files, DRIVER.name: DRIVER}.items()}
+        sources = {
+            name: path.read_text("utf-8") for name, path in {**files, DRIVER.name: DRIVER}.items()
+        }
         trees = {name: ast.parse(source) for name, source in sources.items()}
         for edit in self.edits:
             try:
@@ -94,7 +96,7 @@ class Mutant:
         """Makes the mutant in a new directory. Returns the path of its driver there."""
         for name, source in self.sources().items():
             (directory / name).parent.mkdir(parents=True, exist_ok=True)
-            (directory / name).write_text(source)
+            (directory / name).write_text(source, "utf-8")
         return directory / DRIVER.name
 
     def command(self, directory: Path) -> list[str]:
