@@ -169,6 +169,7 @@ MUTANTS = [
             name = fresh_in_tmp()
             self._claimed[:] = [name]
             reaper.claim(self.base, self.path, name, self._tmp)
+            self._give_back_another(name)
             """,
             """
             self._claimed[:] = [os.path.basename(self.path)]

@@ -26,9 +26,7 @@ MUTANTS = [
     Mutant(
         "FETCH-2",
         "waits for a message",
-        Edit(
-            "Channel._next", "self._when_empty(inbox)", "self._sleep(inbox, time.monotonic() + 1)"
-        ),
+        Edit("Channel._next", "self._when_empty(inbox)", "self._sleep(inbox, monotonic() + 1)"),
     ),
     Mutant(
         "FETCH-3",
