@@ -74,7 +74,7 @@ def publish(
         delivery = _Delivery(Copies(message.id, encoded))
         try:  # as `with delivery, delivery:`, which takes more time
             try:
-                if delivery.run(topic, timeout):
+                if delivery.run(message.topic, timeout):
                     return delivery.result()
             except BaseException:
                 delivery.give_back()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -100,3 +101,37 @@ def test_a_base_that_is_removed_is_made_again(home: Path) -> None:  # BASE-13
             assert message.content == str(n).encode()
         (home / "tmp").rmdir()
         home.rmdir()
+
+
+SPELLINGS = ["", "/", "//", "/.", "/./", "/.//.", "/sub/..", "/sub/../", "/a/../b/.."]
+
+
+@pytest.mark.parametrize("umask", [0o002, 0o022, 0o077])
+@pytest.mark.parametrize("suffix", SPELLINGS)
+@pytest.mark.parametrize("relative", [False, True])
+def test_a_base_is_its_owners_however_it_is_spelt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, umask: int, relative: bool
+) -> None:  # BASE-3
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PUBSUB_HOME", ("new" if relative else f"{tmp_path}/new") + suffix)
+    before = os.umask(umask)
+    try:
+        with Channel("a") as channel:
+            assert publish("a", b"secret") == 1
+            assert stat.S_IMODE(os.stat(tmp_path / "new").st_mode) == 0o700
+            for path in channel.directory_path.iterdir():
+                assert stat.S_IMODE(path.stat().st_mode) == 0o600
+            monkeypatch.setenv("PUBSUB_HOME", str(tmp_path / "new"))
+            assert publish("a", b"by another spelling") == 1
+    finally:
+        os.umask(before)
+
+
+def test_a_base_behind_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    monkeypatch.setenv("PUBSUB_HOME", f"{tmp_path}/link/../link/base/")
+    with Channel("a"):
+        assert stat.S_IMODE(os.stat(tmp_path / "real" / "base").st_mode) == 0o700
+        monkeypatch.setenv("PUBSUB_HOME", f"{tmp_path}/real/base")
+        assert publish("a", b"") == 1

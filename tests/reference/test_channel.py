@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import select
 import signal
 import sys
@@ -8,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 
@@ -87,6 +89,30 @@ def test_its_descriptor_is_readable_while_messages_wait() -> None:
             publish("a", b"")
             assert select.select([channel], [], [], 0) == ([channel], [], [])
             fetch(channel)
+
+
+def test_its_descriptor_is_readable_while_an_id_is_in_hand() -> None:  # FETCH-21
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with Channel("a") as channel:
+        for asked in ("after the fetch", "before it"):
+            publish("a", b"")
+            held = []
+            try:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (min(limits[0], 64), limits[1]))
+                with suppress(OSError):
+                    while True:
+                        held.append(os.dup(0))
+                with pytest.raises(OSError, match="Too many"):
+                    fetch(channel)
+                assert channel.wait(0)
+                assert select.select([channel], [], [], 0) == ([channel], [], []), asked
+            finally:
+                for number in held:
+                    os.close(number)
+                resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            assert fetch(channel) is not None
+            assert fetch(channel) is None
+            assert select.select([channel], [], [], 0) == ([], [], [])
 
 
 def test_threads_that_fetch_share_the_messages() -> None:  # FETCH-11

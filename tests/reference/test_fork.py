@@ -11,6 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from conftest import Start
 
 from pubsub import Channel, ChannelClosed, fetch, publish, subscribe
 from pubsub.ids import next_id
@@ -192,3 +193,75 @@ def test_a_fork_at_any_moment_of_another_thread(home: Path) -> None:
             stop.set()
             for thread in threads:
                 thread.join()
+
+
+# --- a fork that runs no hooks of Python: uWSGI's, or that of any library in C ---
+
+WITHOUT_HOOKS = """
+import ctypes, os, sys, threading
+from pubsub import Channel, ChannelClosed, fetch, publish, subscribe
+from pubsub.ids import next_id
+
+channel = Channel("a")
+channel.open()
+next_id()
+locked, release = threading.Event(), threading.Event()
+
+def hold_the_locks():
+    with channel._lock, __import__("pubsub.ids").ids._lock:
+        locked.set()
+        release.wait()
+
+if sys.argv[1] == "locked":
+    threading.Thread(target=hold_the_locks).start()
+    locked.wait()
+child = ctypes.PyDLL(None).fork()
+if child == 0:
+    assert not channel.is_open
+    for use in (fetch, lambda c: c.wait(0), lambda c: c.fileno(), lambda c: c.sweep(),
+                lambda c: subscribe(c, print)):
+        try:
+            use(channel)
+        except ChannelClosed:
+            continue
+        os._exit(3)
+    channel.close()
+    assert publish("a", b"from the child") == 1
+    with channel:  # its own now
+        assert publish("a", b"") == 2
+        assert fetch(channel).content == b""
+    Channel("c").open()  # to be closed at the end
+    if sys.argv[1] == "locked":
+        os._exit(0)  # Python itself would wait for the thread
+    sys.exit()
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+release.set()
+assert publish("a", b"from the parent") == 1
+print([fetch(channel).content for _ in range(3)], fetch(channel), channel.directory_path.exists())
+"""
+
+
+@pytest.mark.parametrize("state", ["free", "locked"])
+def test_a_child_that_no_hook_has_told(home: Path, start: Start, state: str) -> None:
+    out, errors = start(WITHOUT_HOOKS, state).communicate()
+    assert (out, errors) == ("[b'from the child', b'', b'from the parent'] None True\n", "")
+    left = [path.name for path in home.iterdir() if path.name != "tmp"]
+    assert all(name.startswith("c_") for name in left)
+    assert len(left) == (state == "locked")
+
+
+def test_a_child_that_no_hook_has_told_only_ends(home: Path, start: Start) -> None:
+    """It uses nothing of the package; what the exit runs takes no channel of the parent down."""
+    program = """
+import ctypes, os
+from pubsub import Channel, fetch, publish
+with Channel("a") as channel:
+    child = ctypes.PyDLL(None).fork()
+    if child == 0:
+        raise SystemExit
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert publish("a", b"") == 1
+    assert fetch(channel) is not None
+"""
+    assert start(program).communicate() == ("", "")
+    assert os.listdir(home) == ["tmp"]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
 from conftest import Start
 
 from pubsub import Channel, reap
@@ -57,3 +61,93 @@ def test_several_reapers_at_once(home: Path, start: Start) -> None:  # REAP-14
         list(pool.map(reap_at_once, range(4)))  # raises the errors
     assert os.listdir(home) == ["tmp"]
     assert os.listdir(home / "tmp") == []
+
+
+AGAIN = """
+import os, sys, time
+from pubsub import Channel, publish
+home = os.environ["PUBSUB_HOME"]
+channel = Channel("jobs")
+channel.open()
+others = [name for name in os.listdir(home) if name not in ("tmp", channel.directory_path.name)]
+if len(sys.argv) == 1:
+    publish("jobs", b"unread")
+    made = os.stat(channel.directory_path / "queue").st_ctime
+    while time.time() < made + 2.5:  # the queue is to be older than the next program
+        time.sleep(0.1)
+    os.execv(sys.executable, [sys.executable, "-c", os.environ["PROGRAM"], "again"])
+print(os.getpid(), others)
+"""
+
+
+def test_a_program_that_starts_itself_again(
+    home: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:  # REAP-16
+    """Its process id is that of the program before, as in a container that restarts."""
+    monkeypatch.setenv("PROGRAM", AGAIN)
+    process = start(AGAIN)
+    assert process.communicate() == (f"{process.pid} []\n", "")
+    assert os.listdir(home) == ["tmp"]
+
+
+def test_a_container_whose_process_1_crashes(home: Path) -> None:  # REAP-16
+    inside = [shutil.which("unshare") or "", "--pid", "--fork", "--kill-child"]
+    trial = [*inside, "true"]
+    if not inside[0] or subprocess.run(trial, capture_output=True, check=False).returncode:
+        pytest.skip("no process namespace can be made")
+    program = """
+import os, sys, time
+from pubsub import Channel
+assert os.getpid() == 1
+channel = Channel("jobs")
+channel.open()
+made = os.stat(channel.directory_path / "queue").st_ctime
+while time.time() < made + 2.5:
+    time.sleep(0.1)
+print(len(os.listdir(os.environ["PUBSUB_HOME"])) - 1, flush=True)
+os._exit(1)
+"""
+    for _ in range(2):
+        ended = subprocess.run(
+            [*inside, sys.executable, "-c", program], capture_output=True, text=True, check=False
+        )
+        assert (ended.returncode, ended.stdout, ended.stderr) == (1, "1\n", "")
+
+
+def test_the_channel_of_a_zombie(home: Path, start: Start) -> None:  # REAP-17
+    if not os.path.exists(f"/proc/{os.getpid()}/stat"):
+        pytest.skip("this system does not show zombies")
+    killed = start(OWNER, 1)
+    assert killed.stdout is not None
+    assert killed.stdout.readline() == "open\n"
+    killed.kill()
+    os.waitid(os.P_PID, killed.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and stays a zombie
+    reap()
+    assert os.listdir(home) == ["tmp"]
+
+
+FOREIGN = """
+import os, sys
+from pubsub import Channel
+channel = Channel("a")
+channel.open()
+mine = str(channel.directory_path)
+swapped = []
+
+def swap(event, arguments):
+    if event == "os.rename" and arguments[0] == mine and not swapped:
+        swapped.append(True)
+        os.rename(mine, mine + "-moved")  # another process does that now
+        os.mkdir(mine)
+        open(mine + "/precious", "w").close()
+
+sys.addaudithook(swap)
+channel.close()
+print(os.listdir(mine), channel.is_open)
+"""
+
+
+def test_a_directory_that_was_put_in_place_of_the_channels(
+    home: Path, start: Start
+) -> None:  # CHAN-22
+    assert start(FOREIGN).communicate() == ("['precious'] False\n", "")

@@ -1,18 +1,32 @@
 from __future__ import annotations
 
+import functools
 import logging
 import shutil
 import signal
 import threading
 import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
+from unittest.mock import AsyncMock
 
 import pytest
 from pubsub_conformance.oracle.base import put
 from pubsub_conformance.oracle.message import fresh_id
 from pubsub_conformance.oracle.queue import enqueue
 
-from pubsub import Channel, ChannelClosed, ChannelLost, Message, publish, subscribe
+from pubsub import (
+    Channel,
+    ChannelClosed,
+    ChannelLost,
+    DamagedQueue,
+    InvalidMessage,
+    Message,
+    fetch,
+    publish,
+    subscribe,
+)
 
 
 def test_it_ends_when_the_callback_closes_the_channel() -> None:
@@ -159,3 +173,109 @@ def test_it_yields_to_a_wait_that_was_interrupted_by_its_end() -> None:
         assert subscribe(channel, callback) == 1
         with pytest.raises(ChannelClosed):
             subscribe(channel, callback)
+
+
+# --- callbacks that cannot work ---
+
+
+async def coroutine(message: object) -> None:
+    """Nobody awaits it."""
+
+
+def generator(message: object) -> Iterator[object]:
+    yield message
+
+
+async def asynchronous_generator(message: object) -> AsyncIterator[object]:
+    yield message
+
+
+class Asynchronous:
+    async def method(self, message: object) -> None:
+        """Nobody awaits it."""
+
+    async def __call__(self, message: object) -> None:
+        """Nobody awaits it."""
+
+
+IDLE: dict[str, Any] = {
+    "None": None,
+    "str": "print",
+    "coroutine": coroutine,
+    "generator": generator,
+    "asynchronous generator": asynchronous_generator,
+    "method": Asynchronous().method,
+    "object": Asynchronous(),
+    "partial": functools.partial(functools.partial(coroutine)),
+    "mock": AsyncMock(),
+}
+
+
+@pytest.mark.parametrize("callback", IDLE.values(), ids=IDLE.keys())
+def test_a_callback_that_cannot_work_is_refused(callback: Any) -> None:
+    with Channel("a") as channel:
+        assert publish("a", b"precious") == 1
+        with pytest.raises(TypeError, match="callback"):
+            subscribe(channel, callback, 0.01)
+        if callback is not None:
+            with pytest.raises(TypeError, match="on_error"):
+                subscribe(channel, print, 0.01, on_error=callback)
+        message = fetch(channel)
+        assert message is not None
+        assert message.content == b"precious"
+
+
+@pytest.mark.parametrize("callback", [coroutine, generator, asynchronous_generator])
+def test_work_that_a_callback_returns_is_an_error(callback: Callable[[object], object]) -> None:
+    """A lambda or a decorator hides what it calls."""
+    errors: list[Exception] = []
+    with Channel("a") as channel:
+        assert publish("a", b"") == 1
+        count = subscribe(channel, lambda m: callback(m), 0.05, on_error=errors.append)
+        assert count == 1
+        (error,) = errors
+        assert isinstance(error, TypeError)
+        assert publish("a", b"") == 1
+        with pytest.raises(TypeError, match="on_error returned"):
+            subscribe(channel, lambda m: 1 / 0, 0.05, on_error=lambda error: callback(error))
+
+
+def test_on_error_hears_what_the_logger_records_otherwise(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    errors: list[Exception] = []
+    with Channel("a") as channel:
+        id = fresh_id()
+        put(channel.directory_path, b"not a message", name=str(id), enqueue=False)
+        enqueue(channel.directory_path, id)
+        assert publish("a", b"good") == 1
+        enqueue(channel.directory_path, b"odd")
+
+        def hear(error: Exception) -> None:
+            errors.append(error)
+            if len(errors) == 3:
+                channel.close()
+
+        assert subscribe(channel, lambda message: 1 / 0, on_error=hear) == 1
+    assert [type(error) for error in errors] == [InvalidMessage, ZeroDivisionError, DamagedQueue]
+    assert caplog.records == []
+
+
+def test_an_exception_of_on_error_ends_it() -> None:
+    def fail(error: Exception) -> None:
+        raise LookupError from error
+
+    with Channel("a") as channel:
+        assert publish("a", b"") == 1
+        with pytest.raises(LookupError):
+            subscribe(channel, lambda message: 1 / 0, on_error=fail)
+
+
+def test_a_callback_whose_own_channel_is_closed() -> None:
+    """That is an error of the callback; the channel that is subscribed to is open."""
+    errors: list[Exception] = []
+    with Channel("a") as channel:
+        assert publish("a", b"") == 1
+        other = Channel("b")
+        assert subscribe(channel, lambda m: fetch(other), 0.05, on_error=errors.append) == 1
+    assert [type(error) for error in errors] == [ChannelClosed]
