@@ -93,7 +93,6 @@ class _Run:
         self.subscribers = [
             Subscriber(scene, f"s{i}", habit, i) for i, habit in enumerate(load.readers)
         ]
-        self.workers: list[Worker[Any]] = [*self.publishers, *self.subscribers]
         disk = Disk(scene.home.parent) if set(load.chaos) & set(DISK) else None
         world = World(scene.home, disk, scene.note)
         victims = {worker.name: worker.process for worker in self.workers}
@@ -105,6 +104,11 @@ class _Run:
         self.judged = True
         """The events of this epoch were judged."""
         self.began = time.monotonic()
+
+    @property
+    def workers(self) -> list[Worker[Any]]:
+        """The publishers and the subscribers."""
+        return [*self.publishers, *self.subscribers]
 
     @property
     def over(self) -> bool:
