@@ -72,7 +72,7 @@ class Channel:
 
         Touches no disk. Raises InvalidPattern (TOPIC-2), TypeError.
         """
-        self.topic = check_pattern(topic)
+        self.topic: str = check_pattern(topic)
         self._lock = threading.RLock()
         self._busy = threading.Lock()  # held only by a thread that holds the other
         self._waiting: list[tuple[int, threading.Lock]] = []  # threads, and the locks they hold

@@ -34,7 +34,7 @@ class Hand:
         self._queue = io.FileIO(read_end, closefd=False)
         self._check = check
         self._word = bytearray(8)
-        self.file = Descriptors()
+        self.file: Descriptors = Descriptors()
         self._open = partial(os.open, flags=queue.READ, dir_fd=directory)
         self.message: Message | None = None
 

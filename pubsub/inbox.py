@@ -42,6 +42,8 @@ class ChannelLost(OSError):
 class Inbox:
     """One opened channel on disk, from its making to its removal."""
 
+    path: str
+    is_open: bool
     hand: Hand
 
     def __init__(self, base: Base, pattern: str) -> None:

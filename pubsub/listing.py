@@ -22,7 +22,7 @@ class Listing:
         """Lists the base. Raises OSError."""
         self.place = place
         self.base = base
-        self.key = place.key()
+        self.key: tuple[int, int, int, int] | None = place.key()
         self._channels = base.channels()
         self._matching: dict[str, tuple[str, ...]] = {}
 

@@ -21,6 +21,10 @@ class Staged:
 
     __slots__ = ("name", "path", "word")
 
+    name: str
+    path: str
+    word: bytes
+
     def __init__(self, base: Base, id: int) -> None:
         self.name = str(id)
         self.word = queue.word(id)

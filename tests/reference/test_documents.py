@@ -221,6 +221,18 @@ def test_the_service_of_the_readme(home: Path) -> None:
     assert_only_tmp_is_left(home)
 
 
+def test_the_types_of_the_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For users who check theirs strictly. Runs where mypy is, as in the environment lint."""
+    api = pytest.importorskip("mypy.api")
+    for number, block in enumerate(BLOCKS):
+        (tmp_path / f"example{number}.py").write_text(block, encoding="utf-8")
+    monkeypatch.setenv("MYPYPATH", str(ROOT))
+    cache = ["--config-file=", f"--cache-dir={tmp_path}/cache"]
+    examples = sorted(str(path) for path in tmp_path.glob("*.py"))
+    out, errors, status = api.run(["--strict", *cache, *examples])
+    assert (status, errors) == (0, ""), out
+
+
 def edited(program: str, *edits: tuple[str, str]) -> str:
     for old, new in edits:
         assert program.count(old) == 1
