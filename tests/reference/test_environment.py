@@ -166,7 +166,7 @@ logging.config.dictConfig({
 })
 with Channel("a") as channel:
     publish("a", b"")
-    print(subscribe(channel, lambda message: 1 / 0, 0.01))
+    print(subscribe(channel, lambda message: channel.close() or 1 / 0))
 """
 
 
