@@ -36,7 +36,9 @@ _is_message_name = re.compile(r"[1-9][0-9]{0,19}").fullmatch
 
 
 class ChannelLost(OSError):
-    """The channel's directory was removed; nobody can write to its queue any more (FETCH-14)."""
+    """The channel can receive no more: its directory was removed, so that nobody can write to its
+    queue (FETCH-14), or this program closed its descriptors.
+    """
 
 
 class Inbox:
