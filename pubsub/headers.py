@@ -29,7 +29,8 @@ def encode_headers(headers: dict[str, HeaderValue]) -> bytes:
     fault = _fault(headers)
     if fault:
         raise InvalidHeaders(fault)
-    return _encode(headers).encode()
+    members = [f"{_json(name)}:{_json_value(value)}" for name, value in headers.items()]
+    return f"{{{','.join(members)}}}".encode()
 
 
 def decode_headers(raw: bytes) -> dict[str, HeaderValue]:
@@ -53,6 +54,8 @@ def _fault(headers: object) -> str | None:
     if not isinstance(headers, dict):  # MSG-7
         return f"headers are not an object of names and values but {type(headers).__name__}"
     for name, value in headers.items():
+        if type(name) is str and name.isascii() and _is_plain(value):
+            continue  # the usual case, without the looks that the others need
         if not isinstance(name, str):
             return f"header name {name!r} is not a string"
         if type(name) is not str and sum(str.__eq__(name, other) is True for other in headers) > 1:
@@ -67,6 +70,16 @@ def _fault(headers: object) -> str | None:
             if isinstance(text, str) and _has_lone_surrogate(text):  # MSG-11
                 return f"header {name!r} holds a lone surrogate"
     return None
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value is certainly right: most are, and this is known soon."""
+    kind = type(value)
+    if kind is str:
+        return str.isascii(value)  # type: ignore[arg-type]
+    if kind is int:
+        return -MAX_INTEGER <= value <= MAX_INTEGER  # type: ignore[operator]
+    return kind is bool or value is None
 
 
 def _has_lone_surrogate(text: str) -> bool:
@@ -97,7 +110,11 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+def _json_value(value: HeaderValue) -> str:
+    return int.__repr__(value) if type(value) is int else _json(value)
+
+
+_json = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode  # at once for a string
 _decode = json.JSONDecoder(
     object_pairs_hook=_unique, parse_int=_integer, parse_constant=_no_constant
 ).decode

@@ -21,7 +21,8 @@ from .files import entries, exists
 from .interruption import Descriptors, of_system
 from .place import located
 
-_COARSE_SECONDS = 2.0  # by which the times of files may be behind (REAP-16)
+_COARSE_SECONDS = 2.0  # by which the times of files may be behind, if they are whole seconds
+_TICK_SECONDS = 0.1  # the same, if they are not: a clock ticks more often (REAP-16)
 
 
 def reap(stale_age: float = STALE_AGE) -> None:
@@ -257,7 +258,8 @@ def _is_of_an_earlier_process(pid: int, changed: float) -> bool:
 
     Then a process that had our id before us has left it (REAP-16): process 1 of a container, say.
     """
-    return pid == os.getpid() and changed < process.STARTED - _COARSE_SECONDS
+    behind = _TICK_SECONDS if changed % 1 else _COARSE_SECONDS
+    return pid == os.getpid() and changed < process.STARTED - behind
 
 
 class _Processes(dict[int, bool]):

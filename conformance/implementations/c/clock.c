@@ -51,11 +51,12 @@ static void note_start(void)
 }
 
 /* Whether a file was last changed before this process started: by two seconds, for the times of files
-   may be coarse (REAP-16). */
+   may be coarse, or by a tenth of one if its time has a fraction (REAP-16). */
 bool ps_before_start(struct timespec time)
 {
     note_start();
-    return time.tv_sec + 2 < started.tv_sec;
+    long long seconds = (long long)started.tv_sec - time.tv_sec, ns = started.tv_nsec - time.tv_nsec;
+    return seconds > 4 || seconds * 1000000000 + ns > (time.tv_nsec ? 100000000LL : 2000000000LL);
 }
 
 /* A time in the future is not old. */
