@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from itertools import chain
@@ -35,10 +36,11 @@ class FileDescriptors(Descriptors):
         super().close()
 
     def _is_ours(self, number: int) -> bool:
+        """Whether a number is still our file, or may be: the look itself can fail."""
         try:
             return self.identity in (None, identity(os.fstat(number)))
-        except of_system(OSError):
-            return False
+        except of_system(OSError) as error:
+            return error.errno != errno.EBADF
 
 
 def exists(path: str, at: int | None = None) -> bool:
