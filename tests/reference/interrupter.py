@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dis
 import functools
+import gc
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -73,12 +74,14 @@ class Interrupter:
         False: the call has fewer bytecodes. It then returned, or raised an exception of type `end`.
         """
         self._left, self._error = n, error
+        gc.disable()  # or callbacks of other packages run meanwhile, which Python lets nobody leave
         try:
             _watch(self.at)
             try:
                 call()
             finally:
                 _stop()
+                gc.enable()
         except BaseException as caught:
             if caught is error:
                 return True
