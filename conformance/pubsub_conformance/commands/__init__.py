@@ -41,6 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if _flush() and end.code != 1:
             raise
         code = 2
+    except OSError as error:  # of the help: before Python 3.12 argparse lets it through
+        lose_stdout(error)
+        code = 2
     return code if _flush() else 2
 
 
