@@ -104,7 +104,7 @@ reader = os.open(f"{channel}/queue", os.O_RDONLY | os.O_NONBLOCK)
 # The reader dies when the publisher has opened the queue, and is about to write.
 sys.addaudithook(lambda event, _: os.close(reader) if event == "os.link" else None)
 print(publish("a", b""), os.listdir(channel))
-print(signal.pthread_sigmask(signal.SIG_BLOCK, ()), signal.sigpending())
+print(signal.pthread_sigmask(signal.SIG_BLOCK, ()), signal.sigpending(), flush=True)
 os.kill(os.getpid(), signal.SIGPIPE)
 """
 
