@@ -87,7 +87,6 @@ class Message:
 
         Raises InvalidMessage (MSG-1 to MSG-14), TypeError.
 
-
         Where `content` was read apart, `data` is what is before it in the file.
         """
         if type(data) is not bytes:
