@@ -24,15 +24,14 @@ from pubsub_conformance.commands import main
 from pubsub_conformance.faults import points as listing
 from pubsub_conformance.faults.points import Hit, Point
 from pubsub_conformance.judge.verdict import Verdict
-from pubsub_conformance.linux import strace
-from pubsub_conformance.linux.strace import Call
+from pubsub_conformance.linux.calls import Call, parse
 
 BASE = Path("/where/parent/base")
 CHANNEL = "a_Zq3vKx81LmPw_31415"
 
 
 def call(text: str) -> Call:
-    (parsed,) = strace.parse(f"7 {text}")
+    (parsed,) = parse(f"7 {text}")
     return parsed
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pubsub_conformance.driver import DriverError, Rejected
 from pubsub_conformance.linux import strace
+from pubsub_conformance.linux.calls import Call
 from pubsub_conformance.linux.strace import CannotTrace
 
 from . import points as listed
@@ -25,7 +26,7 @@ class Disturbed:
     """One run of an operation, disturbed or not."""
 
     outcome: Outcome
-    calls: list[strace.Call]
+    calls: list[Call]
     problems: list[Problem] = field(default_factory=list)
     tree: str = ""
     descriptors: int = 0
@@ -93,7 +94,7 @@ def disturb(
     return ran
 
 
-def _bound(point: Point, last: int | None, calls: list[strace.Call], tally: Tally) -> int | None:
+def _bound(point: Point, last: int | None, calls: list[Call], tally: Tally) -> int | None:
     """The number of the last call that may fail, if the driver's own conversation fails after it.
 
     The log may lack the driver's next read, which is under way when strace detaches.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from pubsub_conformance.driver import DriverError, OpenChannel, Rejected
-from pubsub_conformance.linux.strace import Call
+from pubsub_conformance.linux.calls import Call
 
 from .scenes import Scene
 from .verdict import Verdict

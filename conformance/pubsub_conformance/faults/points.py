@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pubsub_conformance.linux import strace
-from pubsub_conformance.linux.strace import Call
+from pubsub_conformance.linux.calls import Call
 from pubsub_conformance.oracle.base import CHANNEL_NAME, MESSAGE_NAME
 
 KILL = "KILL"

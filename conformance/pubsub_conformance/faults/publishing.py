@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from pubsub_conformance.driver import DriverError
 from pubsub_conformance.linux import strace
-from pubsub_conformance.linux.strace import Call
+from pubsub_conformance.linux.calls import Call
 from pubsub_conformance.oracle.base import names_in
 from pubsub_conformance.oracle.message import Scalar
 from pubsub_conformance.oracle.queue import fill

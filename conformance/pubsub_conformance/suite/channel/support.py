@@ -6,9 +6,7 @@ import os
 from pathlib import Path
 
 from pubsub_conformance.driver import Driver, OpenChannel
-from pubsub_conformance.linux.strace import (
-    Call,
-)
+from pubsub_conformance.linux.calls import Call
 from pubsub_conformance.oracle.base import Base
 from pubsub_conformance.oracle.message import fresh_id
 

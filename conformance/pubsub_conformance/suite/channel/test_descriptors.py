@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from pubsub_conformance.driver import Driver
+from pubsub_conformance.linux.calls import Call
 from pubsub_conformance.linux.strace import (
     LINK,
     OPEN,
-    Call,
     Trace,
     stop,
     traced,

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pubsub_conformance.driver import Driver
-from pubsub_conformance.linux.strace import (
-    Call,
-)
+from pubsub_conformance.linux.calls import Call
 from pubsub_conformance.oracle.base import Base, Channel
 
 AT_ONCE_SECONDS = 3.0

@@ -8,11 +8,11 @@ from concurrent.futures import wait
 import pytest
 
 from pubsub_conformance.driver import Driver
+from pubsub_conformance.linux.calls import Call
 from pubsub_conformance.linux.strace import (
     LINK,
     SLEEP,
     WRITE,
-    Call,
     stop,
     traced,
 )
