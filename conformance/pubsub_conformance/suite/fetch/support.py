@@ -21,13 +21,14 @@ LOST_SECONDS = 4.0
 DELAY_SECONDS = 0.02
 """How long a message may take to end a wait, beyond a request that does not wait."""
 
-IDLE_SECONDS = 1.0
-"""How long a driver is watched while it waits for nothing."""
+WATCHED_SECONDS = 2.5
+"""The length of a wait that is watched. It is watched in parts of PART_SECONDS."""
 
-IDLE_PROCESSOR_SECONDS = 0.25
-IDLE_WAKE_UPS = 60
-"""How much a driver may use meanwhile. A run time has timers (some wake up twenty times a second);
-a loop around a sleep of 10 ms wakes up a hundred times."""
+PART_SECONDS = 0.5
+PROCESSOR_SECONDS = 0.2
+WAKE_UPS = 30
+"""How much a driver may use in a part of a wait. A run time has timers (some wake up twenty times a
+second); a loop around a sleep of 10 ms wakes up fifty times in a part."""
 
 
 def expect_message(driver: Driver, channel: OpenChannel, expected: Message, where: str) -> None:
