@@ -87,7 +87,10 @@ def test_a_channel_that_fails_is_reported_with_the_count(
         try:
             os.mkdir(f"{long}_abcdefABCDEF_1", dir_fd=before)
             directory = os.open(f"{long}_abcdefABCDEF_1", os.O_RDONLY, dir_fd=before)
-            os.mkfifo("queue", dir_fd=directory)
+            monkeypatch.chdir(tmp_path)  # and back at the end
+            os.fchdir(directory)  # macOS before 13 has no mkfifo in a directory's descriptor
+            os.mkfifo("queue")
+            os.chdir(tmp_path)
             queue = os.open("queue", os.O_RDONLY | os.O_NONBLOCK, dir_fd=directory)
             for _ in range(2):
                 with pytest.raises(PublishFailed, match=r"1 queues took .* 1 channels failed") as e:

@@ -14,6 +14,7 @@ from pubsub_conformance.linux.namespace import empty_places, seen_by
 from pubsub_conformance.oracle.arrange import dead_pid
 from pubsub_conformance.oracle.base import Base
 from pubsub_conformance.plugin import not_run
+from pubsub_conformance.suite.base.support import start_on_the_default_base
 from pubsub_conformance.suite.helpers import (
     Start,
     as_user,
@@ -120,11 +121,12 @@ def describe(path: Path) -> str:
     mode_0720=with_mode(0o720),
     mode_0702=with_mode(0o702),
 )
-def test_a_default_base_is_refused(start: Start, role: str, change: Callable[[Base], None]) -> None:
+def test_a_default_base_is_refused(
+    start: Start, home: Path, role: str, change: Callable[[Base], None]
+) -> None:
     """A default base is refused if it is no directory, belongs to another user, or is open to
     others."""
-    driver = start(prefix=empty_places(), PUBSUB_HOME=None)
-    base = Base(seen_by(driver, "/dev/shm/pubsub"))
+    driver, base = start_on_the_default_base(start, home)
     check_that_a_bad_base_is_refused(role, driver, base, change)
 
 
@@ -135,10 +137,11 @@ def test_a_default_base_is_refused(start: Start, role: str, change: Callable[[Ba
     mode_1777=with_mode(0o1777),
     mode_1770=with_mode(0o1770),
 )
-def test_a_default_base_is_used(start: Start, role: str, change: Callable[[Base], None]) -> None:
+def test_a_default_base_is_used(
+    start: Start, home: Path, role: str, change: Callable[[Base], None]
+) -> None:
     """A default base of the user is used if nobody else may write to it, or if it is sticky."""
-    driver = start(prefix=empty_places(), PUBSUB_HOME=None)
-    base = Base(seen_by(driver, "/dev/shm/pubsub"))
+    driver, base = start_on_the_default_base(start, home)
     base.make()
     change(base)
     check_that_it_works(role, driver, base)
