@@ -135,7 +135,8 @@ def _allow(at: int, name: str) -> None:
 
     Raises OSError.
     """
-    if os.chmod in os.supports_follow_symlinks:
+    # OpenBSD has the call, though Python does not list it: there it looks for lchmod() alone.
+    if os.chmod in os.supports_follow_symlinks or not hasattr(os, "O_PATH"):
         os.chmod(name, 0o700, dir_fd=at, follow_symlinks=False)
         return
     held = Descriptors()  # Linux has no such call before 6.6, but a path for each descriptor

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import Start
 
-from pubsub import Channel, reap
+from pubsub import Channel, reap, reaper
 
 OWNER = """
 import sys
@@ -145,6 +145,23 @@ sys.addaudithook(swap)
 channel.close()
 print(os.listdir(mine), channel.is_open)
 """
+
+
+def test_a_directory_that_denies_access_where_python_has_no_path_only_descriptors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # CHAN-14
+    """OpenBSD has neither O_PATH nor the lchmod() by which Python knows what it can do."""
+    monkeypatch.delattr(os, "O_PATH", raising=False)
+    monkeypatch.setattr(os, "supports_follow_symlinks", set())
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    closed.chmod(0)
+    above = os.open(tmp_path, os.O_RDONLY)
+    try:
+        reaper._allow(above, "closed")
+    finally:
+        os.close(above)
+    assert closed.stat().st_mode & 0o7777 == 0o700
 
 
 def test_a_directory_that_was_put_in_place_of_the_channels(

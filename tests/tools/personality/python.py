@@ -20,6 +20,7 @@ _LINUX_ALONE = ["pidfd_open", "memfd_create", "splice", "setns", "unshare", "get
 _LINUX_ALONE += ["getxattr", "setxattr", "listxattr", "removexattr", "P_PIDFD"]
 _FREEBSD_TOO = ["O_PATH", "sched_getaffinity", "sched_setaffinity", "eventfd", "EFD_CLOEXEC"]
 _FREEBSD_TOO += ["posix_fadvise", "fdatasync", "copy_file_range"]
+_HAVE_LCHMOD = ("macos", "freebsd", "netbsd")
 _MACOS_LACKS = ["pipe2", "mkfifoat", "sched_param", "posix_fallocate"]
 
 
@@ -40,6 +41,8 @@ def _become(system: str) -> None:
     _remove(fcntl, "F_SETPIPE_SZ", "F_GETPIPE_SZ", "F_ADD_SEALS", "F_NOTIFY")
     _remove(select, *(name for name in vars(select).copy() if name.lower().startswith("epoll")))
     _remove(resource, "prlimit")
+    if system in _HAVE_LCHMOD:
+        os.supports_follow_symlinks.add(os.chmod)
     if system == "macos":  # built before macOS 13, which has mkfifoat
         real = os.mkfifo
 
