@@ -108,14 +108,15 @@ class Setting:
 
 def every(*steps: Callable[[], None]) -> None:
     """Take each step, even after one has failed."""
-    failed = []
+    failed = 0
     for step in steps:
         try:
             step()
         except Failed as found:
-            failed.append(str(found))
+            print(found)  # now: the rest may take long
+            failed += 1
     if failed:
-        raise Failed("\n".join(failed))
+        raise Failed(f"{failed} of {len(steps)} steps failed")
 
 
 def _await(process: subprocess.Popen[bytes], output: IO[bytes]) -> bool:
