@@ -28,6 +28,7 @@ from ..driver import Driver
 from ..driver.group import running
 from . import Unavailable
 from .calls import Call, events, parse
+from .processes import BIRTHS, Processes, spellings
 
 ATTACH_SECONDS = 20.0
 """The time limit for strace to attach. It takes milliseconds on an idle machine."""
@@ -100,10 +101,17 @@ class Trace:
         self._stops = 0
         self._text: str | None = None
         """The whole log, after the end of the trace."""
+        self._processes = Processes(running(driver.pid))
 
     def calls(self, *names: str) -> list[Call]:
-        """The calls of these names (all calls without names) that strace has seen so far."""
-        return [call for call in parse(self._read()) if not names or call.name in names]
+        """The driver's calls of these names (all calls without names) that strace has seen so far.
+
+        Those of a helper that the driver started are not among them.
+        """
+        log = self._read()
+        helpers = self._processes.helpers(log)
+        calls = (call for call in parse(log) if not names or call.name in names)
+        return [call for call in calls if call.pid not in helpers]
 
     def begin(self, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
         """Make a request in a thread, so that the test goes on while the driver is stopped."""
@@ -164,7 +172,7 @@ class Trace:
         if self._text is not None:
             return self._text
         try:
-            return self._log.read_text("ascii", "replace")
+            return self._processes.resolve(self._log.read_text("ascii", "replace"))
         except FileNotFoundError:
             return ""
 
@@ -188,7 +196,7 @@ def traced(driver: Driver, *injections: str, paths: Sequence[str | Path] = ()) -
 
     `injections` are made by `stop` and `fail`. With `paths`, strace sees, counts and disturbs only
     calls that name one of them (as it is written, or relative to the base), or that use a
-    descriptor of one. Raises CannotTrace.
+    descriptor of one; each may be reached through `/proc/self/fd`. Raises CannotTrace.
     """
     if sys.platform != "linux" or not shutil.which("strace"):
         raise CannotTrace("forcing an interleaving needs strace (Linux)")
@@ -197,9 +205,10 @@ def traced(driver: Driver, *injections: str, paths: Sequence[str | Path] = ()) -
         processes = running(driver.pid)
         # -y: descriptors with their paths; -x: unprintable octets in hexadecimal
         command = ["strace", "-f", "-y", "-x", "-s", "64", "-o", str(log)]
-        command += ["-e", f"trace=%file,%desc,{_set(SLEEP)}"]
+        command += ["-e", f"trace=%file,%desc,{_set((*SLEEP, *BIRTHS))}"]
         command += [word for injection in injections for word in ("-e", injection)]
-        command += [word for path in paths for spelt in _spellings(path) for word in ("-P", spelt)]
+        for path in paths:
+            command += [word for spelt in _spellings(path, processes) for word in ("-P", spelt)]
         command += [word for process in processes for word in ("-p", str(process))]
         trace = Trace(driver, log)
         with messages.open("wb") as stderr:
@@ -217,10 +226,10 @@ def traced(driver: Driver, *injections: str, paths: Sequence[str | Path] = ()) -
             trace._end()
 
 
-def _spellings(path: str | Path) -> Iterator[str]:
-    yield str(path)
-    if isinstance(path, Path):
-        yield f"{path.parent.name}/{path.name}"
+def _spellings(path: str | Path, processes: Sequence[int]) -> Iterator[str]:
+    relative = f"{path.parent.name}/{path.name}" if isinstance(path, Path) else path
+    yield from (str(path), relative)
+    yield from spellings(processes, relative)
 
 
 def _wait_until_attached(

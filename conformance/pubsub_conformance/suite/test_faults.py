@@ -132,7 +132,8 @@ def _limited(pid: int, what: int, soft: int) -> Iterator[None]:
     try:
         yield
     finally:
-        resource.prlimit(pid, what, limits)
+        with contextlib.suppress(ProcessLookupError):  # it died: its request reports that
+            resource.prlimit(pid, what, limits)
 
 
 def _until_there_are_enough(
