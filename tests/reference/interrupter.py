@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dis
-import functools
 import gc
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
@@ -19,12 +20,21 @@ _PACKAGE = Path(pubsub.__file__).parent
 _LOCKING = {str(_PACKAGE / name) for name in ("channel.py", "ids.py")}
 
 
-@functools.cache
+_left_out: dict[int, tuple[CodeType, frozenset[int]]] = {}
+
+
 def left_out(code: CodeType) -> frozenset[int]:
     """The offsets of the bytecodes at which Python itself cannot bear an exception.
 
     No signal handler runs there: interruption.py says where they do run.
     """
+    # By its number: the hash of a code object is made of all that is in it, each time.
+    if id(code) not in _left_out:
+        _left_out[id(code)] = code, frozenset(_unbearable(code))
+    return _left_out[id(code)][1]
+
+
+def _unbearable(code: CodeType) -> set[int]:
     found: set[int] = set()
     steps = [step for step in dis.get_instructions(code) if step.opname != "CACHE"]
     names = [step.opname for step in steps]
@@ -51,7 +61,7 @@ def left_out(code: CodeType) -> frozenset[int]:
         # A `return` from an `except`: CPython 3.10 crashes.
         if names[n - 1 : n + 1] == ["ROT_FOUR", "POP_EXCEPT"]:
             found.add(step.offset)
-    return frozenset(found)
+    return found
 
 
 class Interrupter:
@@ -99,6 +109,7 @@ class Interrupter:
             self.where = f"{code.co_filename}, {code.co_name}, offset {offset}"
             error, self._error = self._error, None
             assert error is not None
+            _stop()  # the rest is not counted
             raise error
 
 
@@ -108,21 +119,47 @@ def _is_watched(code: CodeType) -> bool:
 
 if sys.version_info >= (3, 12):  # settrace misses bytecodes on 3.13.0
     _TOOL = sys.monitoring.DEBUGGER_ID
-    _EVENT = sys.monitoring.events.INSTRUCTION
+    _EVENTS = sys.monitoring.events
 
-    def _watch(at: Callable[[CodeType, int], None]) -> None:
-        def watch(code: CodeType, offset: int) -> object:
-            return at(code, offset) if _is_watched(code) else sys.monitoring.DISABLE
+    @contextmanager
+    def watching() -> Iterator[None]:
+        """Bytecodes can be watched meanwhile, those of a function from its second call on."""
+        watched = []
+
+        def begun(code: CodeType, offset: int) -> object:
+            # Only functions in question: the watchers' own bytecodes would slow them down.
+            if _is_watched(code):
+                sys.monitoring.set_local_events(_TOOL, code, _EVENTS.INSTRUCTION)
+                watched.append(code)
+            return sys.monitoring.DISABLE
 
         sys.monitoring.use_tool_id(_TOOL, "interrupter")
-        sys.monitoring.register_callback(_TOOL, _EVENT, watch)
-        sys.monitoring.set_events(_TOOL, _EVENT)
+        sys.monitoring.register_callback(_TOOL, _EVENTS.PY_START, begun)
+        sys.monitoring.set_events(_TOOL, _EVENTS.PY_START)
+        sys.monitoring.restart_events()
+        try:
+            yield
+        finally:
+            sys.monitoring.set_events(_TOOL, 0)
+            for code in watched:
+                sys.monitoring.set_local_events(_TOOL, code, 0)
+            sys.monitoring.register_callback(_TOOL, _EVENTS.PY_START, None)
+            sys.monitoring.free_tool_id(_TOOL)
+
+    def _watch(at: Callable[[CodeType, int], None]) -> None:
+        thread = threading.get_ident()  # events come from all threads
+
+        def reached(code: CodeType, offset: int) -> None:
+            if threading.get_ident() == thread:
+                at(code, offset)
+
+        sys.monitoring.register_callback(_TOOL, _EVENTS.INSTRUCTION, reached)
 
     def _stop() -> None:
-        sys.monitoring.set_events(_TOOL, 0)
-        sys.monitoring.free_tool_id(_TOOL)
+        sys.monitoring.register_callback(_TOOL, _EVENTS.INSTRUCTION, None)
 
 else:
+    watching = nullcontext
 
     def _watch(at: Callable[[CodeType, int], None]) -> None:
         def trace(frame: FrameType, event: str, _: object) -> Any:
