@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,8 +18,18 @@ LEFT_OUT = "…"
 VARIES = ((r"\d+\.\d s, seed \d+", "0.0 s, seed 0"), (r"--seed \d+", "--seed 0"))
 
 
+# The tutorial shows a run on Linux. Elsewhere, what is missing turns a pass into *not run*.
+NOT_RUN = (
+    (r"(?m)^(  [A-Z]+-\d+ +)(?:pass|not run) .*$", r"\1pass"),
+    (r"(?:\d+ not run, )?\d+ pass|\d+ not run", "0 pass"),
+    (r" in all that could be run here; \d+ requirements? w(?:as|ere) not", ""),
+)
+
+
 def comparable(text: str) -> list[str]:
-    for pattern, same in VARIES:
+    status = Path("/proc/self/status")
+    complete = shutil.which("strace") and status.exists() and "VmPeak" in status.read_text()
+    for pattern, same in VARIES if complete else (*VARIES, *NOT_RUN):
         text = re.sub(pattern, same, text)
     return [line.rstrip() for line in text.splitlines()]
 

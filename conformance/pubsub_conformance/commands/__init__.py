@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import io
 import os
+import resource
 import sys
 import traceback
 from collections.abc import Sequence
@@ -23,6 +24,8 @@ from .options import EXIT_CODES
 
 COMMANDS = (run, stress, check, soak, faults, fuzz, matrix, bench, list_)
 """In the order of `--help`."""
+DESCRIPTORS = 1024
+"""Enough for every test; some hold two hundred at once."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,6 +57,7 @@ def _run(argv: Sequence[str]) -> int:
     options = _parser().parse_args(arguments[:at])
     options.driver, options.arguments = arguments[at + 1 :], arguments
     try:
+        _allow_descriptors()
         code: int = options.run(options)
     except (OSError, BadHistory, DriverError, ExpectedError, SpecError, Unusable) as error:
         with contextlib.suppress(OSError):
@@ -66,6 +70,14 @@ def _run(argv: Sequence[str]) -> int:
             traceback.print_exc()
         return 2
     return code
+
+
+def _allow_descriptors() -> None:
+    """Raise the limit on descriptors that a shell set: 256 is usual on macOS, and few are left."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
+    if soft != resource.RLIM_INFINITY and soft < enough:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))
 
 
 def _flush() -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import re
 import subprocess
@@ -11,16 +10,22 @@ from pathlib import Path
 
 def file_system_of(path: Path) -> str:
     """The type of the file system that holds `path`, such as "tmpfs"; "unknown" if not known."""
-    path = path.resolve()
-    while not os.path.ismount(path):
+    while not path.exists():
         path = path.parent
     try:
-        table = subprocess.run(["mount"], capture_output=True, text=True, timeout=10).stdout
-    except (OSError, subprocess.SubprocessError):
+        # Not os.path.ismount: macOS joins two file systems, and lists one of them elsewhere.
+        *_, used = _printed("df", "-P", str(path)).splitlines()
+        *_, place = used.split(maxsplit=5)
+        table = _printed("mount")
+    except (OSError, ValueError, subprocess.SubprocessError):
         return "unknown"
     # "on / type ext4 (rw)" on Linux, OpenBSD and NetBSD, "on / (apfs, local)" elsewhere.
-    found = re.findall(rf" on {re.escape(str(path))} (?:type |\()(\w+)", table)
+    found = re.findall(rf" on {re.escape(place)} (?:type |\()(\w+)", table)
     return found[-1] if found else "unknown"
+
+
+def _printed(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, timeout=10).stdout
 
 
 def platform_on(file_system: str) -> dict[str, str]:
