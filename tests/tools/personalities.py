@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from personality.python import PLATFORMS
-from setting import Failed, NotRun, Setting, every, unprivileged
+from setting import Failed, NotRun, Setting, every, show, unprivileged
 
 ANSWERS = """
 import errno, os, sys
@@ -22,6 +22,9 @@ LINUX_ALONE = ("strace", "unshare", "setpriv", "nsenter", "prlimit")
 C_DRIVER = "conformance/implementations/c/driver"
 # With it, /private/var/folders/xx/…/T of macOS has 56 octets, and a socket's path 103 at most.
 MACOS_TMPDIR = 56
+
+
+SAMPLE = ("base", "channel", "reap")  # the kit's sections where systems differ most
 
 
 @cache
@@ -56,7 +59,7 @@ def _as_on(system: str) -> Setting:
     if system == "macos":
         temporary /= "x" * (MACOS_TMPDIR - len(str(temporary)) - len("//T"))
         temporary /= "T"
-    temporary.mkdir(parents=True)
+    temporary.mkdir(parents=True, exist_ok=True)
     if setting.user is not None:
         # What is made in /tmp of the BSDs has the directory's group, wheel; the user is not of it.
         os.chown(temporary, setting.user, setting.user if system == "macos" else 0)
@@ -84,3 +87,16 @@ def personality(system: str) -> None:
         lambda: setting.kit(home),
         lambda: setting.kit(home, driver=(C_DRIVER,)),
     )
+
+
+def sample() -> None:
+    """Part of the kit, on each of the systems: three times the reference, once C."""
+    options = [f"--section={name}" for name in SAMPLE]
+
+    def run(system: str) -> None:
+        setting = _as_on(system)
+        driver = (C_DRIVER,) if system == "netbsd" else ()
+        show(system, "the kit against", *(driver or ("the reference",)))
+        setting.kit(Path(setting.env["TMPDIR"]), *options, driver=driver)
+
+    every(*(partial(run, system) for system in PLATFORMS))

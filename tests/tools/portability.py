@@ -20,7 +20,7 @@ from dataclasses import replace
 
 from mutants.further import DOES_NOT_ASK_THE_CLOCK
 from mutation import ROOT
-from personalities import personality
+from personalities import personality, sample
 from setting import (
     Failed,
     NotRun,
@@ -166,6 +166,11 @@ def coarse_clock() -> None:
             raise Failed(f"a mutant passes ({careless.what})")
 
 
+def systems() -> None:
+    """As on macOS, FreeBSD, OpenBSD and NetBSD: a sample of the legs with these names."""
+    sample()
+
+
 def macos() -> None:
     """As on macOS: the tests, and the kit against the reference and C."""
     personality("macos")
@@ -193,6 +198,7 @@ LEGS: dict[str, Callable[[], None]] = {
     "user": user,
     "small-queues": small_queues,
     "coarse-clock": coarse_clock,
+    "systems": systems,
 }
 LONG_LEGS: dict[str, Callable[[], None]] = {
     "macos": macos,
