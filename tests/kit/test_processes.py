@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from pubsub_conformance.driver import Driver
 from pubsub_conformance.linux import strace
-from pubsub_conformance.linux.calls import parse
+from pubsub_conformance.linux.calls import Call, Log
 from pubsub_conformance.linux.processes import Processes, spellings
 
 pytestmark = pytest.mark.skipif(
@@ -28,10 +28,17 @@ def idle(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
+def calls(processes: Processes, text: str) -> list[Call]:
+    """The calls of this log."""
+    log = Log(processes.resolve)
+    log.add(text)
+    return log.calls()
+
+
 def resolved(idle: subprocess.Popen[bytes], *lines: str) -> list[list[Path]]:
     """The paths of each call of this log."""
     log = "".join(f"{idle.pid} {line}\n" for line in lines)
-    return [call.paths for call in parse(Processes([idle.pid]).resolve(log))]
+    return [call.paths for call in calls(Processes([idle.pid]), log)]
 
 
 def test_the_spellings_of_a_path_through_a_descriptor(
@@ -93,8 +100,8 @@ def test_a_call_that_another_thread_interrupts(idle: subprocess.Popen[bytes]) ->
         f"8 <... unlink resumed>) = 0\n"
     )
     processes = Processes([idle.pid])
-    assert parse(processes.resolve(log))[-1].paths == [Path("/base/a")]
-    assert not processes.helpers(log)
+    assert calls(processes, log)[-1].paths == [Path("/base/a")]
+    assert not processes.helpers
 
 
 def test_a_helper_is_no_thread_of_the_driver(idle: subprocess.Popen[bytes]) -> None:
@@ -109,9 +116,8 @@ def test_a_helper_is_no_thread_of_the_driver(idle: subprocess.Popen[bytes]) -> N
         f'{idle.pid} unlink("/proc/self/fd/5/queue") = 0\n'
     )
     processes = Processes([idle.pid])
-    assert processes.helpers(log) == {8, 9}
-    calls = parse(processes.resolve(log))
-    assert [call.paths for call in calls[-2:]] == [[Path("/base/queue")]] * 2
+    assert [call.paths for call in calls(processes, log)[-2:]] == [[Path("/base/queue")]] * 2
+    assert processes.helpers == {8, 9}
 
 
 def test_every_descriptor_of_the_next_request_is_spelt(idle: subprocess.Popen[bytes]) -> None:

@@ -14,7 +14,7 @@ from mutation import DRIVER
 THREADED = Path(__file__).with_name("threaded.py")
 MODES = ["naps", "relays", "wakes"]
 
-WAITING = ["FETCH-13"]
+WAITING = ["FETCH-13", "PUB-18"]
 """Requirements whose tests watch a wait."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,15 +48,47 @@ class Call:
         return f"{self.name}({self.args}) = {self.errno or self.result}"
 
 
+@dataclass(frozen=True)
+class Begun:
+    """A thread makes a system call, which has not ended."""
+
+    pid: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Signalled:
+    """A thread got SIGSTOP, which is to stop its process."""
+
+    pid: int
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """A thread has stopped."""
+
+    pid: int
+
+
+@dataclass(frozen=True)
+class Continued:
+    """A process that was stopped goes on: one of its threads got SIGCONT."""
+
+    pid: int
+
+
+Event = Begun | Call | Signalled | Stopped | Continued
+
 _STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _PATH = re.compile(rf"(?:(?:AT_FDCWD|\d+)<([^>]*)>, *)?{_STRING.pattern}")
+_BEGUN = re.compile(r"(?P<pid>\d+) +(?P<name>\w+)\(")
 _CALL = re.compile(
     r"(?P<pid>\d+) +(?P<name>\w+)\((?P<args>.*)\) += (?P<result>-?\d+|\?)(?:<.*>)?"
     r"(?: (?P<errno>E[A-Z0-9]+) \(.*?\))?(?P<injected> \(INJECTED\))?.*"
 )
 _UNFINISHED = re.compile(r"(?P<pid>\d+) +(?P<begun>\w+\(.*?) *<unfinished \.\.\.>")
 _RESUMED = re.compile(r"(?P<pid>\d+) +<\.\.\. \w+ resumed> ?(?P<rest>.*)")
-_SIGNAL = re.compile(r"(?P<pid>\d+) +--- SIGSTOP \{.*")
+_SIGNAL = re.compile(r"(?P<pid>\d+) +--- (?P<name>SIGSTOP|SIGCONT) \{.*")
 _STOPPED = re.compile(r"(?P<pid>\d+) +--- stopped by SIGSTOP ---")
 
 
@@ -67,32 +99,64 @@ def _octets(text: str) -> bytes:
     return octets
 
 
-def parse(log: str) -> list[Call]:
-    """The calls of a log, in the order in which they ended."""
-    return [event for event in events(log) if isinstance(event, Call)]
+def parse(text: str) -> list[Call]:
+    """The calls of a whole log, in the order in which they ended."""
+    log = Log()
+    log.add(f"{text}\n")
+    return log.calls()
 
 
-def events(log: str) -> Iterator[Call | int]:
-    """The calls, and at each stop the id of the stopped thread."""
-    begun: dict[str, str] = {}
-    signalled: set[str] = set()
-    for line in log.splitlines():
+class Log:
+    """The log of strace, as it grows. `resolve` replaces its lines."""
+
+    def __init__(self, resolve: Callable[[str], str] = str) -> None:
+        self._resolve = resolve
+        self.events: list[Event] = []
+        self._line = ""
+        """The last line, whose end strace has not written yet."""
+        self._begun: dict[str, str] = {}
+        """By thread: the beginning of a call that another thread's call interrupts in the log."""
+        self._at_work: set[int] = set()
+        """The threads whose call has begun, and has not ended."""
+
+    def calls(self) -> list[Call]:
+        """The calls, in the order in which they ended."""
+        return [event for event in self.events if isinstance(event, Call)]
+
+    def add(self, text: str) -> None:
+        """Add what strace has written since the last time."""
+        *lines, self._line = (self._line + text).split("\n")
+        for line in lines:
+            self._add_line(self._resolve(line))
+        self._note_begin(self._line)
+
+    def _add_line(self, line: str) -> None:
+        self._note_begin(line)
         if unfinished := _UNFINISHED.fullmatch(line):
-            begun[unfinished["pid"]] = unfinished["begun"]
-            continue
+            self._begun[unfinished["pid"]] = unfinished["begun"]
+            return
         if resumed := _RESUMED.fullmatch(line):
-            line = f"{resumed['pid']} {begun.pop(resumed['pid'], '')}{resumed['rest']}"
+            line = f"{resumed['pid']} {self._begun.pop(resumed['pid'], '')}{resumed['rest']}"
         if call := _CALL.fullmatch(line):
-            yield Call(
-                int(call["pid"]),
-                call["name"],
-                call["args"],
-                None if call["result"] == "?" else int(call["result"]),
-                call["errno"],
-                call["injected"] is not None,
+            thread = int(call["pid"])
+            self._at_work.discard(thread)
+            self.events.append(
+                Call(
+                    thread,
+                    call["name"],
+                    call["args"],
+                    None if call["result"] == "?" else int(call["result"]),
+                    call["errno"],
+                    call["injected"] is not None,
+                )
             )
         elif sent := _SIGNAL.fullmatch(line):
-            signalled.add(sent["pid"])
-        elif (stopped := _STOPPED.fullmatch(line)) and stopped["pid"] in signalled:
-            signalled.remove(stopped["pid"])  # strace may report a stop twice
-            yield int(stopped["pid"])
+            kind = Signalled if sent["name"] == "SIGSTOP" else Continued
+            self.events.append(kind(int(sent["pid"])))
+        elif stopped := _STOPPED.fullmatch(line):
+            self.events.append(Stopped(int(stopped["pid"])))
+
+    def _note_begin(self, line: str) -> None:
+        if (begun := _BEGUN.match(line)) and int(begun["pid"]) not in self._at_work:
+            self._at_work.add(int(begun["pid"]))
+            self.events.append(Begun(int(begun["pid"]), begun["name"]))

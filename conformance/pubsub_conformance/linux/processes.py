@@ -56,64 +56,63 @@ class Processes:
 
     def __init__(self, processes: Iterable[int]) -> None:
         self._opened = {process: _opened(process) for process in processes}
+        """The descriptors of each process."""
+        self._drivers = set(self._opened)
         self._threads = {
             thread: process for process in self._opened for thread in _threads(process)
         }
+        """The process of each thread."""
+        self._begun: dict[int, str] = {}
+        """By thread: the beginning of a call that another thread's call interrupts in the log."""
 
-    def helpers(self, log: str) -> set[int]:
-        """The ids of the threads of all helpers that the log shows."""
-        threads, _ = self._families(log)
-        return {thread for thread, process in threads.items() if process not in self._opened}
+    @property
+    def helpers(self) -> set[int]:
+        """The ids of the threads of all helpers that the log has shown so far."""
+        processes = self._threads.items()
+        return {thread for thread, process in processes if process not in self._drivers}
 
-    def _families(self, log: str) -> tuple[dict[int, int], dict[int, int]]:
-        """The process of each thread, and the parent of each process that began meanwhile."""
-        threads = dict(self._threads)
-        parents: dict[int, int] = {}
-        for thread, text in _calls(log):
-            if birth := _BIRTH.fullmatch(text):
-                child, parent = int(birth["child"]), threads.get(thread, thread)
-                if "CLONE_THREAD" in birth["flags"]:
-                    threads[child] = parent
-                else:
-                    threads[child], parents[child] = child, parent
-        return threads, parents
+    def resolve(self, line: str) -> str:
+        """The next line of the log, with a directory's path in the place of each `/proc/…/fd/N`."""
+        found = _LINE.fullmatch(line)
+        if not found:
+            return line
+        thread, text = int(found["thread"]), found["text"]
+        if thread not in self._threads:
+            self._adopt(thread)
+        process = self._threads.get(thread, thread)
+        text = _resolved(text, process, self._opened)
+        call = text
+        if unfinished := _UNFINISHED.fullmatch(text):
+            self._begun[thread] = call = unfinished["begun"]
+        elif resumed := _RESUMED.fullmatch(text):
+            call = self._begun.pop(thread, "") + resumed["rest"]
+        if birth := _BIRTH.fullmatch(call):
+            self._add(int(birth["child"]), process, birth["flags"])
+        _note(call, self._opened.setdefault(process, {}))
+        if renamed := _RENAME.fullmatch(call):
+            self._rename(renamed)
+        return f"{thread} {text}"
 
-    def resolve(self, log: str) -> str:
-        """The log, with the path of the directory in the place of each `/proc/…/fd/N`."""
-        if "/fd/" not in log:
-            return log
-        threads, parents = self._families(log)
-        opened = {process: dict(paths) for process, paths in self._opened.items()}
-        begun: dict[int, str] = {}
-        lines = []
-        for line in log.splitlines():
-            if found := _LINE.fullmatch(line):
-                thread, text = int(found["thread"]), found["text"]
-                process = threads.get(thread, thread)
-                if process not in opened:
-                    opened[process] = dict(opened.get(parents.get(process, 0), {}))
-                text = _resolved(text, process, opened)
-                lines.append(f"{thread} {text}")
-                if unfinished := _UNFINISHED.fullmatch(text):
-                    begun[thread] = text = unfinished["begun"]
-                elif resumed := _RESUMED.fullmatch(text):
-                    text = begun.pop(thread, "") + resumed["rest"]
-                _note(text, process, opened)
-        return "".join(f"{line}\n" for line in lines)
+    def _adopt(self, thread: int) -> None:
+        """Add a thread that works before the call that made it has ended."""
+        for parent, call in self._begun.items():
+            if call.startswith(tuple(f"{name}(" for name in BIRTHS)):
+                self._add(thread, self._threads.get(parent, parent), call)
+                return
 
+    def _add(self, child: int, parent: int, flags: str) -> None:
+        """Add a thread of this process, or a child of it."""
+        if child not in self._threads:
+            self._threads[child] = parent if "CLONE_THREAD" in flags else child
+            self._opened.setdefault(self._threads[child], dict(self._opened.get(parent, {})))
 
-def _calls(log: str) -> Iterator[tuple[int, str]]:
-    """The thread and the text of each call that ended."""
-    begun: dict[int, str] = {}
-    for line in log.splitlines():
-        if found := _LINE.fullmatch(line):
-            thread, text = int(found["thread"]), found["text"]
-            if unfinished := _UNFINISHED.fullmatch(text):
-                begun[thread] = unfinished["begun"]
-                continue
-            if resumed := _RESUMED.fullmatch(text):
-                text = begun.pop(thread, "") + resumed["rest"]
-            yield thread, text
+    def _rename(self, renamed: re.Match[str]) -> None:
+        sides = renamed.group(1, 2), renamed.group(3, 4)
+        old, new = (name if name.startswith("/") else f"{at}/{name}" for at, name in sides)
+        for paths in self._opened.values():
+            for number, path in paths.items():
+                if f"{path}/".startswith(f"{old}/"):
+                    paths[number] = new + path[len(old) :]
 
 
 def _resolved(text: str, process: int, opened: dict[int, dict[int, str]]) -> str:
@@ -125,18 +124,10 @@ def _resolved(text: str, process: int, opened: dict[int, dict[int, str]]) -> str
     return _THROUGH.sub(directory, text)
 
 
-def _note(text: str, process: int, opened: dict[int, dict[int, str]]) -> None:
+def _note(call: str, paths: dict[int, str]) -> None:
     """Note where the descriptors lead that a call shows, among them the one that it opened."""
-    paths = opened[process]
-    for found in _DESCRIPTOR.finditer(_STRING.sub('""', text)):
+    for found in _DESCRIPTOR.finditer(_STRING.sub('""', call)):
         paths[int(found["number"])] = found["path"]
-    if renamed := _RENAME.fullmatch(text):
-        sides = renamed.group(1, 2), renamed.group(3, 4)
-        old, new = (name if name.startswith("/") else f"{at}/{name}" for at, name in sides)
-        for paths in opened.values():
-            for number, path in paths.items():
-                if f"{path}/".startswith(f"{old}/"):
-                    paths[number] = new + path[len(old) :]
 
 
 def _threads(process: int) -> list[int]:

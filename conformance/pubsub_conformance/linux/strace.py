@@ -18,16 +18,18 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Generic, ParamSpec, TypeVar
 
 from ..driver import Driver
 from ..driver.group import running
+from ..waiting import until
 from . import Unavailable
-from .calls import Call, events, parse
+from .calls import Call, Continued, Event, Log, Signalled, Stopped
 from .processes import BIRTHS, Processes, spellings
 
 ATTACH_SECONDS = 20.0
@@ -41,6 +43,9 @@ DETACH_SECONDS = 10.0
 
 POLL_SECONDS = 0.002
 """The time between two looks at the log of strace."""
+
+CONTINUE_SECONDS = 0.5
+"""How long a driver may take to go on before it is told again."""
 
 # Families of calls. Which name occurs depends on implementation, language and processor.
 OPEN = ("open", "openat", "openat2")
@@ -90,34 +95,63 @@ def _set(calls: Sequence[str]) -> str:
     return ",".join(f"?{name}" for name in calls)  # ?: not every processor has every call
 
 
+class Request(Generic[T]):
+    """A request that a driver under strace works on while the test goes on."""
+
+    def __init__(self, trace: Trace, future: Future[T]) -> None:
+        self._trace = trace
+        self._future = future
+
+    def done(self) -> bool:
+        """Whether the driver has answered."""
+        return self._future.done()
+
+    def result(self) -> T:
+        """Wait for the answer, past every further stop. Raises the error of the request."""
+        self._trace.pass_stops(self._future)
+        return self._future.result()
+
+
 class Trace:
     """A driver under strace."""
 
-    def __init__(self, driver: Driver, log: Path) -> None:
+    def __init__(self, driver: Driver, path: Path) -> None:
         self._driver = driver
-        self._log = log
-        self._worker = ThreadPoolExecutor(1)
-        self._begun: Future[object] | None = None
-        self._stops = 0
-        self._text: str | None = None
-        """The whole log, after the end of the trace."""
+        self._file = path.open("rb")
+        """What strace writes. It is closed at the end of the trace."""
         self._processes = Processes(running(driver.pid))
+        self._log = Log(self._processes.resolve)
+        self._worker = ThreadPoolExecutor(1)
+        self._request: Future[object] | None = None
+        self._at = 0
+        """The number of events that were looked at for stops."""
+        self._last: dict[int, Call] = {}
+        """The last call of each thread."""
+        self._signalled: deque[int] = deque()
+        """The threads that are to stop the driver, or have stopped it."""
+        self._stopped: set[int] = set()
+        """The threads that have stopped."""
+
+    def events(self) -> list[Event]:
+        """What strace has seen so far."""
+        self._read()
+        return self._log.events
 
     def calls(self, *names: str) -> list[Call]:
         """The driver's calls of these names (all calls without names) that strace has seen so far.
 
         Those of a helper that the driver started are not among them.
         """
-        log = self._read()
-        helpers = self._processes.helpers(log)
-        calls = (call for call in parse(log) if not names or call.name in names)
+        self._read()
+        helpers = self._processes.helpers
+        calls = (call for call in self._log.calls() if not names or call.name in names)
         return [call for call in calls if call.pid not in helpers]
 
-    def begin(self, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+    def begin(self, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Request[T]:
         """Make a request in a thread, so that the test goes on while the driver is stopped."""
-        begun = self._worker.submit(request, *args, **kwargs)
-        self._begun = begun  # type: ignore[assignment]  # Future is invariant
-        return begun
+        future = self._worker.submit(request, *args, **kwargs)
+        self._request = future  # type: ignore[assignment]  # Future is invariant
+        return Request(self, future)
 
     def stopped(self) -> Call:
         """Wait until the driver is stopped. Returns the call after which it stopped.
@@ -130,64 +164,102 @@ class Trace:
         return call
 
     def stops(self) -> Iterator[Call]:
-        """The call of each stop until the request ends. The driver goes on before the next one."""
+        """The call of each stop until the request ends. The driver goes on before the next one.
+
+        If the caller ends this early, the driver is still stopped.
+        """
         while (call := self._next_stop()) is not None:
             yield call
-            self.go_on()
+            self._pass_stop()
+
+    def go_on(self) -> None:
+        """Let a stopped driver go on. Waiting for the result passes every further stop.
+
+        There may be some: strace counts the calls of each thread.
+        """
+        self._signalled.clear()
+        self._continue()
+
+    def pass_stops(self, future: Future[T]) -> None:
+        """Let the driver go on from each stop until the request ends, or the trace."""
+        while not future.done() and not self._file.closed:
+            if self._stop() is not None:
+                self._pass_stop()
+            wait([future], POLL_SECONDS)
 
     def _next_stop(self) -> Call | None:
         """The call after which the driver is stopped. None: the request has ended."""
         deadline = time.monotonic() + STOP_SECONDS
         while True:
-            ended = self._begun is not None and self._begun.done()
+            ended = self._request is not None and self._request.done()
             if (call := self._stop()) is not None:
                 return call
-            if ended and self._begun:
-                self._begun.result()
+            if ended and self._request:
+                self._request.result()
                 return None
             if time.monotonic() > deadline:
                 raise CannotTrace(f"the driver was not stopped within {STOP_SECONDS:g} s")
             time.sleep(POLL_SECONDS)
 
     def _stop(self) -> Call | None:
-        """The call before the next stop, once every thread is stopped."""
-        stops = 0
-        last: dict[int, Call] = {}
-        for event in events(self._read()):
-            if isinstance(event, Call):
-                last[event.pid] = event
-                continue
-            stops += 1
-            if stops > self._stops and event in last and _all_stopped(event):
-                self._stops = stops
-                return last[event]
+        """The call after which a thread has stopped the driver, once every thread is stopped."""
+        news = self.events()[self._at :]
+        self._at += len(news)
+        for event in news:
+            match event:
+                case Call(pid):
+                    self._last[pid] = event
+                case Signalled(pid) if pid in self._last:
+                    self._signalled.append(pid)
+                    self._stopped.discard(pid)
+                case Stopped(pid):
+                    self._stopped.add(pid)
+                case Continued():
+                    self._stopped.clear()
+        if self._signalled and _threads(self._signalled[0]) <= self._stopped:
+            return self._last[self._signalled[0]]
         return None
 
-    def go_on(self) -> None:
-        """Let a stopped driver go on."""
-        with suppress(ProcessLookupError):  # it died: its request reports that
-            os.killpg(self._driver.pid, signal.SIGCONT)
+    def _pass_stop(self) -> None:
+        """Let the driver go on, unless another thread has stopped it at the same time."""
+        self._signalled.popleft()
+        if not self._signalled:
+            self._continue()
 
-    def _read(self) -> str:
-        if self._text is not None:
-            return self._text
-        try:
-            return self._processes.resolve(self._log.read_text("ascii", "replace"))
-        except FileNotFoundError:
-            return ""
+    def _continue(self) -> None:
+        """Send SIGCONT until strace reports it."""
+        begin = len(self.events())
+        deadline = time.monotonic() + STOP_SECONDS
+        while time.monotonic() < deadline and running(self._driver.pid):
+            with suppress(ProcessLookupError):  # it died: its request reports that
+                os.killpg(self._driver.pid, signal.SIGCONT)
+            if until(lambda: self._has_continued(begin), CONTINUE_SECONDS):
+                return
+
+    def _has_continued(self, begin: int) -> bool:
+        return any(isinstance(event, Continued) for event in self.events()[begin:])
+
+    def _read(self) -> None:
+        if not self._file.closed:
+            self._log.add(self._file.read().decode("ascii", "replace"))
 
     def _end(self) -> None:
-        self._text = self._read()
-        self.go_on()
+        self._read()
+        self._file.close()
+        with suppress(ProcessLookupError):
+            os.killpg(self._driver.pid, signal.SIGCONT)
         self._worker.shutdown()
 
 
-def _all_stopped(thread: int) -> bool:
-    states = [
-        stat.read_text("ascii", "replace").rpartition(")")[2].split()[0]
-        for stat in Path(f"/proc/{thread}/task").glob("*/stat")
-    ]
-    return bool(states) and all(state in "tT" for state in states)
+def _threads(thread: int) -> set[int]:
+    """The threads that run, or are stopped, in the process of this thread."""
+    found = set()
+    for task in Path(f"/proc/{thread}/task").glob("*"):
+        with suppress(OSError):  # it has just ended
+            state = (task / "stat").read_text("ascii", "replace").rpartition(")")[2].split()[0]
+            if state not in "ZX":
+                found.add(int(task.name))
+    return found
 
 
 @contextmanager
@@ -210,6 +282,7 @@ def traced(driver: Driver, *injections: str, paths: Sequence[str | Path] = ()) -
         for path in paths:
             command += [word for spelt in _spellings(path, processes) for word in ("-P", spelt)]
         command += [word for process in processes for word in ("-p", str(process))]
+        log.touch()
         trace = Trace(driver, log)
         with messages.open("wb") as stderr:
             strace = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=stderr)
