@@ -10,12 +10,11 @@ from pathlib import Path
 from pubsub_conformance.driver import DriverError, Rejected
 from pubsub_conformance.linux import strace
 from pubsub_conformance.linux.calls import Call
-from pubsub_conformance.linux.strace import CannotTrace
 
 from . import points as listed
 from .operation import Operation
 from .operations import OPERATIONS
-from .points import Hit, Point
+from .points import Hit, Point, Stop
 from .report import Tally
 from .scenes import Scene, Stage
 from .verdict import Outcome, Problem, Verdict
@@ -57,25 +56,25 @@ def disturb(
     point: Point | None,
     *,
     last: int | None = None,
-    stop: tuple[str, int] | None = None,
+    stop: Stop | None = None,
     judge: bool = True,
 ) -> Disturbed:
     """Run an operation in a fresh scene, with this fault, and judge the outcome.
 
     Without a point it is a dry run. `last` ends a lasting error with the call of this number;
-    `stop` is the name and number of the call after which `between` runs. Raises CannotTrace,
-    and DriverError, Rejected or OSError if the scene cannot be made.
+    `between` runs after the call of `stop`. Raises CannotTrace, and DriverError, Rejected or
+    OSError if the scene cannot be made.
     """
     operation = OPERATIONS[name]
     if point:
         stop = tally.stop_for(point)
     with stage.scene(operation.base_exists) as scene:
         operation.arrange(scene)
-        injections = [f"inject={stop[0]}:signal=STOP:when={stop[1]}"] if stop else []
+        injections = [stop.injection()] if stop else []
         injections += [point.injection(last)] if point else []
         outcome = Outcome()
         with strace.traced(scene.victim, *injections) as trace:
-            _ask(operation, scene, trace, outcome, stop is not None)
+            _ask(operation, scene, trace, outcome, stop)
         calls = trace.calls()
         ran = Disturbed(outcome, calls, tree=scene.base.tree())
         if point and not point.is_crash:
@@ -110,18 +109,17 @@ def _bound(point: Point, last: int | None, calls: list[Call], tally: Tally) -> i
 
 
 def _ask(
-    operation: Operation, scene: Scene, trace: strace.Trace, outcome: Outcome, stops: bool
+    operation: Operation, scene: Scene, trace: strace.Trace, outcome: Outcome, stop: Stop | None
 ) -> None:
     """Make the request. Where the process stops, let others do what they do in between."""
     try:
-        if not stops:
+        if not stop:
             outcome.result = operation.request(scene)
             return
         begun = trace.begin(operation.request, scene)
-        with suppress(CannotTrace):  # it ended before that call
-            trace.stopped()
+        if any(map(stop.passes, trace.stops())):
             operation.between(scene)
-            trace.go_on()
+        trace.go_on()
         outcome.result = begun.result()
     except Rejected as error:
         outcome.error = error

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,6 +94,20 @@ class Point:
         if self.is_crash:
             return f"killed at {which}"
         return f"{which} fails with {self.fault}" + (", and so do all later ones" * self.ever)
+
+
+@dataclass(frozen=True)
+class Stop:
+    """The process is stopped after the first call of this name that passes a test."""
+
+    call: str
+    nth: int
+    """Its number among the calls of its thread and name. Another thread may make it next time."""
+    passes: Callable[[Call], bool]
+
+    def injection(self) -> str:
+        """The option of strace: it stops the process at the calls before this one, too."""
+        return f"inject={self.call}:signal=STOP:when=1..{self.nth}"
 
 
 def parse(text: str) -> Point:

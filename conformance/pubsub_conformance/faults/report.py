@@ -14,7 +14,7 @@ from rich.table import Table
 from ..driver import Hello
 from ..judge.report import count
 from ..judge.verdict import Verdict, conclude
-from .points import Point
+from .points import Point, Stop
 from .verdict import Problem
 
 SHOWN_CHARACTERS = 300
@@ -55,18 +55,18 @@ class Tally:
     """How many points of each kind were run: crash, error, untouched, same."""
     descriptors: int = 0
     """How many descriptors the process has open after an undisturbed operation."""
-    stops: list[tuple[str, int]] = field(default_factory=list)
-    """Name and number of the calls after which the process may be stopped."""
+    stops: list[Stop] = field(default_factory=list)
+    """The calls after which the process may be stopped."""
     own: set[str] = field(default_factory=set)
     """The names of the calls by which the driver speaks to the kit."""
 
-    def stop_for(self, point: Point | None) -> tuple[str, int] | None:
+    def stop_for(self, point: Point | None) -> Stop | None:
         """The first stop at which this point can be disturbed, if there is one.
 
         strace cannot both stop at a name and disturb it.
         """
         name = point.call if point else None
-        return next((stop for stop in self.stops if stop[0] != name), None)
+        return next((stop for stop in self.stops if stop.call != name), None)
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import queue
 import tempfile
 import threading
@@ -20,7 +21,7 @@ from . import points as listed
 from .disturbance import Disturbed, disturb
 from .operation import Operation
 from .operations import OPERATIONS
-from .points import Point
+from .points import Point, Stop
 from .report import Run, Tally, Violation
 from .scenes import Stage
 
@@ -113,10 +114,11 @@ class _Work:
         operation, tally = OPERATIONS[name], self.result.tallies[name]
         if operation.stops:
             plain = disturb(stage, name, tally, None, judge=False)
-            for holds in operation.stops:
-                found = [(call.name, n) for n, call in listed.numbered(plain.calls) if holds(call)]
-                tally.stops += found[:1]
-        stops: Sequence[tuple[str, int] | None] = tally.stops or [None]
+            for passes in operation.stops:
+                numbered = listed.numbered(plain.calls)
+                found = (Stop(call.name, n, passes) for n, call in numbered if passes(call))
+                tally.stops += itertools.islice(found, 1)
+        stops: Sequence[Stop | None] = tally.stops or [None]
         for stop in stops:
             ran = disturb(stage, name, tally, None, stop=stop)
             self._note(name, None, ran)
