@@ -9,11 +9,12 @@ import shutil
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from pubsub_conformance.driver import Driver, Rejected
-from pubsub_conformance.linux.strace import LOOK, RENAME, UNLINK, stop, traced
+from pubsub_conformance.linux.strace import LIST, LOOK, RENAME, UNLINK, stop, traced
 from pubsub_conformance.oracle.arrange import dead_pid
 from pubsub_conformance.oracle.base import MESSAGE_NAME, Base, put
 from pubsub_conformance.oracle.message import a_message, fresh_id
@@ -24,6 +25,8 @@ from pubsub_conformance.suite.helpers import Start, refuses
 from pubsub_conformance.suite.scenes import start_without_privileges
 
 from .support import foreign_entries, is_received
+
+NOT_EMPTY = ("ENOTEMPTY", "EEXIST")
 
 
 def _furnish(directory: Path, outside: Path) -> None:
@@ -193,42 +196,73 @@ def test_nobody_sees_half_a_channel(driver: Driver, base: Base) -> None:
 @pytest.mark.requirement("CHAN-17", role="subscriber")
 def test_a_late_link_while_closing(driver: Driver, base: Base) -> None:
     """If publishers make links in the claimed directory, closing still removes it."""
-    channel = driver.open("a")
-    take_down = functools.partial(driver.close_channel, channel)
-    _check_late_link(base, channel.directory, driver, take_down)
+
+    def open_channel() -> tuple[Path, Callable[[], None]]:
+        channel = driver.open("a")
+        return channel.directory, functools.partial(driver.close_channel, channel)
+
+    _check_late_link(base, driver, open_channel)
 
 
 @pytest.mark.requirement("CHAN-17", role="reaper")
 def test_a_late_link_while_reaping(driver: Driver, base: Base) -> None:
     """If publishers make links in the claimed directory, a reaper still removes it."""
-    dead = base.dead_channel("a", dead_pid())
-    _check_late_link(base, dead, driver, driver.reap)
+    _check_late_link(base, driver, lambda: (base.dead_channel("a", dead_pid()), driver.reap))
 
 
 def _check_late_link(
-    base: Base, directory: Path, driver: Driver, take_down: Callable[[], None]
+    base: Base, driver: Driver, make: Callable[[], tuple[Path, Callable[[], None]]]
 ) -> None:
-    # When a removal has left the directory empty, the driver has read it, and removes it next: a
-    # link that comes now is late. A second one comes after the driver has met the first.
+    # A link is late if the driver looks no more, but removes the directory. An undisturbed removal
+    # shows how many calls it makes there while the directory is empty.
+    plain = _remove(base, driver, *make())
+    if not plain.looks:
+        not_run("the directory was never seen empty, in the base or in tmp")
+    # A second link comes after the driver has met the first.
+    removal = _remove(base, driver, *make(), links=2, after=plain.looks)
+    assert not removal.directory.exists(), (
+        f"the directory was left, with the late link:\n{base.tree()}"
+    )
+    if removal.failures == plain.failures:
+        not_run("the driver saw the late link before it removed the directory")
+
+
+class _Removal(NamedTuple):
+    """The removal of a channel."""
+
+    directory: Path
+    """Where it was last."""
+    looks: int
+    """How many removals and listings ended while it was empty."""
+    failures: int
+    """How many removals failed because a directory was not empty."""
+
+
+def _remove(
+    base: Base,
+    driver: Driver,
+    directory: Path,
+    take_down: Callable[[], None],
+    links: int = 0,
+    after: int = 0,
+) -> _Removal:
+    """Have a channel removed. Each late link comes `after` so many looks at the empty directory."""
     inode = directory.stat().st_ino
-    left = [fresh_id(), fresh_id()]
-    claimed: Path | None = None
-    with traced(driver, stop(UNLINK, nth=None)) as trace:
+    looks = 0
+    with traced(driver, stop((*UNLINK, *LIST), nth=None)) as trace:
         trace.begin(take_down)
         with contextlib.suppress(Rejected):  # the directory shows what is wrong
             for _ in trace.stops():
                 # If it was claimed (CHAN-16), it is in tmp.
                 for place in (directory, *(base.tmp.iterdir() if base.tmp.exists() else ())):
-                    if left and place.exists() and place.stat().st_ino == inode:
-                        claimed = place
-                        if not os.listdir(place):
-                            (place / str(left.pop())).write_bytes(b"late")
-    if claimed is None:
-        not_run("the directory is neither in the base nor in tmp")
-    assert not claimed.exists(), f"the directory was left, with the late link:\n{base.tree()}"
-    met = [call for call in trace.calls("rmdir", *UNLINK) if call.errno in ("ENOTEMPTY", "EEXIST")]
-    if not met:
-        not_run("the driver saw the late link before it removed the directory")
+                    if place.exists() and place.stat().st_ino == inode:
+                        directory = place
+                        looks += not os.listdir(place)
+                        if links and looks == after:
+                            (place / str(fresh_id())).write_bytes(b"late")
+                            links, looks = links - 1, 0
+    failures = [call for call in trace.calls("rmdir", *UNLINK) if call.errno in NOT_EMPTY]
+    return _Removal(directory, looks, len(failures))
 
 
 @pytest.mark.requirement("CHAN-18", role="subscriber")
