@@ -136,17 +136,20 @@ for line in sys.stdin:
     if request["op"] != "hello":
         directory = os.open(os.environ["PUBSUB_HOME"], os.O_RDONLY)
         queue = f"/proc/{os.getpid()}/fd/{directory}/queue"
-        made = subprocess.run(["mkfifo", queue], check=False).returncode
-        os.link(f"/proc/self/fd/{directory}/queue", f"/dev/fd/{directory}/linked")
+        try:
+            subprocess.run(["mkfifo", queue], check=True)
+            os.link(f"/proc/self/fd/{directory}/queue", f"/dev/fd/{directory}/linked")
+            reply = {"match": True}
+        except OSError:
+            reply = {"match": False}
         os.close(directory)
-        reply = {"match": not made}
     print(json.dumps({"seq": request["seq"], **reply}), flush=True)
 """
 
 
 @pytest.fixture
 def driver(home: Path) -> Iterator[Driver]:
-    """It opens its base, has a helper make a FIFO in it, links this, and closes the base."""
+    """It opens its base, has a helper make a FIFO in it, and links this. A match is a success."""
     home.mkdir()
     with Driver(["python3", "-c", SCRIPT], home) as driver:
         yield driver
@@ -171,3 +174,28 @@ def test_a_filter_of_paths_sees_those_through_descriptors(driver: Driver, home: 
         assert (home / "linked").exists()
         trace.go_on()
         assert begun.result()
+
+
+def test_a_program_that_the_driver_starts_is_left_alone(driver: Driver, home: Path) -> None:
+    """Without `helpers` nothing can stop it."""
+    with strace.traced(driver, strace.stop(strace.MAKE_FIFO)) as trace:
+        begun = trace.begin(driver.match, "a", "a")
+        assert trace.stopped().name in strace.MAKE_FIFO
+        trace.go_on()
+        assert begun.result()
+    for name in ("queue", "linked"):
+        (home / name).unlink()
+    with strace.traced(driver, strace.stop(strace.MAKE_FIFO), helpers=False) as trace:
+        begun = trace.begin(driver.match, "a", "a")
+        with pytest.raises(strace.CannotTrace):
+            trace.stopped()
+        assert begun.result()
+        assert not trace.helper_was_hit()
+
+
+def test_a_disturbance_that_meets_a_helper(driver: Driver) -> None:
+    """It is none of the driver's calls that fails before the helper runs its program."""
+    with strace.traced(driver, strace.fail(("execve",), "EACCES", None), helpers=False) as trace:
+        assert not driver.match("a", "a")
+    assert trace.helper_was_hit()
+    assert not any(call.injected for call in trace.calls())

@@ -30,13 +30,17 @@ class Disturbed:
     tree: str = ""
     descriptors: int = 0
     """How many the process had open in the end."""
+    in_helper: bool = False
+    """Whether the disturbance met a process that the driver had just started. It was not judged."""
     last: int | None = None
     """Where a lasting error met the driver's own conversation: the number of the last call that
     may fail. The run was not judged."""
 
     @property
     def kind(self) -> str:
-        """ "crash", "error", or "untouched" if the point was not reached."""
+        """ "crash", "error", "helper", or "untouched" if the point was not reached."""
+        if self.in_helper:
+            return "helper"
         if self.outcome.killed:
             return "crash"
         return "error" if self.outcome.hits or self.outcome.broken else "untouched"
@@ -73,10 +77,13 @@ def disturb(
         injections = [stop.injection()] if stop else []
         injections += [point.injection(last)] if point else []
         outcome = Outcome()
-        with strace.traced(scene.victim, *injections) as trace:
+        with strace.traced(scene.victim, *injections, helpers=False) as trace:
             _ask(operation, scene, trace, outcome, stop)
         calls = trace.calls()
         ran = Disturbed(outcome, calls, tree=scene.base.tree())
+        if point and not outcome.killed and trace.helper_was_hit():
+            ran.in_helper = True
+            return ran
         if point and not point.is_crash:
             outcome.hits = [
                 Hit(call, scene.base.path)

@@ -52,7 +52,7 @@ class Tally:
     calls: int = 0
     points: list[Point] = field(default_factory=list)
     run: Counter[str] = field(default_factory=Counter)
-    """How many points of each kind were run: crash, error, untouched, same."""
+    """How many points of each kind were run: crash, error, helper, untouched, same."""
     descriptors: int = 0
     """How many descriptors the process has open after an undisturbed operation."""
     stops: list[Stop] = field(default_factory=list)
@@ -163,6 +163,8 @@ class Run:
         notes = []
         if untouched := total.run["untouched"]:
             notes.append(f"{untouched} not reached again")
+        if helpers := total.run["helper"]:
+            notes.append(f"{helpers} met a helper process instead of the driver")
         if self.sampled is not None:
             notes.append("a sample of the points")
         if self.interrupted:
@@ -183,7 +185,10 @@ class Run:
                 name: {
                     "calls": tally.calls,
                     "points": len(tally.points),
-                    **{kind: tally.run[kind] for kind in ("crash", "error", "untouched", "same")},
+                    **{
+                        kind: tally.run[kind]
+                        for kind in ("crash", "error", "helper", "untouched", "same")
+                    },
                 }
                 for name, tally in self.tallies.items()
             },

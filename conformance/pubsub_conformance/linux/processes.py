@@ -64,12 +64,19 @@ class Processes:
         """The process of each thread."""
         self._begun: dict[int, str] = {}
         """By thread: the beginning of a call that another thread's call interrupts in the log."""
+        self._hit: set[int] = set()
+        """The threads of which a call was made to fail, or that were killed."""
 
     @property
     def helpers(self) -> set[int]:
         """The ids of the threads of all helpers that the log has shown so far."""
         processes = self._threads.items()
         return {thread for thread, process in processes if process not in self._drivers}
+
+    @property
+    def helper_was_hit(self) -> bool:
+        """Whether an injection has made a call of a helper fail, or killed a helper."""
+        return bool(self._hit & self.helpers)
 
     def resolve(self, line: str) -> str:
         """The next line of the log, with a directory's path in the place of each `/proc/…/fd/N`."""
@@ -88,6 +95,8 @@ class Processes:
             call = self._begun.pop(thread, "") + resumed["rest"]
         if birth := _BIRTH.fullmatch(call):
             self._add(int(birth["child"]), process, birth["flags"])
+        if "(INJECTED)" in text or text.startswith("+++ killed by SIGKILL"):
+            self._hit.add(thread)
         _note(call, self._opened.setdefault(process, {}))
         if renamed := _RENAME.fullmatch(call):
             self._rename(renamed)

@@ -147,6 +147,11 @@ class Trace:
         calls = (call for call in self._log.calls() if not names or call.name in names)
         return [call for call in calls if call.pid not in helpers]
 
+    def helper_was_hit(self) -> bool:
+        """Whether an injection met a helper, before it began the program that it was to run."""
+        self._read()
+        return self._processes.helper_was_hit
+
     def begin(self, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Request[T]:
         """Make a request in a thread, so that the test goes on while the driver is stopped."""
         future = self._worker.submit(request, *args, **kwargs)
@@ -263,12 +268,15 @@ def _threads(thread: int) -> set[int]:
 
 
 @contextmanager
-def traced(driver: Driver, *injections: str, paths: Sequence[str | Path] = ()) -> Iterator[Trace]:
+def traced(
+    driver: Driver, *injections: str, paths: Sequence[str | Path] = (), helpers: bool = True
+) -> Iterator[Trace]:
     """Attach strace to a driver: to all threads of all processes of its group.
 
     `injections` are made by `stop` and `fail`. With `paths`, strace sees, counts and disturbs only
     calls that name one of them (as it is written, or relative to the base), or that use a
-    descriptor of one; each may be reached through `/proc/self/fd`. Raises CannotTrace.
+    descriptor of one; each may be reached through `/proc/self/fd`. Without
+    `helpers`, strace leaves the programs alone that the driver starts. Raises CannotTrace.
     """
     if sys.platform != "linux" or not shutil.which("strace"):
         raise CannotTrace("forcing an interleaving needs strace (Linux)")
@@ -277,6 +285,7 @@ def traced(driver: Driver, *injections: str, paths: Sequence[str | Path] = ()) -
         processes = running(driver.pid)
         # -y: descriptors with their paths; -x: unprintable octets in hexadecimal
         command = ["strace", "-f", "-y", "-x", "-s", "64", "-o", str(log)]
+        command += [] if helpers else ["-b", "execve"]
         command += ["-e", f"trace=%file,%desc,{_set((*SLEEP, *BIRTHS))}"]
         command += [word for injection in injections for word in ("-e", injection)]
         for path in paths:
