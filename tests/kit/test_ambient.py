@@ -44,23 +44,6 @@ def test_settings_of_pytest_change_nothing(
     assert result.code == 1
 
 
-LIMITED = """
-import resource
-from pubsub_conformance.commands import main
-
-hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
-main(["list", "PUB-1"])
-print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
-"""
-
-
-def test_a_limit_on_descriptors_changes_nothing() -> None:
-    """A test of GUAR-5 has a hundred channels open at once, and two descriptors of each."""
-    run = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True)
-    assert int(run.stdout.splitlines()[-1]) >= 256, run.stdout + run.stderr
-
-
 @pytest.mark.parametrize("workers", ["0", "2"])
 def test_a_test_that_was_not_started_is_not_run(kit: Callable[..., Kit], workers: str) -> None:
     toy = kit()

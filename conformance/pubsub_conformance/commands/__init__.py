@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import io
-import os
-import resource
 import sys
 import traceback
 from collections.abc import Sequence
@@ -16,16 +13,15 @@ from ..driver import DriverError
 from ..implementations import Unusable
 from ..judge.events import BadHistory
 from ..judge.expected import ExpectedError
-from ..judge.report import lose_stdout
+from ..judge.report import lose_stdout, note
 from ..requirements import SpecError
+from ..surroundings import Unsuitable, settle
 from . import bench, check, faults, fuzz, matrix, run, soak, stress
 from . import list as list_
 from .options import EXIT_CODES
 
 COMMANDS = (run, stress, check, soak, faults, fuzz, matrix, bench, list_)
 """In the order of `--help`."""
-DESCRIPTORS = 1024
-"""Enough for every test; some hold two hundred at once."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -33,8 +29,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     It is 2 after an exception: 1 is the verdict of a command that came to its end.
     """
-    if sys.stdout is None:  # it was closed
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (as long as the process)
+    if argv is None:
+        try:
+            settle()
+        except Unsuitable as reason:
+            note(f"nothing can be judged: {reason}")
+            return 2
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: any encoding will do
     try:
@@ -57,27 +57,16 @@ def _run(argv: Sequence[str]) -> int:
     options = _parser().parse_args(arguments[:at])
     options.driver, options.arguments = arguments[at + 1 :], arguments
     try:
-        _allow_descriptors()
         code: int = options.run(options)
     except (OSError, BadHistory, DriverError, ExpectedError, SpecError, Unusable) as error:
-        with contextlib.suppress(OSError):
-            print(error, file=sys.stderr)
+        note(str(error))
         return 2
     except KeyboardInterrupt:  # the second: the first ends a run early, with a report
         return 2
     except Exception:
-        with contextlib.suppress(OSError):
-            traceback.print_exc()
+        note(traceback.format_exc().rstrip())
         return 2
     return code
-
-
-def _allow_descriptors() -> None:
-    """Raise the limit on descriptors that a shell set: 256 is usual on macOS, and few are left."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    enough = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(DESCRIPTORS, hard)
-    if soft != resource.RLIM_INFINITY and soft < enough:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))
 
 
 def _flush() -> bool:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 from ..judge.check import check
 from ..judge.events import load
+from ..judge.report import note
 from .options import Subparsers, add_json, finish
 
 
@@ -28,6 +28,6 @@ def run(options: argparse.Namespace) -> int:
     """Run the command. Returns the exit code. Raises OSError, BadHistory."""
     events = load(options.file)
     if not events:
-        print(f"{options.file} is empty", file=sys.stderr)
+        note(f"{options.file} is empty")
         return 2
     return finish(check(events), options)

@@ -6,11 +6,11 @@ import argparse
 import math
 import os
 import shlex
-import sys
 import tempfile
 from pathlib import Path
 
 from .. import fuzz
+from ..judge.report import note
 from .options import (
     EXIT_CODES,
     Subparsers,
@@ -62,7 +62,7 @@ def add(subparsers: Subparsers) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command. Returns the exit code. Raises OSError and DriverError."""
-    print(f"seed {options.seed}", file=sys.stderr)
+    note(f"seed {options.seed}")
     memory = MEMORY if os.access(MEMORY, os.W_OK) else None
     with (
         tempfile.TemporaryDirectory(prefix="pubsub-", dir=options.home or memory) as home,
@@ -81,6 +81,6 @@ def run(options: argparse.Namespace) -> int:
                 tell=line.show,
             )
         except ValueError as error:  # a saved input is not what the target takes
-            print(error, file=sys.stderr)
+            note(str(error))
             return 2
     return finish(report, options)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 
 from .. import requirements, traceability
 from ..driver.protocol import ROLES
+from ..judge.report import note
 from ..requirements import Requirement
 from .options import Subparsers, add_several
 
@@ -36,7 +36,7 @@ def run(options: argparse.Namespace) -> int:
     ids = options.ids or options.driver
     for name in ids:
         if name not in known:
-            print(f"there is no requirement {name!r}", file=sys.stderr)
+            note(f"there is no requirement {name!r}")
             return 2
     for requirement in map(known.__getitem__, ids or known):
         if options.section and requirement.key not in options.section:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
-import sys
+from contextlib import suppress
 
 from rich.console import Console
 from rich.live import Live
+
+from ..judge.report import note
 
 EVERY_SECONDS = 10.0
 """Between two lines where stderr is no terminal."""
@@ -23,17 +25,20 @@ class Line:
 
     def __enter__(self) -> Line:
         if self._on_terminal:
-            self._live.start()
+            with suppress(OSError):
+                self._live.start()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._live.stop()
+        with suppress(OSError):
+            self._live.stop()
 
     def show(self, seconds: float, text: str) -> None:
         """Show what goes on, so many seconds after the beginning."""
         text = f"{seconds:4.0f} s  {text}"
         if self._on_terminal:
-            self._live.update(text, refresh=True)
+            with suppress(OSError):  # the terminal may be gone
+                self._live.update(text, refresh=True)
         elif seconds >= self._shown + EVERY_SECONDS:
             self._shown = seconds
-            print(text, file=sys.stderr, flush=True)
+            note(text)

@@ -13,7 +13,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from .. import requirements
-from .options import EXIT_CODES, Subparsers, add_driver, add_home, add_json, add_seed, add_workers
+from ..judge.report import note
+from .options import (
+    EXIT_CODES,
+    Subparsers,
+    add_driver,
+    add_home,
+    add_json,
+    add_seed,
+    add_workers,
+    positive,
+)
 
 SUITE = ["--pyargs", "pubsub_conformance.suite"]
 
@@ -26,6 +36,10 @@ ISOLATED = (
     *("-p", "xdist.plugin", "-p", "pytest_timeout", "-p", "_hypothesis_pytestplugin"),
     *("-p", "pubsub_conformance.plugin"),
 )
+
+WORKER = "import sys; sys.path = [path for path in sys.path if path]; exec(sys.argv[3])"
+"""What a worker of xdist runs first: like the main process, it imports nothing from the current
+directory. The arguments are those of Python, `-u -c PROGRAM`."""
 
 
 def add(subparsers: Subparsers) -> None:
@@ -47,21 +61,26 @@ def add(subparsers: Subparsers) -> None:
     add("--expected", metavar="FILE", help="failures that are expected, with reasons (TOML)")
     add_json(parser)
     add("--junit", metavar="FILE", help="write pytest's JUnit XML too")
-    add_workers(parser, "tests at a time, or auto: two for each processor (default 2)", str)
+    add_workers(parser, "tests at a time, or auto: two for each processor (default 2)", _workers)
     add("-x", "--exitfirst", action="store_true", help="end with the first test that fails")
     add_seed(parser)
     add_driver(parser, run)
+
+
+def _workers(text: str) -> int:
+    """A number of workers; 0: the main process tests. Raises argparse.ArgumentTypeError."""
+    if text == "auto":  # half of the time they wait: for a process to start, for a clock to tick
+        return 2 * (os.cpu_count() or 1)
+    return 0 if text == "0" else positive(text)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command. Returns the exit code."""
     arguments = [*ISOLATED, "--driver", shlex.join(options.driver)]
     arguments += [f"--seed={options.seed}", f"--hypothesis-seed={options.seed}"]
-    # Half of the time they wait: for a process to start, for a clock to tick.
-    workers = 2 * (os.cpu_count() or 1) if options.workers == "auto" else options.workers
-    arguments.append(f"--numprocesses={workers}")
-    if str(workers) != "0":
-        arguments += ["--dist", "worksteal"]
+    if options.workers:
+        python = shlex.join([sys.executable, "-u", "-c", WORKER])
+        arguments += ["--tx", f"{options.workers}*popen//python={python}", "--dist", "worksteal"]
     if options.exitfirst:
         arguments.append("--exitfirst")
     for kind in ("requirement", "section", "role"):
@@ -100,7 +119,7 @@ class _Terminal:
         config.pluginmanager.register(pytest.TerminalReporter(config, nowhere), "terminalreporter")
 
     def pytest_internalerror(self, excrepr: object) -> None:
-        print(excrepr, file=sys.stderr)
+        note(str(excrepr))
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         if session.items:  # not in xdist's main process, which collects nothing

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import tempfile
 from pathlib import Path
 
+from ..judge.report import note
 from ..stress import soak
 from .options import (
     EXIT_CODES,
@@ -41,7 +41,7 @@ def add(subparsers: Subparsers) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command. Returns the exit code. Raises OSError (`--home`, `--json`)."""
-    print(f"seed {options.seed}", file=sys.stderr)
+    note(f"seed {options.seed}")
     with tempfile.TemporaryDirectory(prefix="pubsub-", dir=options.home) as home, Line() as line:
         result = soak.run(
             options.driver,

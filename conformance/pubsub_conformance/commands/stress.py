@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import math
 import resource
-import sys
 from pathlib import Path
 
+from ..judge.report import note
 from ..linux import disk
 from ..stress import run as stress
 from ..stress.disturb import describe
@@ -81,7 +81,7 @@ def run(options: argparse.Namespace) -> int:
         kills=not options.no_kills,
         chaos=chaos,
     )
-    print(f"seed {options.seed}", file=sys.stderr)
+    note(f"seed {options.seed}")
     with disk.scratch(options.home) as home, Line() as line:
         result = stress.run(
             options.driver,

@@ -22,6 +22,7 @@ from ..driver.protocol import ROLES
 from ..judge.outcome import Outcome, failure_of
 from ..linux import Unavailable
 from ..requirements import SPEC_VERSION
+from ..surroundings import end_in_order
 from .collector import Collector
 from .evidence import evidence_of
 from .outcome import not_applicable, not_run, outcome_of
@@ -59,6 +60,11 @@ def pytest_configure(config: pytest.Config) -> None:
         "requirement(id, ..., role=()): the requirements of the specification that a test"
         " checks, and the role or roles that it takes where they bind several",
     )
+    config.addinivalue_line(
+        "markers",
+        "timing: stops a driver between two steps, waits, or measures a time; however slow the"
+        " machine is, the verdict stays the same",
+    )
     if config.getoption("driver") is None:
         return
     kit = config.stash[SESSION] = session_of(config)
@@ -69,6 +75,7 @@ def pytest_configure(config: pytest.Config) -> None:
     hypothesis.settings.load_profile("pubsub")
     worker = getattr(config, "workerinput", None)
     if worker is not None:
+        end_in_order()
         kit.hello = worker["hello"]
         config.option.seed = worker["seed"]
         return

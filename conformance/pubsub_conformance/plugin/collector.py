@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -83,7 +82,7 @@ class Collector:
             try:
                 report.write(self._report, Path(path), self._kit.command, self._report.seed)
             except OSError as error:
-                print(f"--json: {error}", file=sys.stderr)
+                report.note(f"--json: {error}")
                 session.exitstatus = 2
 
     def pytest_terminal_summary(self) -> None:

@@ -41,15 +41,24 @@ def console(file: IO[str] | None = None) -> Console:
 
 
 def lose_stdout(error: OSError) -> None:
-    """Report that stdout cannot be written to, as on a full disk, and let it lead nowhere.
+    """Report that stdout cannot be written to, as on a full disk, and let it lead nowhere."""
+    note(f"stdout: {error}")
+    _lose(sys.stdout)
 
-    Else Python would fail again as it ends.
-    """
-    with contextlib.suppress(OSError):
-        print(f"stdout: {error}", file=sys.stderr)
+
+def note(text: str) -> None:
+    """Write a line to stderr. If that is not possible, the command goes on without stderr."""
+    try:
+        print(text, file=sys.stderr, flush=True)
+    except OSError:
+        _lose(sys.stderr)
+
+
+def _lose(stream: IO[str]) -> None:
+    """Let a stream lead nowhere. Otherwise Python would fail again as it ends."""
     nowhere = os.open(os.devnull, os.O_WRONLY)
     with contextlib.suppress(OSError):  # in a process without a descriptor for it
-        os.dup2(nowhere, sys.stdout.fileno())
+        os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
 
@@ -67,8 +76,7 @@ def show(report: Report) -> bool:
 def show_crash(error: BaseException) -> None:
     """Show an exception of the kit on stderr: the report is partial, as after Ctrl-C."""
     if not isinstance(error, KeyboardInterrupt):
-        with contextlib.suppress(OSError):
-            traceback.print_exception(error)
+        note("".join(traceback.format_exception(error)).rstrip())
 
 
 def count(number: int, noun: str) -> str:
