@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,13 @@ from .points import Hit, Point, Stop
 from .report import Tally
 from .scenes import Scene, Stage
 from .verdict import Outcome, Problem, Verdict
+
+UNDISTURBED_SECONDS = 60.0
+"""For a request whose usual time is not known yet."""
+
+REPETITIONS = 100
+"""How often an implementation may repeat a step that fails for ever: each as long as the whole
+request took undisturbed, under the same strace on the same machine."""
 
 
 @dataclass
@@ -77,8 +85,15 @@ def disturb(
         injections = [stop.injection()] if stop else []
         injections += [point.injection(last)] if point else []
         outcome = Outcome()
+        usual = scene.victim.limits
+        patience = REPETITIONS * tally.seconds if point else UNDISTURBED_SECONDS
+        scene.victim.limits = usual._replace(reply_seconds=usual.reply_seconds + patience)
         with strace.traced(scene.victim, *injections, helpers=False) as trace:
+            began = time.monotonic()
             _ask(operation, scene, trace, outcome, stop)
+            if not point:
+                tally.seconds = max(tally.seconds, time.monotonic() - began)
+        scene.victim.limits = usual
         calls = trace.calls()
         ran = Disturbed(outcome, calls, tree=scene.base.tree())
         if point and not outcome.killed and trace.helper_was_hit():

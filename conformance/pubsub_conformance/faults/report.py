@@ -57,6 +57,8 @@ class Tally:
     """How many descriptors the process has open after an undisturbed operation."""
     stops: list[Stop] = field(default_factory=list)
     """The calls after which the process may be stopped."""
+    seconds: float = 0.0
+    """How long the undisturbed request took under strace."""
     own: set[str] = field(default_factory=set)
     """The names of the calls by which the driver speaks to the kit."""
 

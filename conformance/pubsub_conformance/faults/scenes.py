@@ -23,7 +23,7 @@ Command = Sequence[str]
 
 
 class Participant(Driver):
-    """A driver with shorter time limits: no operation of a scene takes a second."""
+    """A driver with shorter time limits: without strace no operation of a scene takes a second."""
 
     limits = Limits(reply_seconds=6.0, close_seconds=6.0)
 
