@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +23,8 @@ ALL_ROLES = '["topics", "codec", "publisher", "subscriber", "reaper"]'
 def replay(script: str, directory: Path) -> subprocess.CompletedProcess[str]:
     (directory / "script.py").write_text(script)
     command = [sys.executable, str(directory / "script.py")]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    env = {**os.environ, "TMPDIR": str(directory)}
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.timeout(180)

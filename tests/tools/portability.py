@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import sys
 import time
@@ -22,15 +23,18 @@ from mutants.further import DOES_NOT_ASK_THE_CLOCK
 from mutation import ROOT
 from personalities import personality, sample
 from setting import (
+    DRIVER,
     Failed,
     NotRun,
     Setting,
     directory,
+    every,
     file_system,
     in_namespace,
     unprivileged,
 )
 
+C_DRIVER = "conformance/implementations/c/driver"
 IN_MEMORY = ("tmpfs", "ramfs")
 ON_DISK = ("guarantee", "base", "channel", "publish", "fetch", "reap")  # the kit's sections
 
@@ -83,9 +87,28 @@ def no_shm() -> None:
 
 
 def user() -> None:
-    """A user without privileges, and for root one without a name; the system's own Python."""
+    """A user without privileges, and for root one without a name; the system's own Python.
+
+    All that the kit can do, a short time each. Nothing may be left of it.
+    """
     setting = unprivileged()
-    setting.both(setting.root / "tmp")
+    home, reference = setting.root / "tmp", (setting.python, DRIVER)
+    setting.run("make", "-s", "-C", "conformance/implementations/c", "driver")
+    # The mutants, and the faults of mutants, take long and are about the kit alone.
+    long = ("test_mutants.py", "test_faults.py")
+    every(
+        lambda: setting.tests(home),
+        lambda: setting.tests(home, "tests/kit", *(f"--ignore=tests/kit/{name}" for name in long)),
+        lambda: setting.kit(home),
+        lambda: setting.kit(home, driver=(C_DRIVER,)),
+        lambda: setting.command("stress", "--seconds=10", "--", *reference),
+        lambda: setting.command("stress", "--chaos", "--seconds=10", "--", *reference),
+        lambda: setting.command("faults", "--sample=60", "--", *reference),
+        lambda: setting.command("fuzz", "--seconds=10", "--", *reference),
+        lambda: setting.command("matrix", f"a={shlex.join(reference)}", f"c={C_DRIVER}"),
+    )
+    if left := sorted({*os.listdir(home)} - {"tests"}):
+        raise Failed(f"left in the temporary directory: {', '.join(left)}")
 
 
 # Pipes count per user, in pages; beyond fs.pipe-user-pages-soft a new one gets the fewest that

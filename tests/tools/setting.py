@@ -79,8 +79,8 @@ class Setting:
             raise Failed(f"{printed}\nexit status {process.returncode} of {words}")
         return printed
 
-    def tests(self, home: Path) -> None:
-        """The tests of the reference, except those that install formix-pubsub.
+    def tests(self, home: Path, *which: str) -> None:
+        """These tests, else those of the reference, except those that install formix-pubsub.
 
         And except those that raise at each bytecode: nothing of that depends on the surroundings,
         and between the threads of xdist they have come to a standstill.
@@ -89,7 +89,8 @@ class Setting:
         options += ["--ignore=tests/reference/test_formix.py"]
         options += ["--ignore=tests/reference/test_interrupted.py"]
         options += ["-p", "no:cacheprovider"]  # tox has it where only its own user can write
-        out = self.run(self.python, "-m", "pytest", *options, "tests/reference").splitlines()
+        which = which or ("tests/reference",)
+        out = self.run(self.python, "-m", "pytest", *options, *which).splitlines()
         show("tests", *(line for line in out if line.startswith("SKIPPED")), out[-1])
 
     def kit(self, home: Path, *options: str, driver: Sequence[str | Path] = ()) -> None:
@@ -99,6 +100,11 @@ class Setting:
         out = self.run(self.python, "-m", "pubsub_conformance", *options, *driver).splitlines()
         left_out = [line.strip() for line in out if re.match(r" +[A-Z]+-[0-9]+ +not run ", line)]
         show("kit", *left_out, *out[-2:])
+
+    def command(self, *words: str | Path) -> None:
+        """Another command of the kit."""
+        out = self.run(self.python, "-m", "pubsub_conformance", *words).splitlines()
+        show(str(words[0]), out[-1])
 
     def both(self, home: Path, *sections: str) -> None:
         """The tests; and the kit, or only these sections of it, even if they fail."""
