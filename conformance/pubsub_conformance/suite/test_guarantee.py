@@ -34,6 +34,8 @@ from pubsub_conformance.oracle.topics import matches
 from pubsub_conformance.plugin import not_run
 from pubsub_conformance.suite.helpers import Start, answers, as_user, start_as, through
 
+pytestmark = pytest.mark.timing
+
 MANY = 200
 """How many messages test an order."""
 

@@ -21,6 +21,8 @@ from pubsub_conformance.stress.load import Load
 from pubsub_conformance.stress.result import Result
 from pubsub_conformance.stress.run import run
 
+pytestmark = pytest.mark.timing
+
 RUNS = {
     # Readers keep up, others come and go: nothing that is due may be missing.
     "busy": Load(

@@ -17,6 +17,8 @@ from pubsub_conformance.oracle.base import Base
 from pubsub_conformance.plugin import not_run
 from pubsub_conformance.sockets import make_socket
 
+pytestmark = pytest.mark.timing
+
 
 @pytest.mark.requirement("CHAN-9", role="publisher")
 def test_a_publisher_does_not_look_at_the_process(driver: Driver, base: Base) -> None:

@@ -26,6 +26,8 @@ from pubsub_conformance.suite.scenes import start_without_privileges
 
 from .support import foreign_entries, is_received
 
+pytestmark = pytest.mark.timing
+
 NOT_EMPTY = ("ENOTEMPTY", "EEXIST")
 
 

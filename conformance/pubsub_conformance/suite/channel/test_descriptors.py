@@ -29,6 +29,8 @@ from pubsub_conformance.suite.helpers import owner, through
 
 from .support import QUIET_SECONDS, is_received, reads
 
+pytestmark = pytest.mark.timing
+
 
 @dataclass(frozen=True)
 class Descriptor:

@@ -25,6 +25,8 @@ from pubsub_conformance.plugin import not_run
 
 from .support import is_received, reads
 
+pytestmark = pytest.mark.timing
+
 
 @pytest.mark.requirement("CHAN-10", role="subscriber")
 def test_a_channel_is_visible_with_a_reader(driver: Driver, base: Base) -> None:

@@ -15,6 +15,8 @@ from pubsub_conformance.suite.helpers import Start, refuses
 
 from .support import LONG_SECONDS, claims, finds, probes
 
+pytestmark = pytest.mark.timing
+
 
 def open_channels(driver: Driver) -> list[Path]:
     """Have the driver open two channels, one with an unread message. Returns their directories.

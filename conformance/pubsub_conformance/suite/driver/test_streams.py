@@ -15,6 +15,8 @@ from pubsub_conformance.waiting import now
 
 from .support import LONG_SECONDS, finds
 
+pytestmark = pytest.mark.timing
+
 SHORT_SECONDS = 0.2
 """A limit that runs out."""
 

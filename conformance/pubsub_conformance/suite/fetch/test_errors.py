@@ -24,6 +24,8 @@ from .support import (
     outcome,
 )
 
+pytestmark = pytest.mark.timing
+
 
 def _expect_io_error(found: Message | Rejected | None, errno: str, file: Path) -> None:
     """The fetch has to fail with this error, and to leave the file that it could not read."""

@@ -22,6 +22,8 @@ from .support import (
     outcome,
 )
 
+pytestmark = pytest.mark.timing
+
 
 @pytest.mark.requirement("FETCH-16", role="subscriber")
 def test_orphans_are_removed_by_the_owner(driver: Driver, base: Base) -> None:

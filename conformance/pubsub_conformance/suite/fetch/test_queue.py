@@ -18,6 +18,8 @@ from .support import (
     expect_nothing,
 )
 
+pytestmark = pytest.mark.timing
+
 
 @pytest.mark.requirement("FETCH-1", role="subscriber")
 def test_messages_come_in_the_order_of_the_queue(driver: Driver, base: Base) -> None:

@@ -32,6 +32,8 @@ from .support import (
     expect_message,
 )
 
+pytestmark = pytest.mark.timing
+
 
 @pytest.mark.requirement("FETCH-13", role="subscriber")
 def test_a_wait_burns_no_processor_time(driver: Driver) -> None:

@@ -35,6 +35,8 @@ from .support import (
     several,
 )
 
+pytestmark = pytest.mark.timing
+
 
 @pytest.mark.requirement("PUB-12", role="publisher")
 @pytest.mark.parametrize("nth", [1, 2, 3])

@@ -26,6 +26,8 @@ from .support import (
     several,
 )
 
+pytestmark = pytest.mark.timing
+
 
 @pytest.mark.requirement("PUB-1", role="publisher")
 def test_ids_are_large(driver: Driver, base: Base) -> None:

@@ -24,6 +24,8 @@ from .support import (
     several,
 )
 
+pytestmark = pytest.mark.timing
+
 
 @pytest.mark.requirement("PUB-21", role="publisher")
 def test_a_channel_that_opens_after_each_publish(driver: Driver, base: Base) -> None:

@@ -37,6 +37,8 @@ from .support import (
     several,
 )
 
+pytestmark = pytest.mark.timing
+
 
 @pytest.mark.requirement("PUB-4", role="publisher")
 @pytest.mark.parametrize(

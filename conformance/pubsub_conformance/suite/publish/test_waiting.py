@@ -36,6 +36,8 @@ from .support import (
     several,
 )
 
+pytestmark = pytest.mark.timing
+
 PUBLISHES = 30
 """How many publishes are watched, unless one shows that it is right."""
 

@@ -21,6 +21,8 @@ from pubsub_conformance.suite.scenes import close_off, start_without_privileges
 
 from .support import furnish
 
+pytestmark = pytest.mark.timing
+
 
 def _leave(base: Base, kind: str) -> Path:
     """Make an entry that a reaper removes once it is stale."""

@@ -28,6 +28,8 @@ from pubsub_conformance.suite.roles import (
 
 from .support import check_that_it_receives, everything, make_outside, untouched
 
+pytestmark = pytest.mark.timing
+
 
 @pytest.fixture
 def outside(home: Path) -> Path:

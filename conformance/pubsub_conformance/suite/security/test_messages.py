@@ -23,6 +23,8 @@ from pubsub_conformance.suite.helpers import (
 
 from .support import GIB, check_that_it_receives, make_outside, untouched
 
+pytestmark = pytest.mark.timing
+
 
 @pytest.fixture
 def outside(home: Path) -> Path:
