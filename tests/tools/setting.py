@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -27,6 +27,7 @@ SYSTEM_PYTHON = "/usr/bin/python3"
 USER = 54321  # has no name, and no other processes or pipes
 LIMIT = 1800  # seconds for one command; the longest of them takes some minutes
 SILENCE = 60  # seconds without a line of ours
+PATIENCE = 20  # seconds until a command that is to end is killed
 
 
 class NotRun(Exception):
@@ -69,9 +70,7 @@ class Setting:
             try:
                 ended = _await(process, output)
             finally:
-                if process.poll() is None:
-                    os.killpg(process.pid, signal.SIGKILL)
-                    process.wait()
+                _stop(process)
             printed = _printed(output)
         if not ended:
             raise Failed(f"{printed}\nstopped after {LIMIT} s: {words}")
@@ -136,6 +135,15 @@ def _await(process: subprocess.Popen[bytes], output: IO[bytes]) -> bool:
             last = _printed(output).strip().rpartition("\n")[2]
             show(f"after {taken + SILENCE:.0f} s", last or "nothing printed yet")
     return False
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End what still runs: first as Ctrl-C does, so it removes what it has made."""
+    for number in (signal.SIGINT, signal.SIGKILL):
+        with suppress(subprocess.TimeoutExpired):
+            if process.poll() is None:
+                os.killpg(process.pid, number)
+                process.wait(PATIENCE)
 
 
 def _printed(output: IO[bytes]) -> str:
