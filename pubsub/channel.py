@@ -132,7 +132,8 @@ class Channel:
         """
         notice_fork()
         with self._lock:
-            self._not_inside()
+            if self._busy.locked():
+                raise self._inside()
             if self._closing:
                 raise self._closed()
             if not self.is_open:
@@ -241,10 +242,8 @@ class Channel:
         self._closing = False
         return error
 
-    def _not_inside(self) -> None:
-        """The caller holds the lock."""
-        if self._busy.locked():
-            raise RuntimeError(f"{self!r} is used in a signal handler that interrupted its use")
+    def _inside(self) -> RuntimeError:
+        return RuntimeError(f"{self!r} is used in a signal handler that interrupted its use")
 
     def _opened(self) -> Inbox:
         """The inbox of an open channel. Raises ChannelClosed."""
@@ -328,14 +327,15 @@ class Channel:
         stale_age = number(stale_age, "stale_age")
         try:
             with self._lock:
-                self._not_inside()
+                if self._busy.locked():
+                    raise self._inside()
                 with self._busy:
                     self._opened().sweep(stale_age)
         finally:
             self._finish()
 
 
-def check_channel(channel: Channel) -> None:
+def check_channel(channel: object) -> None:
     """Raise TypeError if an argument is no channel."""
     if not isinstance(channel, Channel):
         raise TypeError(f"channel is a Channel, not {type(channel).__name__}")
@@ -352,7 +352,8 @@ def fetch(channel: Channel) -> Message | None:
     notice_fork()
     try:
         with channel._lock:
-            channel._not_inside()
+            if channel._busy.locked():
+                raise channel._inside()
             with channel._busy:
                 return channel._next()
     finally:

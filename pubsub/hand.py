@@ -24,7 +24,7 @@ class DamagedQueue(ValueError):
 class Hand:
     """The id that is in hand, its file while that is open, and its message once it was read."""
 
-    __slots__ = ("_check", "_open", "_queue", "_word", "file", "message")
+    __slots__ = ("_check", "_queue", "_word", "file", "message", "open")
 
     def __init__(self, read_end: int, directory: int, check: Callable[[], None]) -> None:
         """Descriptors of the queue and of the directory, which the caller closes.
@@ -35,7 +35,7 @@ class Hand:
         self._check = check
         self._word = bytearray(8)
         self.file: Descriptors = Descriptors()
-        self._open = partial(os.open, flags=queue.READ, dir_fd=directory)
+        self.open = partial(os.open, flags=queue.READ, dir_fd=directory)
         self.message: Message | None = None
 
     def __bool__(self) -> bool:
@@ -58,11 +58,6 @@ class Hand:
                 self._check()
                 raise DamagedQueue(f"{size} octets in the queue are no id")
         return True
-
-    def open(self, name: str) -> int:
-        """Open the file of that name in the directory. Raises OSError."""
-        self.file.extend(map(self._open, (name,)))
-        return self.file[0]
 
     def drop(self) -> None:
         """Empty the hand: its id is fetched, or given up."""

@@ -286,7 +286,7 @@ class Inbox:
     def _open_message(self, name: str) -> bool:
         """Open a file of the directory. False: there is none. Raises InvalidMessage, OSError."""
         try:
-            self.hand.open(name)
+            self.hand.file.extend(map(self.hand.open, (name,)))
         except of_system(FileNotFoundError, NotADirectoryError):
             return False
         except of_system(OSError) as error:
@@ -302,23 +302,17 @@ class Inbox:
 
     def _discard(self, name: str) -> None:
         """Remove a file that was fetched, or that is not a message."""
-        try:
-            self._unlink(name)
-        except of_system(OSError) as error:
-            # The file stays until the channel closes; that is no reason to withhold the message.
-            path = f"{self.path}/{name}"
-            logging.getLogger("pubsub").warning("%s cannot be removed: %s", path, error.strerror)
-
-    def _unlink(self, name: str) -> None:
         directory = self._directory[0]
         try:
             os.unlink(name, dir_fd=directory)
         except of_system(FileNotFoundError):
             pass
-        except of_system(OSError):
-            if not is_of_kind(name, stat.S_ISDIR, directory):
-                raise
-            # A directory is removed with the channel; unlink() has various errors for one.
+        except of_system(OSError) as error:
+            if is_of_kind(name, stat.S_ISDIR, directory):
+                return  # it is removed with the channel; unlink() has various errors for one
+            # The file stays until the channel closes; that is no reason to withhold the message.
+            path = f"{self.path}/{name}"
+            logging.getLogger("pubsub").warning("%s cannot be removed: %s", path, error.strerror)
 
 
 def _read(file: int) -> tuple[bytes, bytes | None]:

@@ -9,8 +9,8 @@ another. Python runs the handler between two bytecodes of any function of this p
 
 *One call of C does something and stores that it did it.* Between `x = os.open(…)` and the end of
 that statement there is room for an exception, and then nobody knows the descriptor.
-`descriptors.extend(map(os.open, …))` has no bytecode between the two. A write to a queue is noted
-in the same way. Whether a link or a directory is there, and ours, is asked of the disk.
+`descriptors.extend(starmap(os.open, …))` has no bytecode between the two. A write to a queue is
+noted in the same way. Whether a link or a directory is there, and ours, is asked of the disk.
 
 *What is held is given back twice.* An exception may come while a `with` or a `finally` gives back
 what it holds, so each step of giving back can be repeated, and the next frame, or a second `with`
@@ -42,6 +42,7 @@ import fcntl
 import os
 import sys
 from functools import partial
+from itertools import starmap
 from typing import TypeVar
 
 _Error = TypeVar("_Error", bound=BaseException)
@@ -57,32 +58,25 @@ class Descriptors(list[int]):
 
     __slots__ = ()
 
-    def open(
-        self, path: str, flags: int, mode: int | None = None, *, dir_fd: int | None = None
-    ) -> int:
+    def open(self, path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
         """Open a file and hold its descriptor, which is returned. Raises OSError."""
         call = os.open if dir_fd is None else partial(os.open, dir_fd=dir_fd)
-        if mode is None:
-            self.extend(map(call, (path,), (flags,)))
-        else:
-            self.extend(map(call, (path,), (flags,), (mode,)))
-        if self[-1] <= _STANDARD:
-            self._lift()
-        return self[-1]
+        self.extend(starmap(call, ((path, flags, mode),)))
+        opened = self[-1]
+        return opened if opened > _STANDARD else self._lifted()
 
-    def _lift(self) -> None:
-        """Replace the last descriptor by a higher number.
+    def _lifted(self) -> int:
+        """Replace the last descriptor by a higher number, which is returned.
 
         A program that has closed its standard files would write its output into our queue.
         """
         self.extend(map(fcntl.fcntl, self[-1:], (fcntl.F_DUPFD_CLOEXEC,), (_STANDARD + 1,)))
-        for _ in map(os.close, map(self.pop, (-2,))):
-            pass
+        any(map(os.close, map(self.pop, (-2,))))
+        return self[-1]
 
     def close(self, *details: object) -> None:
         """Close all descriptors. May be repeated: each is closed once."""
-        for _ in map(os.close, map(self.pop, (0,) * len(self))):
-            pass
+        any(map(os.close, map(self.pop, (0,) * len(self))))  # calls all of them: each gives None
 
     def __enter__(self) -> Descriptors:
         return self

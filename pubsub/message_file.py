@@ -77,20 +77,19 @@ def encode(
     raw_headers = encode_headers(headers)
     if len(raw_headers) > MAX_FIELD_OCTETS:
         raise TooLarge(f"headers have {len(raw_headers)} octets, more than {MAX_FIELD_OCTETS}")
-    if len(content) > MAX_FIELD_OCTETS:
-        raise TooLarge(f"content has {len(content)} octets, more than {MAX_FIELD_OCTETS}")
-    small = len(content) <= SMALL
-    head = b"".join(
-        (
-            _HEAD.pack(_MAGIC, _VERSION, id, timestamp, len(raw_topic)),
-            raw_topic,
-            len(raw_headers).to_bytes(_LENGTH, "big"),
-            raw_headers,
-            len(content).to_bytes(_LENGTH, "big"),
-            content if small else b"",
-        )
+    size = len(content)
+    if size > MAX_FIELD_OCTETS:
+        raise TooLarge(f"content has {size} octets, more than {MAX_FIELD_OCTETS}")
+    parts = (
+        _HEAD.pack(_MAGIC, _VERSION, id, timestamp, len(raw_topic)),
+        raw_topic,
+        len(raw_headers).to_bytes(_LENGTH, "big"),
+        raw_headers,
+        size.to_bytes(_LENGTH, "big"),
     )
-    return Encoded(head) if small else Encoded(head, content)
+    if size <= SMALL:
+        return Encoded(b"".join((*parts, content)))
+    return Encoded(b"".join(parts), content)
 
 
 def decode(
@@ -100,10 +99,10 @@ def decode(
 
     Where `content` was read apart, `data` is what is before it: see `content_offset`.
     """
-    size = len(data) + (0 if content is None else len(content))
+    size = len(data) if content is None else len(data) + len(content)
     if size < _SMALLEST:
         raise InvalidMessage(f"{size} octets are too few for a message")
-    magic, version, id, timestamp, _ = _HEAD.unpack_from(data)
+    magic, version, id, timestamp, topic_size = _HEAD.unpack_from(data)
     if magic != _MAGIC:  # MSG-2
         raise InvalidMessage(f"the magic is {magic!r}, not {_MAGIC!r}")
     if version != _VERSION:  # MSG-3
@@ -112,17 +111,17 @@ def decode(
         raise InvalidMessage("the id is 0")
     # Each offset rests on the length before it. If the last is the end of the file, all are
     # right; nothing of any length is made before that is known (MSG-13, MSG-14).
-    headers, begin = _offsets(data)
+    headers = _HEAD.size + topic_size + _LENGTH
+    begin = headers + int.from_bytes(data[headers - _LENGTH : headers], "big") + _LENGTH
     end = begin + int.from_bytes(data[begin - _LENGTH : begin], "big")
     if end != size:
         raise InvalidMessage(f"by its lengths it would have {end} octets, not {size}")
-    return (
-        id,
-        timestamp,
-        _decode_topic(data[_HEAD.size : headers - _LENGTH]),
-        _decode_headers(data[headers : begin - _LENGTH]),
-        data[begin:] if content is None else content,
-    )
+    topic = _decode_topic(data[_HEAD.size : headers - _LENGTH])
+    try:
+        members = decode_headers(data[headers : begin - _LENGTH])
+    except of_system(MalformedHeaders) as error:
+        raise InvalidMessage(str(error)) from error
+    return id, timestamp, topic, members, data[begin:] if content is None else content
 
 
 def content_offset(head: bytes) -> int:
@@ -130,14 +129,9 @@ def content_offset(head: bytes) -> int:
 
     Where the file is not a message, the offset is some number up to the length of `head`.
     """
-    begin = _offsets(head)[1]
-    return begin if begin <= len(head) else 0
-
-
-def _offsets(head: bytes) -> tuple[int, int]:
-    """Where headers and content begin, by the lengths in `head`."""
     headers = _HEAD.size + int.from_bytes(head[_HEAD.size - _LENGTH : _HEAD.size], "big") + _LENGTH
-    return headers, headers + int.from_bytes(head[headers - _LENGTH : headers], "big") + _LENGTH
+    begin = headers + int.from_bytes(head[headers - _LENGTH : headers], "big") + _LENGTH
+    return begin if begin <= len(head) else 0
 
 
 @lru_cache(maxsize=1024)  # the same few topics come again and again
@@ -148,10 +142,3 @@ def _decode_topic(raw: bytes) -> str:
     except of_system(UnicodeDecodeError, InvalidTopic) as error:  # MSG-6
         raise InvalidMessage(f"the topic is invalid: {error}") from error
     return topic
-
-
-def _decode_headers(raw: bytes) -> dict[str, HeaderValue]:
-    try:
-        return decode_headers(raw)
-    except of_system(MalformedHeaders) as error:
-        raise InvalidMessage(str(error)) from error

@@ -32,8 +32,6 @@ class Place(NamedTuple):
                 path = os.path.join(os.getcwd(), path)  # abspath() would drop `link/..`
             except of_system(OSError) as error:
                 raise Place(path, bool(explicit)).unusable(error) from error
-        while path.endswith(("/", "/.")) and len(path) > 1:
-            path = path[:-1]  # the last component is then the base, and is made with its mode
         return _place(path, bool(explicit))
 
     def status(self) -> os.stat_result:
@@ -115,6 +113,8 @@ def _place(path: str, explicit: bool) -> Place:
 
     Later, an opening would not find what it made, and could not remove it (CHAN-21).
     """
+    while path.endswith(("/", "/.")) and len(path) > 1:
+        path = path[:-1]  # the last component is then the base, and is made with its mode
     limit = os.pathconf("/", "PC_PATH_MAX")  # octets, with a NUL at the end; -1: none
     if 0 < limit <= len(os.fsencode(path)) + _DEEPEST:
         raise BaseUnusable(

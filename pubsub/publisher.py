@@ -67,7 +67,8 @@ def publish(
     written; BaseUnusable; PublishFailed where the system failed for some channels; OSError where
     it failed for all of them.
     """
-    timeout = duration(timeout, "timeout")
+    if timeout != 0:
+        timeout = duration(timeout, "timeout")
     message = Message(topic, data, headers)
     encoded = message.encoded()
     for _ in range(ATTEMPTS):

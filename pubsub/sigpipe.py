@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+from itertools import starmap
 
 # The function in C. Its wrapper makes an enumeration of the answer, and takes twenty times as long.
-_handler = getattr(signal.getsignal, "__wrapped__", signal.getsignal)
+_handler = sys.modules["_signal"].getsignal
+_SIGPIPE = int(signal.SIGPIPE)
+_IGNORED = int(signal.SIG_IGN)
 
 
 def write(descriptor: int, word: bytes, written: list[int]) -> None:
@@ -14,13 +18,13 @@ def write(descriptor: int, word: bytes, written: list[int]) -> None:
 
     Python ignores SIGPIPE, but a program may have undone that, as filters do before `| head`.
     """
-    if _handler(signal.SIGPIPE) == signal.SIG_IGN:
-        written.extend(map(os.write, (descriptor,), (word,)))
+    if _handler(_SIGPIPE) == _IGNORED:
+        written.extend(starmap(os.write, ((descriptor, word),)))
     else:
         block = _Block()
         with block, block:
             block.begin()
-            written.extend(map(os.write, (descriptor,), (word,)))
+            written.extend(starmap(os.write, ((descriptor, word),)))
 
 
 class _Block:

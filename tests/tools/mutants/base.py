@@ -118,7 +118,7 @@ MUTANTS = [
         "reaches messages by the channel's path",
         Edit(
             "Inbox._open_message",
-            "self.hand.open(name)",
+            "self.hand.file.extend(map(self.hand.open, (name,)))",
             'self.hand.file.open(f"{self.path}/{name}", queue.READ)',
         ),
     ),

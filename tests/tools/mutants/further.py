@@ -11,7 +11,7 @@ from . import publish
 
 # --- fuzz ---
 
-_PARSED = "magic, version, id, timestamp, _ = _HEAD.unpack_from(data)"
+_PARSED = "magic, version, id, timestamp, topic_size = _HEAD.unpack_from(data)"
 
 BELIEVES_A_LENGTH = Mutant(
     "MSG-13",
