@@ -102,6 +102,20 @@ def test_a_sample_is_spread_evenly_and_the_same_each_time() -> None:
     assert listing.sample(points, 100) == points
 
 
+def test_a_lasting_error_ends_where_it_would_be_none() -> None:
+    """An open file is never gone, and the driver's conversation says nothing."""
+    injected = "-1 ENOENT (No such file or directory) (INJECTED)"
+    look = f'statx(AT_FDCWD</>, "{BASE}", 0) = {injected}'
+    calls = [
+        call(line) for line in (look, look, f'statx(3<{BASE}>, "", AT_EMPTY_PATH) = {injected}')
+    ]
+    point = Point("statx", 1, "ENOENT", ever=True)
+    assert listing.bound(point, None, calls, set()) == 2
+    assert listing.bound(point, 2, calls[:2], set()) is None
+    own = call('read(0<pipe:[1]>, "", 4096) = -1 EIO (x) (INJECTED)')
+    assert listing.bound(Point("read", 1, "EIO", ever=True), None, [own], {"read"}) == 0
+
+
 def test_what_a_failed_call_was_about() -> None:
     link = Hit(call(f'link("{BASE}/tmp/5", "{BASE}/{CHANNEL}/5") = -1 EIO (x) (INJECTED)'), BASE)
     assert (link.channel, link.entry, link.staged, link.removes) == (CHANNEL, CHANNEL, True, False)

@@ -41,7 +41,7 @@ class Disturbed:
     in_helper: bool = False
     """Whether the disturbance met a process that the driver had just started. It was not judged."""
     last: int | None = None
-    """Where a lasting error met the driver's own conversation: the number of the last call that
+    """Where a lasting error met a call that cannot fail with it: the number of the last call that
     may fail. The run was not judged."""
 
     @property
@@ -105,7 +105,7 @@ def disturb(
                 for call in calls
                 if call.injected and call.errno == point.fault
             ]
-            ran.last = _bound(point, last, calls, tally)
+            ran.last = listed.bound(point, last, calls, tally.own)
             if ran.last is not None:
                 return ran
         if judge:
@@ -113,21 +113,6 @@ def disturb(
             _judge(operation, verdict, ran, tally)
             ran.problems = verdict.problems
     return ran
-
-
-def _bound(point: Point, last: int | None, calls: list[Call], tally: Tally) -> int | None:
-    """The number of the last call that may fail, if the driver's own conversation fails after it.
-
-    The log may lack the driver's next read, which is under way when strace detaches.
-    """
-    own: list[int] = []
-    others = [0]
-    for n, call in listed.numbered(calls):
-        if call.name == point.call:
-            (own if call.injected and listed.is_own(call) else others).append(n)
-    if own:
-        return own[0] - 1
-    return max(others) if point.ever and last is None and point.call in tally.own else None
 
 
 def _ask(

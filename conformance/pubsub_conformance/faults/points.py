@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -156,6 +156,24 @@ def errors(call: Call) -> tuple[str, ...]:
     """The errors that this call can have."""
     kind = _kind(call)
     return ERRORS[kind][1] if kind else ()
+
+
+def bound(point: Point, last: int | None, calls: Iterable[Call], own: Container[str]) -> int | None:
+    """The number of the last call that may fail, if a later one failed that cannot fail so.
+
+    Such a call is part of the driver's own conversation, or cannot have this error: an open file is
+    never gone. `own` has the names of the calls of the conversation: the log may lack the driver's
+    next read, which is under way when strace detaches.
+    """
+    unfit: list[int] = []
+    others = [0]
+    for n, call in numbered(calls):
+        if call.name == point.call:
+            cannot = is_own(call) or point.fault not in errors(call)
+            (unfit if call.injected and cannot else others).append(n)
+    if unfit:
+        return unfit[0] - 1
+    return max(others) if point.ever and last is None and point.call in own else None
 
 
 def _may_last(call: Call, errno: str) -> bool:

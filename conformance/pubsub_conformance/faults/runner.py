@@ -151,7 +151,7 @@ class _Work:
     def _disturb(self, stage: Stage, name: str, point: Point) -> None:
         tally = self.result.tallies[name]
         ran = disturb(stage, name, tally, point)
-        while ran.last is not None:  # a lasting error reached the driver's own conversation
+        while ran.last is not None:  # a lasting error reached a call that cannot have it
             if ran.last <= point.nth:
                 with self.lock:
                     tally.run["same"] += 1  # it is the same as the error that comes once
