@@ -82,12 +82,13 @@ def disturb(
         stop = tally.stop_for(point)
     with stage.scene(operation.base_exists) as scene:
         operation.arrange(scene)
-        injections = [stop.injection()] if stop else []
-        injections += [point.injection(last)] if point else []
+        options = [stop.injection()] if stop else []
+        options += [point.injection(last)] if point else []
         outcome = Outcome()
         usual = scene.victim.limits
         patience = REPETITIONS * tally.seconds if point else UNDISTURBED_SECONDS
         scene.victim.limits = usual._replace(reply_seconds=usual.reply_seconds + patience)
+        injections = map(strace.Injection, options)
         with strace.traced(scene.victim, *injections, helpers=False) as trace:
             began = time.monotonic()
             _ask(operation, scene, trace, outcome, stop)

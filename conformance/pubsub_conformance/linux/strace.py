@@ -10,6 +10,7 @@ If strace cannot be used (not Linux, not installed, no permission), this raises 
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shutil
@@ -22,6 +23,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, ParamSpec, TypeVar
 
@@ -74,17 +76,29 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def stop(calls: Sequence[str], nth: int | None = 1) -> str:
+@dataclass(frozen=True)
+class Injection:
+    """A disturbance by strace."""
+
+    option: str
+    fails: float = math.inf
+    """How many calls it may make fail."""
+
+
+def stop(calls: Sequence[str], nth: int | None = 1) -> Injection:
     """The injection that stops the driver after its n-th such call, or after each one (None)."""
-    return _inject(calls, "signal=STOP", nth)
+    return Injection(_inject(calls, "signal=STOP", nth), 0)
 
 
-def fail(calls: Sequence[str], errno: str, nth: int | None = 1, *, then_stop: bool = False) -> str:
+def fail(
+    calls: Sequence[str], errno: str, nth: int | None = 1, *, then_stop: bool = False
+) -> Injection:
     """The injection that makes the n-th such call, or all of them (None), fail.
 
     With `then_stop` the driver is stopped after the call.
     """
-    return _inject(calls, f"error={errno}" + ":signal=STOP" * then_stop, nth)
+    option = _inject(calls, f"error={errno}" + ":signal=STOP" * then_stop, nth)
+    return Injection(option, 1 if nth else math.inf)
 
 
 def _inject(calls: Sequence[str], what: str, nth: int | None) -> str:
@@ -269,7 +283,7 @@ def _threads(thread: int) -> set[int]:
 
 @contextmanager
 def traced(
-    driver: Driver, *injections: str, paths: Sequence[str | Path] = (), helpers: bool = True
+    driver: Driver, *injections: Injection, paths: Sequence[str | Path] = (), helpers: bool = True
 ) -> Iterator[Trace]:
     """Attach strace to a driver: to all threads of all processes of its group.
 
@@ -287,7 +301,7 @@ def traced(
         command = ["strace", "-f", "-y", "-x", "-s", "64", "-o", str(log)]
         command += [] if helpers else ["-b", "execve"]
         command += ["-e", f"trace=%file,%desc,{_set((*SLEEP, *BIRTHS))}"]
-        command += [word for injection in injections for word in ("-e", injection)]
+        command += [word for injection in injections for word in ("-e", injection.option)]
         for path in paths:
             command += [word for spelt in _spellings(path, processes) for word in ("-P", spelt)]
         command += [word for process in processes for word in ("-p", str(process))]
@@ -306,6 +320,14 @@ def traced(
                 strace.kill()
                 strace.wait()
             trace._end()
+            _check_failures(trace, injections)
+
+
+def _check_failures(trace: Trace, injections: Sequence[Injection]) -> None:
+    """strace counts the calls of each thread, and so it may make too many fail."""
+    failed = sum(call.injected and call.errno is not None for call in trace.calls())
+    if failed > sum(injection.fails for injection in injections):
+        raise CannotTrace(f"strace made {failed} calls fail, in several threads of the driver")
 
 
 def _spellings(path: str | Path, processes: Sequence[int]) -> Iterator[str]:
