@@ -14,8 +14,10 @@ from mutation import DRIVER
 THREADED = Path(__file__).with_name("threaded.py")
 MODES = ["naps", "relays", "wakes"]
 
-WAITING = ["FETCH-13", "PUB-18"]
-"""Requirements whose tests watch a wait."""
+SAMPLE = ["FETCH-13", "PUB-18", "CHAN-10", "REAP-13"]
+"""Requirements whose tests watch a wait, or stop the driver."""
+
+MUTANTS = [("naps", "PUB-18"), ("relays", "FETCH-13"), ("wakes", "FETCH-13")]
 
 
 def judged(mode: str, driver: Path, directory: Path, *names: str) -> dict[str, str]:
@@ -35,11 +37,10 @@ def judged(mode: str, driver: Path, directory: Path, *names: str) -> dict[str, s
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_right_implementation_passes(mode: str, tmp_path: Path) -> None:
-    assert judged(mode, DRIVER, tmp_path, *WAITING) == dict.fromkeys(WAITING, "pass")
+    assert judged(mode, DRIVER, tmp_path, *SAMPLE) == dict.fromkeys(SAMPLE, "pass")
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("name", WAITING)
+@pytest.mark.parametrize(("mode", "name"), MUTANTS)
 def test_a_mutant_is_caught(mode: str, name: str, tmp_path: Path) -> None:
     driver = mutants.of(name).driver(tmp_path / "mutant")
     assert judged(mode, driver, tmp_path, name) == {name: "fail"}
