@@ -23,7 +23,7 @@ def conforms(*command: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)  # seconds: a whole run of the kit in one process
 @pytest.mark.skipif(sys.platform != "linux", reason="needs /proc/self/fd")
 def test_an_implementation_in_node() -> None:
     """It reaches its directories by /proc/self/fd, and has mkfifo make its queues."""
@@ -33,7 +33,7 @@ def test_an_implementation_in_node() -> None:
     conforms(node, str(DRIVERS / "node/driver.js"))
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(1800)  # seconds: a whole run of the kit in one process
 @pytest.mark.skipif(sys.platform != "linux", reason="calls of Linux by number")
 def test_an_implementation_in_go(tmp_path: Path) -> None:
     """Its run time naps, and moves its work from thread to thread."""
