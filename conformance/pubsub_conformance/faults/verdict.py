@@ -131,8 +131,10 @@ class Verdict:
         planted = scene.channels.planted
         if not scene.base.path.is_dir():
             return
+        # An error that lasted said of these, again and again, that somebody had removed them.
+        gone = {hit.channel for hit in self.hits if hit.says_gone and not self.is_once}
         for entry in scene.base.path.iterdir():
-            if not CHANNEL_NAME.fullmatch(entry.name) or entry in planted:
+            if not CHANNEL_NAME.fullmatch(entry.name) or entry in planted or entry.name in gone:
                 continue
             try:
                 names = os.listdir(entry)
