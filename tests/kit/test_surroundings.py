@@ -111,7 +111,10 @@ def command(toy: Kit, *options: str) -> list[str]:
     """A run of the kit, whose driver and files have absolute paths."""
     report = str(toy.directory / "report.json")
     driver = [sys.executable, str(toy.directory / "driver.py")]
-    return [sys.executable, "-c", CLI, "run", *options, "--json", report, "--", *driver]
+    # A file, as the command itself is: in a directory that was removed, `-c` of Python 3.13 fails.
+    program = toy.directory / "cli.py"
+    program.write_text(CLI)
+    return [sys.executable, str(program), "run", *options, "--json", report, "--", *driver]
 
 
 @pytest.mark.parametrize("name", SURROUNDINGS)
