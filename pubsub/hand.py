@@ -35,6 +35,7 @@ class Hand:
         self._check = check
         self._word = bytearray(8)
         self.file: Descriptors = Descriptors()
+        # Opens a file of the directory by name. Who calls it holds the descriptor in `file`.
         self.open = partial(os.open, flags=queue.READ, dir_fd=directory)
         self.message: Message | None = None
 

@@ -21,7 +21,7 @@ from pubsub_conformance.driver import group
 from pubsub_conformance.fuzz import planting
 from pubsub_conformance.matrix import run as matrix
 from pubsub_conformance.sockets import make_socket
-from toykit import CLI, Kit, makes_kits
+from toykit import CLI, HELD, Kit, makes_kits
 
 kit = pytest.fixture(makes_kits)
 
@@ -175,20 +175,9 @@ def test_pass(driver, home, tmp_path):
     home.mkdir()
     (home / "closed").mkdir()
     (home / "closed" / "file").touch()
-    (home / "closed").chmod(0)
-    with open("begun", "w"):
-        pass
-    with open("go on") as fifo:
-        fifo.read()
-"""
-    toy = kit(suite)
-    for name in ("begun", "go on"):
-        os.mkfifo(toy.directory / name)
-    temporary = toy.directory / "temporary"
-    temporary.mkdir()
-    monkeypatch.setenv("TMPDIR", str(temporary))
-    process = toy.start_run("-n", workers, "--requirement=PUB-1")
-    (toy.directory / "begun").read_text()
+    (home / "closed").chmod(0)"""
+    toy = kit(suite + HELD)
+    process, temporary = toy.start_held(monkeypatch, "-n", workers, "--requirement=PUB-1")
     if interrupted:
         os.killpg(process.pid, signal.SIGINT)
     else:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from mutation import ROOT
-from toykit import CLI, Kit, makes_kits
+from toykit import CLI, HELD, Kit, makes_kits
 
 kit = pytest.fixture(makes_kits)
 
@@ -241,20 +241,9 @@ import pytest
 
 @pytest.mark.requirement("PUB-1")
 def test_pass(driver, home, tmp_path):
-    home.mkdir()
-    with open("begun", "w"):
-        pass
-    with open("go on") as fifo:
-        fifo.read()
-"""
-    toy = kit(suite)
-    for name in ("begun", "go on"):
-        os.mkfifo(toy.directory / name)
-    temporary = toy.directory / "temporary"
-    temporary.mkdir()
-    monkeypatch.setenv("TMPDIR", str(temporary))
-    process = toy.start_run("-n", workers, "--requirement=PUB-1")
-    (toy.directory / "begun").read_text()
+    home.mkdir()"""
+    toy = kit(suite + HELD)
+    process, temporary = toy.start_held(monkeypatch, "-n", workers, "--requirement=PUB-1")
     if group:
         os.killpg(process.pid, number)
     else:

@@ -13,6 +13,7 @@ from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
 import pubsub_conformance
+import pytest
 
 PACKAGE = Path(pubsub_conformance.__file__).parent
 SCHEMA = json.loads((PACKAGE / "report.schema.json").read_text())
@@ -138,6 +139,14 @@ OUTCOMES = {
     "PUB-9": "fail",
 }
 
+HELD = """
+    with open("begun", "w"):
+        pass
+    with open("go on") as fifo:
+        fifo.read()
+"""
+"""The end of a test of a suite: it waits until `start_held` returns, and then for "go on"."""
+
 CLI = """\
 import sys
 import toy
@@ -200,6 +209,19 @@ class Kit:
         # One process unless a test is about several: that is quicker.
         options = ("-n", "0", *options, "--json", "report.json")
         return self.spawn(["-c", CLI, "run", *options, "--", *self.driver])
+
+    def start_held(
+        self, monkeypatch: pytest.MonkeyPatch, *options: str
+    ) -> tuple[subprocess.Popen[str], Path]:
+        """A run that is in the middle of a test, and the directory for its temporary files."""
+        for name in ("begun", "go on"):
+            os.mkfifo(self.directory / name)
+        temporary = self.directory / "temporary"
+        temporary.mkdir()
+        monkeypatch.setenv("TMPDIR", str(temporary))
+        process = self.start_run(*options)
+        (self.directory / "begun").read_text()
+        return process, temporary
 
     def run(self, *options: str) -> Result:
         return self.finish(self.start_run(*options))

@@ -23,8 +23,6 @@ LINUX_ALONE = ("strace", "unshare", "setpriv", "nsenter", "prlimit")
 C_DRIVER = "conformance/implementations/c/driver"
 # With it, /private/var/folders/xx/…/T of macOS has 56 octets, and a socket's path 103 at most.
 MACOS_TMPDIR = 56
-
-
 SAMPLE = {  # of the kit's sections
     "macos": ("base",),
     "freebsd": ("reap",),

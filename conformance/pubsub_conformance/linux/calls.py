@@ -79,6 +79,8 @@ class Continued:
 
 Event = Begun | Call | Signalled | Stopped | Continued
 
+LINE = re.compile(r"(?P<thread>\d+) +(?P<text>.*)")
+
 _STRING = re.compile(r'"((?:[^"\\]|\\.)*)"')
 _PATH = re.compile(rf"(?:(?:AT_FDCWD|\d+)<([^>]*)>, *)?{_STRING.pattern}")
 _BEGUN = re.compile(r"(?P<pid>\d+) +(?P<name>\w+)\(")
@@ -86,8 +88,8 @@ _CALL = re.compile(
     r"(?P<pid>\d+) +(?P<name>\w+)\((?P<args>.*)\) += (?P<result>-?\d+|\?)(?:<.*>)?"
     r"(?: (?P<errno>E[A-Z0-9]+) \(.*?\))?(?P<injected> \(INJECTED\))?.*"
 )
-_UNFINISHED = re.compile(r"(?P<pid>\d+) +(?P<begun>\w+\(.*?) *<unfinished \.\.\.>")
-_RESUMED = re.compile(r"(?P<pid>\d+) +<\.\.\. \w+ resumed> ?(?P<rest>.*)")
+_UNFINISHED = re.compile(r"(?P<begun>\w+\(.*?) *<unfinished \.\.\.>")
+_RESUMED = re.compile(r"<\.\.\. \w+ resumed> ?(?P<rest>.*)")
 _SIGNAL = re.compile(r"(?P<pid>\d+) +--- (?P<name>SIGSTOP|SIGCONT) \{.*")
 _STOPPED = re.compile(r"(?P<pid>\d+) +--- stopped by SIGSTOP ---")
 
@@ -97,6 +99,23 @@ def _octets(text: str) -> bytes:
     octets = ast.literal_eval(f'b"{text}"')
     assert isinstance(octets, bytes)
     return octets
+
+
+class Halves:
+    """The calls that a call of another thread interrupts in the log: each has two lines there."""
+
+    def __init__(self) -> None:
+        self.begun: dict[int, str] = {}
+        """The first half, by thread."""
+
+    def join(self, thread: int, text: str) -> tuple[str, bool]:
+        """What is known of the call in the next line, and whether the call has ended."""
+        if unfinished := _UNFINISHED.fullmatch(text):
+            self.begun[thread] = unfinished["begun"]
+            return unfinished["begun"], False
+        if resumed := _RESUMED.fullmatch(text):
+            return self.begun.pop(thread, "") + resumed["rest"], True
+        return text, True
 
 
 def parse(text: str) -> list[Call]:
@@ -114,8 +133,7 @@ class Log:
         self.events: list[Event] = []
         self._line = ""
         """The last line, whose end strace has not written yet."""
-        self._begun: dict[str, str] = {}
-        """By thread: the beginning of a call that another thread's call interrupts in the log."""
+        self._halves = Halves()
         self._at_work: set[int] = set()
         """The threads whose call has begun, and has not ended."""
 
@@ -132,11 +150,11 @@ class Log:
 
     def _add_line(self, line: str) -> None:
         self._note_begin(line)
-        if unfinished := _UNFINISHED.fullmatch(line):
-            self._begun[unfinished["pid"]] = unfinished["begun"]
-            return
-        if resumed := _RESUMED.fullmatch(line):
-            line = f"{resumed['pid']} {self._begun.pop(resumed['pid'], '')}{resumed['rest']}"
+        if found := LINE.fullmatch(line):
+            text, ended = self._halves.join(int(found["thread"]), found["text"])
+            if not ended:
+                return
+            line = f"{found['thread']} {text}"
         if call := _CALL.fullmatch(line):
             thread = int(call["pid"])
             self._at_work.discard(thread)

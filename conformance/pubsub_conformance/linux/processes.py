@@ -15,6 +15,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from .calls import LINE, Halves
+
 BIRTHS = ("clone", "clone3", "fork", "vfork")
 """The calls that make a thread or a process."""
 
@@ -23,9 +25,6 @@ MORE = 32
 
 _PLACES = ("/dev/fd", "/proc/self/fd", "/proc/thread-self/fd")
 
-_LINE = re.compile(r"(?P<thread>\d+) +(?P<text>.*)")
-_UNFINISHED = re.compile(r"(?P<begun>.*?) *<unfinished \.\.\.>")
-_RESUMED = re.compile(r"<\.\.\. \w+ resumed> ?(?P<rest>.*)")
 _BIRTH = re.compile(rf"(?:{'|'.join(BIRTHS)})\((?P<flags>.*)\) += (?P<child>\d+).*")
 _RENAME = re.compile(
     r'rename(?:at2?)?\((?:[^"]*<([^>]*)>, )?"((?:[^"\\]|\\.)*)", (?:[^"]*<([^>]*)>, )?'
@@ -62,8 +61,7 @@ class Processes:
             thread: process for process in self._opened for thread in _threads(process)
         }
         """The process of each thread."""
-        self._begun: dict[int, str] = {}
-        """By thread: the beginning of a call that another thread's call interrupts in the log."""
+        self._halves = Halves()
         self._hit: set[int] = set()
         """The threads of which a call was made to fail, or that were killed."""
 
@@ -80,7 +78,7 @@ class Processes:
 
     def resolve(self, line: str) -> str:
         """The next line of the log, with a directory's path in the place of each `/proc/…/fd/N`."""
-        found = _LINE.fullmatch(line)
+        found = LINE.fullmatch(line)
         if not found:
             return line
         thread, text = int(found["thread"]), found["text"]
@@ -88,11 +86,7 @@ class Processes:
             self._adopt(thread)
         process = self._threads.get(thread, thread)
         text = _resolved(text, process, self._opened)
-        call = text
-        if unfinished := _UNFINISHED.fullmatch(text):
-            self._begun[thread] = call = unfinished["begun"]
-        elif resumed := _RESUMED.fullmatch(text):
-            call = self._begun.pop(thread, "") + resumed["rest"]
+        call, _ = self._halves.join(thread, text)
         if birth := _BIRTH.fullmatch(call):
             self._add(int(birth["child"]), process, birth["flags"])
         if "(INJECTED)" in text or text.startswith("+++ killed by SIGKILL"):
@@ -104,7 +98,7 @@ class Processes:
 
     def _adopt(self, thread: int) -> None:
         """Add a thread that works before the call that made it has ended."""
-        for parent, call in self._begun.items():
+        for parent, call in self._halves.begun.items():
             if call.startswith(tuple(f"{name}(" for name in BIRTHS)):
                 self._add(thread, self._threads.get(parent, parent), call)
                 return
