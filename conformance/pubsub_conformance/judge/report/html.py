@@ -1,0 +1,128 @@
+"""Reports as pages: one HTML file each, which loads nothing and is complete without its script.
+
+The templates are in `templates/`. They need the extra `html`, so this module imports jinja2 late.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.util
+import itertools
+import shlex
+from pathlib import Path
+from typing import Any
+
+from ... import __version__
+from ...requirements import SPEC_VERSION, Requirement
+from ..outcome import Outcome, RequirementResult
+from ..verdict import Verdict
+from .machine import platform_on
+from .run import SHOWN_IN_FULL, RunReport
+
+TEMPLATES = Path(__file__).parent / "templates"
+NEEDED = ("jinja2", "pygal")
+TITLE_CHARACTERS = 80
+VERDICT_CLASS = {Verdict.CONFORMS: "good", Verdict.BROKEN: "bad", Verdict.UNJUDGED: "odd"}
+
+
+def missing() -> str:
+    """What to install before a page can be written; empty if all of it is there."""
+    absent = [name for name in NEEDED if importlib.util.find_spec(name) is None]
+    if not absent:
+        return ""
+    return f"{' and '.join(absent)} not installed: pip install 'pubsub-conformance[html]'"
+
+
+def render(template: str, **values: Any) -> str:
+    """A page. All values are text to the template: what a driver wrote cannot become markup."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["marked"] = marked
+    script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template(template).render(
+        style=(TEMPLATES / "page.css").read_text(encoding="utf-8"),
+        script=script,
+        # The browser runs this script and no other one, and asks nobody for anything.
+        script_hash=f"sha256-{digest}",
+        css_class=css_class,
+        **values,
+    )
+
+
+def marked(text: str) -> str:
+    """The specification's text, with what it has between backticks as code."""
+    from markupsafe import Markup, escape
+
+    parts = [escape(part) for part in text.split("`")]
+    codes = [
+        Markup("<code>{}</code>").format(part) if n % 2 else part for n, part in enumerate(parts)
+    ]
+    return Markup("").join(codes)
+
+
+def css_class(outcome: Outcome) -> str:
+    """The name of an outcome in the style sheet."""
+    return outcome.value.replace(" ", "-")
+
+
+def run_page(report: RunReport) -> str:
+    """The page of a run: the verdict, the failures, all requirements."""
+    implementation = report.implementation
+    shown = SHOWN_IN_FULL | {Outcome.UNEXPECTED_PASS}
+    return render(
+        "run.html",
+        report=report,
+        name=f"{implementation['implementation']} {implementation['version']}",
+        conclusion=str(report.verdict),
+        verdict_class=VERDICT_CLASS[report.verdict],
+        failures=[result for result in report.results if result.outcome in shown],
+        sections=_sections(report),
+        title=_title,
+        about=_about(report),
+        command_line=shlex.join(["pubsub-conformance", "run", "--", *report.command]),
+    )
+
+
+def _sections(report: RunReport) -> list[tuple[str, list[RequirementResult]]]:
+    """The requirements by page of the specification."""
+    grouped = itertools.groupby(report.results, lambda result: result.requirement.section)
+    return [(section, list(results)) for section, results in grouped]
+
+
+def _title(requirement: Requirement) -> str:
+    text = " ".join(requirement.text.split())
+    return text if len(text) <= TITLE_CHARACTERS else f"{text[:TITLE_CHARACTERS]}…"
+
+
+def _about(report: RunReport) -> list[tuple[str, str]]:
+    implementation = report.implementation
+    return [
+        ("implementation", f"{implementation['implementation']} {implementation['version']}"),
+        ("language", str(implementation["language"])),
+        ("roles", ", ".join(implementation["roles"])),
+        *about_the_machine(report.file_system, report.seconds, report.seed),
+        ("started", report.started),
+    ]
+
+
+def about_the_machine(file_system: str, seconds: float, seed: int) -> list[tuple[str, str]]:
+    """What every page says of the versions, the machine and the run."""
+    platform = platform_on(file_system)
+    return [
+        ("specification", SPEC_VERSION),
+        ("kit", __version__),
+        ("platform", f"{platform['system']} {platform['release']}, {platform['machine']}"),
+        ("Python of the kit", platform["python"]),
+        ("file system", platform["file_system"]),
+        ("seed", str(seed)),
+        ("duration", f"{seconds:.1f} s"),
+    ]
