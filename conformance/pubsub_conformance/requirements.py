@@ -1,9 +1,9 @@
 """The registry of requirements, parsed from the specification's own text.
 
-A requirement is a paragraph that begins with its id in bold and its roles in parentheses:
+A requirement is a paragraph that begins with its id and title in bold and its roles in parentheses:
 
-    **PUB-7** (publisher) A publisher MUST write the id in one write of
-    8 octets.
+    **PUB-9 An id is one write of 8 octets** (publisher)
+    The id MUST be written in one `write` of 8 octets, big-endian.
 
     *Untested:* the reason why no test from outside can show it (optional).
 
@@ -23,6 +23,7 @@ SPEC = PACKAGE / "spec"
 DRIVER_PAGE = PACKAGE / "DRIVER.md"
 SPEC_VERSION = "1"
 
+TITLE_LENGTH = 38  # so that a list of ids and titles fits beside other columns
 LEVELS = ("MUST", "SHOULD", "MAY")  # a negation is on the level of its keyword
 
 # Section key (the page's file stem) to the prefix of its ids, in reading order.
@@ -39,9 +40,10 @@ PREFIXES = {
 }
 
 _START = re.compile(
-    r"\*\*(?P<id>[A-Z]+-[1-9][0-9]*)\*\* \((?P<roles>[^()]+)\) (?P<text>\S.*)", re.DOTALL
+    r"\*\*(?P<id>[A-Z]+-[1-9][0-9]*) (?P<title>\S[^*]*)\*\* \((?P<roles>[^()]+)\) (?P<text>\S.*)",
+    re.DOTALL,
 )
-_LOOKS_LIKE_START = re.compile(r"\s*(?:[-*>] +)?\*\*[A-Za-z]+-\w+\*\*")
+_LOOKS_LIKE_START = re.compile(r"\s*(?:[-*>] +)?\*\*[A-Za-z]+-[0-9]")
 _UNTESTED = re.compile(r"\*Untested:\*(?P<reason>.*)", re.DOTALL)
 _KEYWORD = re.compile(r"\b(MUST|SHOULD|MAY|SHALL|REQUIRED|RECOMMENDED|OPTIONAL)\b")
 _LIST_ITEM = re.compile(r"(?:[-*]|[0-9]+\.) ")
@@ -62,6 +64,7 @@ class Requirement:
     file: str  # the page's file name; its stem is the key of the section
     text: str
     untested: str | None = None
+    title: str = ""  # names what is demanded; lists made before 2026-11-27 have none
 
     @property
     def key(self) -> str:
@@ -106,8 +109,8 @@ def parse(pages: Iterable[Path]) -> dict[str, Requirement]:
     """The requirements of these pages, by id, in the order of the pages.
 
     Raises SpecError, with every faulty place, if an id is misspelt, on the wrong page, repeated, or
-    missing from the numbers of its prefix, or if a requirement has no roles or not exactly one
-    level.
+    missing from the numbers of its prefix, or if a requirement has no title, a title that is too
+    long, ends with a period or is repeated, no roles, or not exactly one level.
     """
     found: dict[str, Requirement] = {}
     places: dict[str, str] = {}
@@ -139,6 +142,9 @@ def parse(pages: Iterable[Path]) -> dict[str, Requirement]:
                 continue
             if last.id in found:
                 errors.append(f"{place}: {last.id} is already at {places[last.id]}")
+            for other in found.values():
+                if other.title == last.title and other.id != last.id:
+                    errors.append(f"{place}: {last.id}: {other.id} has the same title")
             found[last.id] = last
             places[last.id] = place
     errors += _gaps(places)
@@ -151,13 +157,18 @@ def _requirement(text: str, section: str, page: Path) -> tuple[list[str], Requir
     """What is wrong with a requirement's paragraph, and the requirement as far as it is one."""
     start = _START.fullmatch(text)
     if not start:
-        return ["a requirement reads '**PREFIX-N** (role, role) text'"], None
+        return ["a requirement reads '**PREFIX-N Title** (role, role) text'"], None
     faults: list[str] = []
     name, text = start["id"], start["text"]
     key = page.stem.lower()
     prefix = PREFIXES.get(key)
     if name.partition("-")[0] != prefix:
         faults.append(f"{name}: ids on this page begin with {prefix or 'nothing: it has none'}")
+    title = start["title"]
+    if len(title) > TITLE_LENGTH:
+        faults.append(f"{name}: the title has {len(title)} characters, more than {TITLE_LENGTH}")
+    if title.endswith("."):
+        faults.append(f"{name}: the title ends with a period")
     roles = tuple(role.strip() for role in start["roles"].split(","))
     faults += [f"{name}: unknown role {role!r}" for role in roles if role not in ROLES]
     levels = sorted({match[1] for match in _KEYWORD.finditer(re.sub(r"`[^`]*`", "", text))})
@@ -166,7 +177,7 @@ def _requirement(text: str, section: str, page: Path) -> tuple[list[str], Requir
         levels = [LEVELS[0]]
     if not section:
         faults.append(f"{name}: no heading above it")
-    return faults, Requirement(name, levels[0], roles, section, page.name, text)
+    return faults, Requirement(name, levels[0], roles, section, page.name, text, title=title)
 
 
 def _gaps(places: dict[str, str]) -> list[str]:
@@ -204,6 +215,7 @@ def as_json() -> str:
     for requirement in parse(spec_pages()).values():
         entry = {
             "id": requirement.id,
+            "title": requirement.title,
             "level": requirement.level,
             "roles": requirement.roles,
             "section": requirement.section,

@@ -12,7 +12,8 @@ from pubsub_conformance.requirements import SpecError, parse
 GOOD = """\
 # Publishing
 
-**PUB-1** (publisher, subscriber) An id MUST NOT be
+**PUB-1 Ids are new** (publisher, subscriber)
+An id MUST NOT be
 0, and MUST be:
 - new,
 - a `MAY` in code counts
@@ -21,13 +22,13 @@ GOOD = """\
 *Untested:* nobody can
 see it.
 
-**PUB-2** (publisher) It SHOULD end here.
+**PUB-2 It ends** (publisher) It SHOULD end here.
 
 ```text
-**PUB-2** (nobody) A fence is no place for a requirement.
+**PUB-2 It is fenced** (nobody) A fence is no place for a requirement.
 ```
 
-Text about PUB-2, **PUB-3** (not at the start), and MUST without an id.
+Text about PUB-2, **PUB-3 It is bold** (not at the start), and MUST without an id.
 """
 
 
@@ -47,6 +48,7 @@ def test_a_page_is_read(tmp_path: Path) -> None:
         file="publish.md",
         text="An id MUST NOT be 0, and MUST be:\n- new,\n- a `MAY` in code counts for nothing.",
         untested="nobody can see it.",
+        title="Ids are new",
     )
     assert (second.level, second.text, second.untested) == ("SHOULD", "It SHOULD end here.", None)
     assert first.key == "publish"
@@ -55,25 +57,37 @@ def test_a_page_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
-        ("**PUB-1** An id MUST be.", 3, "PREFIX-N"),
-        ("**PUB-1** () An id MUST be.", 3, "PREFIX-N"),
-        ("**PUB-1**(publisher) An id MUST be.", 3, "PREFIX-N"),
-        ("**PUB-01** (publisher) An id MUST be.", 3, "PREFIX-N"),
-        ("**Pub-1** (publisher) An id MUST be.", 3, "PREFIX-N"),
-        ("- **PUB-1** (publisher) An id MUST be.", 3, "PREFIX-N"),
-        ("**PUB-1** (printer) An id MUST be.", 3, "unknown role 'printer'"),
-        ("**PUB-1** (publisher,) An id MUST be.", 3, "unknown role ''"),
-        ("**PUB-1** (publisher) An id is.", 3, "not none"),
-        ("**PUB-1** (publisher) An id must be.", 3, "not none"),
-        ("**PUB-1** (publisher) It MUST be and SHOULD be.", 3, "not ['MUST', 'SHOULD']"),
-        ("**PUB-1** (publisher) It SHALL be.", 3, "not ['SHALL']"),
-        ("**FETCH-1** (publisher) It MUST be.", 3, "begin with PUB"),
-        ("**PUB-1** (publisher) It MUST be.\n\n**PUB-1** (publisher) It MAY be.", 5, "already"),
-        ("**PUB-1** (publisher) It MUST be.\n\n**PUB-3** (publisher) It MAY be.", 5, "no PUB-2"),
-        ("**PUB-2** (publisher) It MUST be.", 3, "no PUB-1"),
-        ("**PUB-1** (publisher) It MUST be.\n**PUB-2** (publisher) It MUST be.", 4, "blank line"),
-        ("**PUB-1** (publisher) It MUST be.\n*Untested:* why.", 4, "blank line"),
-        ("**PUB-1** (publisher) It MUST be.\n\n*Untested:*", 5, "a reason"),
+        ("**PUB-1** (publisher) An id MUST be.", 3, "PREFIX-N Title"),
+        (f"**PUB-1 {39 * 'x'}** (publisher) An id MUST be.", 3, "39 characters, more than 38"),
+        ("**PUB-1 It is.** (publisher) An id MUST be.", 3, "ends with a period"),
+        ("**PUB-1 X** (topics) It MUST.\n\n**PUB-2 X** (topics) It MAY.", 5, "PUB-1 has the same"),
+        ("**PUB-1 A** An id MUST be.", 3, "PREFIX-N"),
+        ("**PUB-1 A** () An id MUST be.", 3, "PREFIX-N"),
+        ("**PUB-1 A**(publisher) An id MUST be.", 3, "PREFIX-N"),
+        ("**PUB-01 A** (publisher) An id MUST be.", 3, "PREFIX-N"),
+        ("**Pub-1 A** (publisher) An id MUST be.", 3, "PREFIX-N"),
+        ("- **PUB-1 A** (publisher) An id MUST be.", 3, "PREFIX-N"),
+        ("**PUB-1 A** (printer) An id MUST be.", 3, "unknown role 'printer'"),
+        ("**PUB-1 A** (publisher,) An id MUST be.", 3, "unknown role ''"),
+        ("**PUB-1 A** (publisher) An id is.", 3, "not none"),
+        ("**PUB-1 A** (publisher) An id must be.", 3, "not none"),
+        ("**PUB-1 A** (publisher) It MUST be and SHOULD be.", 3, "not ['MUST', 'SHOULD']"),
+        ("**PUB-1 A** (publisher) It SHALL be.", 3, "not ['SHALL']"),
+        ("**FETCH-1 A** (publisher) It MUST be.", 3, "begin with PUB"),
+        ("**PUB-1 A** (publisher) It MUST be.\n\n**PUB-1 A** (publisher) It MAY be.", 5, "already"),
+        (
+            "**PUB-1 A** (publisher) It MUST be.\n\n**PUB-3 C** (publisher) It MAY be.",
+            5,
+            "no PUB-2",
+        ),
+        ("**PUB-2 B** (publisher) It MUST be.", 3, "no PUB-1"),
+        (
+            "**PUB-1 A** (publisher) It MUST be.\n**PUB-2 B** (publisher) It MUST be.",
+            4,
+            "blank line",
+        ),
+        ("**PUB-1 A** (publisher) It MUST be.\n*Untested:* why.", 4, "blank line"),
+        ("**PUB-1 A** (publisher) It MUST be.\n\n*Untested:*", 5, "a reason"),
         ("Text.\n\n*Untested:* why.", 5, "above it"),
     ],
 )
@@ -90,13 +104,13 @@ def test_a_fault_is_named_with_file_and_line(
 
 def test_a_page_without_heading_or_with_ids_where_none_belong_is_refused(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="no heading"):
-        parse([page(tmp_path, "**PUB-1** (publisher) It MUST be.\n")])
+        parse([page(tmp_path, "**PUB-1 A** (publisher) It MUST be.\n")])
     with pytest.raises(SpecError, match="it has none"):
         parse([page(tmp_path, GOOD, "rationale.md")])
 
 
-def test_an_id_is_taken_across_pages_and_all_faults_are_told(tmp_path: Path) -> None:
-    faulty = "# Driver\n\n**DRIVER-1** (x) It MUST.\n\n**PUB-1** (publisher) It MUST be.\n"
+def test_an_id_is_taken_across_pages_and_all_faults_are_reported(tmp_path: Path) -> None:
+    faulty = "# Driver\n\n**DRIVER-1 D** (x) It MUST.\n\n**PUB-1 A** (publisher) It MUST be.\n"
     with pytest.raises(SpecError) as caught:
         parse([page(tmp_path, GOOD), page(tmp_path, faulty, "DRIVER.md")])
     assert len(str(caught.value).splitlines()) == 3  # role, prefix, repeated

@@ -226,7 +226,7 @@ def test_the_report_is_plain_when_piped_and_bright_when_asked(kit: Callable[...,
 def test_list(kit: Callable[..., Kit]) -> None:
     toy = kit()
     everything = toy.finish(toy.spawn(["-c", CLI, "list"])).out.splitlines()
-    assert everything[0].split() == ["PUB-1", "MUST", "It", "MUST", "pass."]
+    assert everything[0].split() == ["PUB-1", "MUST", "It", "passes"]
     assert len(everything) == len(OUTCOMES)
     one = toy.finish(toy.spawn(["-c", CLI, "list", "PUB-7"]))
     assert "nobody can see it." in one.out
@@ -246,7 +246,7 @@ def test_a_faulty_specification_is_not_a_verdict(kit: Callable[..., Kit]) -> Non
     for arguments in (["list"], ["run", "--", *toy.driver]):
         result = toy.finish(toy.spawn(["-c", CLI, *arguments]))
         assert result.code == 2
-        assert "publish.md:9: PUB-3" in result.err
+        assert "publish.md:12: PUB-3" in result.err
 
 
 def test_the_schema_knows_every_outcome() -> None:

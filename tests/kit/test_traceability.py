@@ -73,7 +73,9 @@ def kit_list(*arguments: str) -> str:
 
 def test_list_explains_a_requirement_by_its_tests(traces: Traces) -> None:
     shown = kit_list("GUAR-3")
-    assert shown.startswith("GUAR-3 (MUST; publisher, subscriber; guarantee.md)\n")
+    assert shown.startswith(
+        "GUAR-3  A message arrives whole\n(MUST; publisher, subscriber; guarantee.md)\n"
+    )
     assert KNOWN["GUAR-3"].text in shown
     for requirement, test, roles, says in traces:
         if requirement == "GUAR-3":
@@ -81,6 +83,11 @@ def test_list_explains_a_requirement_by_its_tests(traces: Traces) -> None:
             assert says in shown
             assert f"({', '.join(roles)})" in shown or not roles
     assert "mutant of the reference: cuts contents at a page;\n    caught by " in shown
+
+
+def test_list_shows_each_requirement_in_one_line_with_its_title() -> None:
+    shown = [tuple(line.split(maxsplit=2)) for line in kit_list().splitlines()]
+    assert shown == [(r.id, r.level, r.title) for r in KNOWN.values()]
 
 
 def test_list_selects_by_section_and_role() -> None:

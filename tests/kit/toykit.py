@@ -21,25 +21,34 @@ SCHEMA = json.loads((PACKAGE / "report.schema.json").read_text())
 SPEC = """\
 # Publishing
 
-**PUB-1** (publisher) It MUST pass.
+**PUB-1 It passes** (publisher)
+It MUST pass.
 
-**PUB-2** (publisher) It MUST fail.
+**PUB-2 It fails** (publisher)
+It MUST fail.
 
-**PUB-3** (publisher) It SHOULD be so.
+**PUB-3 It is so** (publisher)
+It SHOULD be so.
 
-**PUB-4** (subscriber) It MUST NOT apply.
+**PUB-4 It does not apply** (subscriber)
+It MUST NOT apply.
 
-**PUB-5** (publisher) It MUST crash.
+**PUB-5 It crashes** (publisher)
+It MUST crash.
 
-**PUB-6** (publisher) It MUST be impossible here.
+**PUB-6 It is impossible** (publisher)
+It MUST be impossible here.
 
-**PUB-7** (publisher) It MUST be untested.
+**PUB-7 It is untested** (publisher)
+It MUST be untested.
 
 *Untested:* nobody can see it.
 
-**PUB-8** (publisher, subscriber) It MUST be seen from both sides.
+**PUB-8 It has both sides** (publisher, subscriber)
+It MUST be seen from both sides.
 
-**PUB-9** (publisher) It MUST fail and crash.
+**PUB-9 It fails and crashes** (publisher)
+It MUST fail and crash.
 """
 
 # Puts the specification above in the place of the real one, in xdist's workers too.

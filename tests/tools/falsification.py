@@ -116,6 +116,7 @@ def _rows(entries: Sequence[Entry], tests: dict[str, list[str]]) -> Iterator[tup
     for one in requirements.load().values():
         of_it = [entry for entry in entries if entry["requirement"] == one.id]
         name = one.id if one.key == "driver" else f"[{one.id}](../spec/{one.file})"
+        name = f"{name} {one.title}"
         if one.untested:
             yield name, one.level, "", f"untested: {' '.join(one.untested.split())}"
         elif not of_it:

@@ -20,8 +20,8 @@ def add(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "list",
         help="list the requirements, or explain some",
-        description="Lists the requirements, or shows those named in full, with the tests that"
-        " check them. Nothing is run.",
+        description="Lists the requirements by id, level and title, or shows those named in full,"
+        " with the tests that check them. Nothing is run.",
     )
     parser.add_argument("ids", nargs="*", metavar="ID", help="show this one in full, as PUB-7")
     for option, names in (("--section", requirements.PREFIXES), ("--role", ROLES)):
@@ -46,14 +46,14 @@ def run(options: argparse.Namespace) -> int:
         if ids:
             _explain(requirement)
         else:
-            words = " ".join(requirement.text.split())
-            print(f"{requirement.id:<10}{requirement.level:<8}{words}")
+            print(f"{requirement.id:<11}{requirement.level:<8}{requirement.title}")
     return 0
 
 
 def _explain(requirement: Requirement) -> None:
     roles = ", ".join(requirement.roles)
-    print(f"{requirement.id} ({requirement.level}; {roles}; {requirement.file})")
+    print(f"{requirement.id}  {requirement.title}")
+    print(f"({requirement.level}; {roles}; {requirement.file})")
     print(requirement.text)
     if requirement.untested:
         print(f"Untested: {requirement.untested}")
