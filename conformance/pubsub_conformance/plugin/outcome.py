@@ -9,6 +9,7 @@ from typing import NoReturn
 import pytest
 
 from ..driver import DriverError, Rejected
+from ..judge.findings import plain
 from ..judge.outcome import Outcome
 from ..oracle.message import InvalidMessage
 
@@ -44,7 +45,7 @@ def outcome_of(call: pytest.CallInfo[None], path: Path) -> tuple[Outcome, str, b
     trace = call.excinfo.traceback
     where = [entry for entry in trace if Path(entry.path) == path] or trace
     place = f"({Path(where[-1].path).name}, line {where[-1].lineno + 1})"
-    reason = f"{call.excinfo.exconly()}\n{place}"
+    reason = f"{plain(call.excinfo.exconly())}\n{place}"
     if "from pytest-timeout" in reason:
         return Outcome.DRIVER_ERROR, f"the test did not come to an end: {reason}", False
     if _is_finding(error):

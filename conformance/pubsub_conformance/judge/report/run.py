@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import shlex
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ...requirements import Requirement
+from ..causes import Cause, causes
 from ..outcome import JUDGED, STYLE, Outcome, RequirementResult
 from ..verdict import Verdict, conclude
 from . import count
@@ -58,6 +60,11 @@ class RunReport:
         """The number of requirements by outcome, the most serious outcome first."""
         counted = Counter(result.outcome for result in self.results)
         return {o.value: counted[o] for o in reversed(Outcome) if counted[o]}
+
+    @functools.cached_property
+    def causes(self) -> Sequence[Cause]:
+        """What failed, the likely cause first, each with the requirements that fell with it."""
+        return causes(self.results)
 
     def repeat(self, requirement: Requirement) -> str:
         """The command line that judges this requirement again."""

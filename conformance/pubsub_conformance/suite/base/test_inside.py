@@ -207,7 +207,7 @@ def test_tmp_is_made(driver: Driver, base: Base, role: str) -> None:
     base.make()
     for _ in range(2):
         with base.open("a") as channel:
-            base.tmp.rmdir()
+            shutil.rmtree(base.tmp)
             if role == "publisher":
                 driver.publish("a")
                 assert len(channel.fetch_all()) == 1, "one channel, without tmp, gets the message"

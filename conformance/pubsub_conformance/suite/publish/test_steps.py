@@ -133,7 +133,9 @@ def test_channels_share_one_file(driver: Driver, base: Base) -> None:
         assert len(files) == 3, f"expected one file in each of three channels:\n{base.tree()}"
         inodes = {file.stat().st_ino for file in files}
         assert len(inodes) == 1, f"the channels have different files:\n{base.tree()}"
-        assert {file.stat().st_nlink for file in files} == {3}, "the file has links elsewhere"
+        assert {file.stat().st_nlink for file in files} == {3}, (
+            f"the file has links elsewhere:\n{base.tree()}"
+        )
 
 
 @pytest.mark.requirement("PUB-7", role="publisher")
@@ -350,7 +352,7 @@ def test_a_queue_that_is_no_fifo(driver: Driver, base: Base, make: Callable[[Pat
     make(directory / "queue")
     before = base.tree()
     assert driver.publish("a", b"x") == 0, "there is no channel"
-    assert base.tree() == before, "the publish changed something"
+    assert base.tree() == before, f"the publish changed something:\n{base.tree()}"
     with base.open("a") as channel:
         assert driver.publish("a", b"x") == 1, "there is one channel"
         assert len(channel.fetch_all()) == 1
