@@ -5,9 +5,16 @@ from __future__ import annotations
 from html.parser import HTMLParser
 
 import pytest
+from pubsub_conformance.bench.measures import GROUPS
+from pubsub_conformance.bench.page import bench_page
+from pubsub_conformance.bench.report import Benchmark, Losses, Plan
+from pubsub_conformance.driver import Hello
+from pubsub_conformance.implementations import Implementation
 from pubsub_conformance.judge.outcome import Outcome, RequirementResult, TestResult
 from pubsub_conformance.judge.report import html
 from pubsub_conformance.judge.report.run import RunReport
+from pubsub_conformance.matrix.page import matrix_page
+from pubsub_conformance.matrix.report import Cell, Matrix, Result
 from pubsub_conformance.requirements import Requirement
 
 HOSTILE = "</script></style><script>alert(1)</script><img src=x onerror=alert(2)>\"'`{{ 7*7 }}"
@@ -115,3 +122,97 @@ def test_a_page_without_a_result_says_so() -> None:
     page = Page(html.run_page(report_of()))
     assert "could not be judged" in page.text
     assert "no requirements" in page.text
+
+
+def implementation_of(name: str, said: str = "toy") -> Implementation:
+    hello = Hello(said, "1.2", "Toy", "1", frozenset({"publisher", "subscriber"}))
+    return Implementation(name, [f"./{name}", "two words"], hello)
+
+
+def matrix_of(failure: Result, said: str = "toy") -> Matrix:
+    """Two implementations; one check of one cell is `failure`, all others pass."""
+    names = ("mine", "reference")
+    cells = [
+        Cell(publisher, reader, [Result("codec", Outcome.PASS), Result("full", Outcome.PASS)])
+        for publisher in names
+        for reader in names
+    ]
+    cells[1].results[1] = failure
+    checks = {"codec": "one decodes", "full": "a full queue"}
+    implementations = [implementation_of(name, said) for name in names]
+    return Matrix(implementations, checks, 77, "tmpfs", cells, 12.3)
+
+
+def test_a_matrix_shows_what_failed_and_how_to_repeat_it() -> None:
+    failure = Result("full", Outcome.FAIL, reason="one too many", done="asked and answered")
+    page = Page(matrix_page(matrix_of(failure)))
+    for text in (
+        *("not all cells pass", "1 fail, 7 pass", "one too many", "asked and answered"),
+        "pubsub-conformance matrix --seed 77 'mine=./mine '\"'\"'two words'\"'\"''",
+        *("a full queue", "toy 1.2", "tmpfs", "12.3 s"),
+    ):
+        assert text in page.text
+    assert "mine-to-reference-full" in page.ids
+    assert ("a", "#mine-to-reference-full") in [
+        (tag, attributes.get("href")) for tag, attributes in page.elements
+    ]
+
+
+def test_a_matrix_marks_an_expected_failure() -> None:
+    known = Result("full", Outcome.EXPECTED_FAILURE, reason="one too many", expected="issue 12")
+    page = Page(matrix_page(matrix_of(known)))
+    for text in ("all cells pass, or fail as expected", "1 expected failure, 7 pass", "issue 12"):
+        assert text in page.text
+
+
+def test_the_page_of_a_matrix_keeps_text_as_text() -> None:
+    failure = Result(HOSTILE, Outcome.FAIL, reason=HOSTILE, expected=HOSTILE, done=HOSTILE)
+    matrix = matrix_of(failure, said=HOSTILE)
+    matrix.checks = {**matrix.checks, HOSTILE: HOSTILE}
+    page = Page(matrix_page(matrix))
+    assert page.active == ["link", "script"]
+    assert page.text.count(HOSTILE) >= 6
+
+
+def benchmark_of(said: str = "toy", reason: str = "") -> Benchmark:
+    """Two contenders, of which the second one is not measured if there is a reason."""
+    plan = Plan({"mine": ["./mine"], "other": ["./other"]}, "mine", 3, 0.5, ["single"])
+    machine = {"system": "Linux", "release": "6", "machine": "x86_64", "python": "3.14"}
+    more = {"file_system": "tmpfs", "processor": "fast", "processors": 2}
+    loads = {"load_before": 0.1, "load_after": 0.2}
+    benchmark = Benchmark(plan, {**machine, **more, **loads}, took=12.3)
+    for place, name in enumerate(plan.commands):
+        benchmark.contenders[name] = implementation_of(name, said)
+        benchmark.losses["single", name] = Losses(100, place)
+        for figure in GROUPS["single"].figures if not (place and reason) else ():
+            benchmark.values["single", figure, name] = [1000.0 + place, 1200.0, 1100.0]
+    if reason:
+        benchmark.failures["other"] = reason
+    return benchmark
+
+
+def test_a_benchmark_has_a_chart_and_a_row_for_each_figure() -> None:
+    page = Page(bench_page(benchmark_of()))
+    assert [tag for tag, _ in page.elements].count("svg") == len(GROUPS["single"].figures)
+    for figure in GROUPS["single"].figures:
+        assert f"{figure}, µs" in page.text
+    for text in ("measured", "1 100", "1 000 to 1 200", "1 of 100", "fast", "12.3 s"):
+        assert text in page.text
+
+
+def test_a_benchmark_says_what_was_not_measured() -> None:
+    page = Page(bench_page(benchmark_of(reason="no message came")))
+    for text in ("not all was measured", "no message came", "not measured"):
+        assert text in page.text
+
+
+def test_the_page_of_a_benchmark_loads_nothing_and_keeps_text_as_text() -> None:
+    text = bench_page(benchmark_of(said=HOSTILE, reason=HOSTILE))
+    page = Page(text)
+    assert page.active == ["link", "script"]
+    assert page.text.count(HOSTILE) >= 3
+    for _, attributes in page.elements:
+        for name in ("src", "href", "xlink:href"):
+            assert (attributes.get(name) or "#").startswith(("#", "data:"))
+    assert "@import" not in text
+    assert "url(" not in text

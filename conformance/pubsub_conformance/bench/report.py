@@ -100,19 +100,20 @@ class Benchmark:
             names = list(self.plan.commands)
             for name in names:
                 first, last = name == names[0], name == names[-1]
-                columns = self._columns(group, figure, name)
+                columns = self.columns(group, figure, name)
                 table.add_row(figure if first else "", name, *columns, end_section=last)
         return table
 
-    def _columns(self, group: Group, figure: str, name: str) -> list[str]:
+    def columns(self, group: Group, figure: str, name: str) -> list[str]:
+        """The text of a row: median, lowest to highest, ratio, messages lost; or why none."""
         values = self.values.get((group.name, figure, name))
         if not values:
             return ["not measured" if name in self.failures else "does not apply"]
         ratio = self.ratio(group.name, figure, name)
         losses = self.losses[group.name, name]
         return [
-            _number(statistics.median(values)),
-            f"{_number(min(values))} to {_number(max(values))}",
+            number(statistics.median(values)),
+            f"{number(min(values))} to {number(max(values))}",
             "" if ratio is None else f"{ratio:.2f}",
             f"{losses.lost} of {losses.sent}" if losses.lost else "",
         ]
@@ -151,5 +152,6 @@ class Benchmark:
         return {"unit": group.unit, "method": group.method, "figures": figures, "losses": losses}
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """A figure with three significant digits, or whole."""
     return f"{value:,.0f}".replace(",", " ") if value >= 100 or value == 0 else f"{value:.3g}"

@@ -21,7 +21,7 @@ from ..judge.verdict import Verdict, conclude
 
 _SHORT = {Outcome.EXPECTED_FAILURE: "expected", Outcome.FAIL: "FAIL"}
 
-_VERDICTS = {
+VERDICTS = {
     Verdict.CONFORMS: ("all cells pass, or fail as expected", "bold green"),
     Verdict.BROKEN: ("not all cells pass", "bold red"),
     Verdict.UNJUDGED: ("could not be judged", "bold magenta"),
@@ -141,7 +141,7 @@ class Matrix:
         counted = Counter(result.outcome for cell in self.cells for result in cell.results)
         counts = ", ".join(f"{counted[o]} {o.value}" for o in reversed(Outcome) if counted[o])
         console.print(f"\n{counts or 'no checks'}; {self.seconds:.0f} s, seed {self.seed}")
-        console.print(Text(*_VERDICTS[self.verdict]))
+        console.print(Text(*VERDICTS[self.verdict]))
 
     def as_dict(self) -> dict[str, Any]:
         return {

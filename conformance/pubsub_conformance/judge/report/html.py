@@ -10,11 +10,12 @@ import hashlib
 import importlib.util
 import itertools
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ... import __version__
-from ...requirements import SPEC_VERSION, Requirement
+from ...requirements import SPEC_VERSION
 from ..outcome import Outcome, RequirementResult
 from ..verdict import Verdict
 from .machine import platform_on
@@ -22,7 +23,6 @@ from .run import SHOWN_IN_FULL, RunReport
 
 TEMPLATES = Path(__file__).parent / "templates"
 NEEDED = ("jinja2", "pygal")
-TITLE_CHARACTERS = 80
 VERDICT_CLASS = {Verdict.CONFORMS: "good", Verdict.BROKEN: "bad", Verdict.UNJUDGED: "odd"}
 
 
@@ -86,7 +86,6 @@ def run_page(report: RunReport) -> str:
         verdict_class=VERDICT_CLASS[report.verdict],
         failures=[result for result in report.results if result.outcome in shown],
         sections=_sections(report),
-        title=_title,
         about=_about(report),
         command_line=shlex.join(["pubsub-conformance", "run", "--", *report.command]),
     )
@@ -98,31 +97,25 @@ def _sections(report: RunReport) -> list[tuple[str, list[RequirementResult]]]:
     return [(section, list(results)) for section, results in grouped]
 
 
-def _title(requirement: Requirement) -> str:
-    text = " ".join(requirement.text.split())
-    return text if len(text) <= TITLE_CHARACTERS else f"{text[:TITLE_CHARACTERS]}…"
-
-
 def _about(report: RunReport) -> list[tuple[str, str]]:
     implementation = report.implementation
     return [
         ("implementation", f"{implementation['implementation']} {implementation['version']}"),
         ("language", str(implementation["language"])),
         ("roles", ", ".join(implementation["roles"])),
-        *about_the_machine(report.file_system, report.seconds, report.seed),
+        *about_the_machine(platform_on(report.file_system), report.seconds),
+        ("seed", str(report.seed)),
         ("started", report.started),
     ]
 
 
-def about_the_machine(file_system: str, seconds: float, seed: int) -> list[tuple[str, str]]:
-    """What every page says of the versions, the machine and the run."""
-    platform = platform_on(file_system)
+def about_the_machine(platform: Mapping[str, str], seconds: float) -> list[tuple[str, str]]:
+    """What every page says of the versions, the machine and the time; `platform` is its name."""
     return [
         ("specification", SPEC_VERSION),
         ("kit", __version__),
         ("platform", f"{platform['system']} {platform['release']}, {platform['machine']}"),
         ("Python of the kit", platform["python"]),
         ("file system", platform["file_system"]),
-        ("seed", str(seed)),
         ("duration", f"{seconds:.1f} s"),
     ]
