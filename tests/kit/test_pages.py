@@ -85,6 +85,17 @@ def test_a_failure_has_all_that_a_reader_needs() -> None:
     assert "PUB-2" in page.ids
 
 
+def test_the_likely_cause_comes_before_the_failures() -> None:
+    lead, other = (result_of(name, Outcome.FAIL) for name in ("PUB-1", "PUB-2"))
+    for result in (lead, other):
+        result.tests[0].reason = "expected no files, found one"
+    page = Page(html.run_page(report_of(result_of("PUB-3", Outcome.PASS), lead, other)))
+    causes = page.text[page.text.index("Likely cause") : page.text.index("Failures")]
+    assert "expected no files, found one" in causes
+    assert causes.index("PUB-1") < causes.index("PUB-2")
+    assert page.ids.index("PUB-1") < page.ids.index("PUB-2")
+
+
 @pytest.mark.parametrize(
     ("outcome", "verdict"),
     [
@@ -120,7 +131,7 @@ def test_a_page_loads_nothing_and_what_a_driver_wrote_stays_text() -> None:
 
 def test_a_page_without_a_result_says_so() -> None:
     page = Page(html.run_page(report_of()))
-    assert "could not be judged" in page.text
+    assert "was not judged: no test was selected" in page.text
     assert "no requirements" in page.text
 
 

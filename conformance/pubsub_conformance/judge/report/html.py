@@ -16,10 +16,11 @@ from typing import Any
 
 from ... import __version__
 from ...requirements import SPEC_VERSION
+from ..causes import failed_tests
 from ..outcome import Outcome, RequirementResult
 from ..verdict import Verdict
 from .machine import platform_on
-from .run import SHOWN_IN_FULL, RunReport
+from .run import RunReport
 
 TEMPLATES = Path(__file__).parent / "templates"
 NEEDED = ("jinja2", "pygal")
@@ -75,20 +76,27 @@ def css_class(outcome: Outcome) -> str:
 
 
 def run_page(report: RunReport) -> str:
-    """The page of a run: the verdict, the failures, all requirements."""
+    """The page of a run: the verdict, the likely causes, the failures, all requirements."""
     implementation = report.implementation
-    shown = SHOWN_IN_FULL | {Outcome.UNEXPECTED_PASS}
     return render(
         "run.html",
         report=report,
         name=f"{implementation['implementation']} {implementation['version']}",
-        conclusion=str(report.verdict),
+        conclusion=report.conclusion,
         verdict_class=VERDICT_CLASS[report.verdict],
-        failures=[result for result in report.results if result.outcome in shown],
+        failures=_failures(report),
+        failed_tests=failed_tests,
         sections=_sections(report),
         about=_about(report),
         command_line=shlex.join(["pubsub-conformance", "run", "--", *report.command]),
     )
+
+
+def _failures(report: RunReport) -> list[RequirementResult]:
+    """What a reader must act on, the likely cause first, before what fell with it."""
+    failed = [result for cause in report.causes for result in (cause.result, *cause.others)]
+    stale = [result for result in report.results if result.outcome is Outcome.UNEXPECTED_PASS]
+    return failed + stale
 
 
 def _sections(report: RunReport) -> list[tuple[str, list[RequirementResult]]]:

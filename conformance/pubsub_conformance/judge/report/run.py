@@ -115,9 +115,11 @@ class RunReport:
         counted = ", ".join(f"{number} {outcome}" for outcome, number in self.counts.items())
         text = Text(f"\n{counted or 'no requirements'}; {self.seconds:.1f} s, seed {self.seed}\n")
         text.append(f"{self.implementation['implementation']} {self.implementation['version']} ")
-        return text.append(self._conclusion(), _VERDICT_STYLE[self.verdict])
+        return text.append(self.conclusion, _VERDICT_STYLE[self.verdict])
 
-    def _conclusion(self) -> str:
+    @property
+    def conclusion(self) -> str:
+        """The verdict in words, to follow the name of the implementation."""
         if self.interrupted:
             return "was not judged: interrupted, the report is partial"
         if not self.results:

@@ -46,7 +46,7 @@ for (const command of document.querySelectorAll(".command")) {
   });
   command.append(button);
 }
-for (const text of document.querySelectorAll(".long")) {
+for (const text of document.querySelectorAll(".end")) {
   text.scrollTop = text.scrollHeight; // the last lines are those before the failure
 }
 const closed = new Set();
