@@ -21,6 +21,13 @@ HOSTILE = "</script></style><script>alert(1)</script><img src=x onerror=alert(2)
 # Of what a page contains, only these elements have code or can load something.
 ACTIVE = {"script", "img", "iframe", "object", "embed", "link", "base", "form", "video", "audio"}
 
+OF_A_TEST = {
+    Outcome.WARNING: Outcome.FAIL,
+    Outcome.EXPECTED_FAILURE: Outcome.FAIL,
+    Outcome.UNEXPECTED_PASS: Outcome.PASS,
+}
+"""The outcome of a test where that of its requirement is no outcome of a test."""
+
 
 class Page(HTMLParser):
     """What a browser makes of a page: its elements and its text."""
@@ -53,7 +60,7 @@ def result_of(name: str, outcome: Outcome, text: str = "It MUST be so.") -> Requ
     passed = outcome is Outcome.PASS
     texts = {} if passed else {"reason": f"found in {name}", "expected": f"expected of {name}"}
     texts |= {} if passed else {"done": f"done in {name}", "base": f"base of {name}"}
-    test = TestResult(f"test_it.py::test_{name}", outcome, 0.5, **texts)
+    test = TestResult(f"test_it.py::test_{name}", OF_A_TEST.get(outcome, outcome), 0.5, **texts)
     return RequirementResult(requirement, outcome, texts.get("reason", ""), [test])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import statistics
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +15,22 @@ from .report import Benchmark, number
 
 WIDTH = 420  # of a chart, in units of which a phone shows one in a pixel
 FRAME, BAR = 70, 34  # the height of a chart, and of each bar in it
+# Colours of the page, which knows a light and a dark one of each.
 COLORS = tuple(f"var(--chart{number})" for number in range(1, 7))
+STYLE = {
+    "background": "transparent",
+    "plot_background": "transparent",
+    "value_background": "transparent",
+    "foreground": "var(--ink)",
+    "foreground_strong": "var(--ink)",
+    "foreground_subtle": "var(--quiet)",
+    "guide_stroke_color": "var(--line)",
+    "major_guide_stroke_color": "var(--line)",
+    "font_family": "system-ui, sans-serif",
+    "title_font_size": 14,
+    "label_font_size": 12,
+    "major_label_font_size": 12,
+}
 
 
 def bench_page(benchmark: Benchmark) -> str:
@@ -54,11 +70,11 @@ def _charts(benchmark: Benchmark, group: Group) -> list[Any]:
 
 def _chart(title: str, measured: Mapping[str, Sequence[float]]) -> Any:
     """A bar for each contender, its median, and a line from the lowest to the highest round."""
-    import pygal  # type: ignore[import-untyped, import-not-found, unused-ignore]
     from markupsafe import Markup
 
+    pygal = _pygal()
     chart = pygal.HorizontalBar(
-        style=_style(len(measured)),
+        style=pygal.style.Style(**STYLE, **_colors(len(measured))),
         js=[],  # by default a page of the web is asked for one
         disable_xml_declaration=True,
         width=WIDTH,
@@ -84,26 +100,17 @@ def _chart(title: str, measured: Mapping[str, Sequence[float]]) -> Any:
     return Markup(chart.render(is_unicode=True))
 
 
-def _style(bars: int) -> Any:
-    """Colours of the page, for light and dark. pygal cannot compute with them, so all are given."""
-    from pygal.style import Style  # type: ignore[import-untyped, import-not-found, unused-ignore]
+def _pygal() -> Any:
+    """The library, without the finder of modules that it adds: it serves maps, and Python warns of it."""
+    import pygal  # type: ignore[import-untyped, import-not-found, unused-ignore]
 
-    return Style(
-        background="transparent",
-        plot_background="transparent",
-        value_background="transparent",
-        foreground="var(--ink)",
-        foreground_strong="var(--ink)",
-        foreground_subtle="var(--quiet)",
-        guide_stroke_color="var(--line)",
-        major_guide_stroke_color="var(--line)",
-        colors=("var(--ink)",) * bars,
-        value_colors=("var(--ink)",) * bars,
-        font_family="system-ui, sans-serif",
-        title_font_size=14,
-        label_font_size=12,
-        major_label_font_size=12,
-    )
+    sys.meta_path[:] = [each for each in sys.meta_path if type(each).__module__ != "pygal"]
+    return pygal
+
+
+def _colors(bars: int) -> dict[str, Sequence[str]]:
+    """Colours of all bars and their texts: pygal cannot compute one from another here."""
+    return dict.fromkeys(("colors", "value_colors"), ("var(--ink)",) * bars)
 
 
 def _without_scripts(svg: Any) -> Any:
