@@ -101,7 +101,7 @@ def _chart(title: str, measured: Mapping[str, Sequence[float]]) -> Any:
 
 
 def _pygal() -> Any:
-    """The library, without the finder of modules that it adds: it serves maps, and Python warns of it."""
+    """The library, without the finder of modules that it adds for maps: Python warns of it."""
     import pygal  # type: ignore[import-untyped, import-not-found, unused-ignore]
 
     sys.meta_path[:] = [each for each in sys.meta_path if type(each).__module__ != "pygal"]
