@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from pubsub_conformance.driver import Done, Driver, DriverError, Limits, OpenChannel, Rejected
 from pubsub_conformance.driver.output import STDERR_OCTETS
-from pubsub_conformance.driver.protocol import OPS, SCHEMAS, load_schema, reply_fault
+from pubsub_conformance.driver.protocol import OPS, SCHEMAS, faults, load_schema, reply_fault
 from pubsub_conformance.driver.tables import DRIVER_MD, with_tables
 
 MISBEHAVING = Path(__file__).with_name("misbehaving.py")
@@ -143,11 +142,11 @@ def test_command_that_does_not_exist() -> None:
         ("does-not-read", "no reply within 0.3 s", "still running"),
         ("wrong-seq", "seq 3 in the reply to request 2", "still running"),
         ("no-seq", "seq None in the reply to request 2", "still running"),
-        ("wrong-type", "match: 'yes' is not of type 'boolean'", "still running"),
-        ("field-missing", "'match' is a required property", "still running"),
-        ("field-too-many", "'because' was unexpected", "still running"),
+        ("wrong-type", 'match must be boolean, found "yes"', "still running"),
+        ("field-missing", 'the line lacks "match"', "still running"),
+        ("field-too-many", 'must not have "because"', "still running"),
         ("wrong-code", "error.code", "still running"),
-        ("no-errno", "'errno' is a required property", "still running"),
+        ("no-errno", 'error lacks "errno"', "still running"),
         ("flood-stdout", "1048576 octets", ""),
     ],
 )
@@ -322,7 +321,7 @@ def test_request_of_the_kit_that_breaks_its_schema(begin: Begin) -> None:
     driver = begin("none", Patient)
     with pytest.raises(ValueError, match="timeout"):
         driver.wait(OpenChannel("c1", NOWHERE), -1)
-    with pytest.raises(ValueError, match="not valid"):
+    with pytest.raises(ValueError, match="at least one of: count; idle; deadline"):
         driver.consume(OpenChannel("c1", NOWHERE))
     assert driver.match("a", "a")
 
@@ -368,9 +367,10 @@ def fields(schema: object) -> Iterator[tuple[str, dict[str, object]]]:
 
 @pytest.mark.parametrize("file", sorted(SCHEMAS.glob("*.json")), ids=lambda p: p.stem)
 def test_schema(file: Path) -> None:
-    """Each is a valid schema, and each field says what it means."""
+    """Each can be used, and each field says what it means."""
     schema = load_schema(file.name)
-    Draft202012Validator.check_schema(schema)
+    for name in schema.get("$defs", {}):
+        faults(file.name, name, None)
     for name, field in fields(schema.get("$defs", {})):
         assert "description" in field or "$ref" in field or field.keys() == {"const"}, name
 
@@ -382,9 +382,9 @@ def test_schema(file: Path) -> None:
         ("18446744073709551615", None),
         ("18446744073709551616", "uint64"),
         ("07", "match"),
-        ("7\n", "uint64"),
+        ("7\n", "match"),
         ("-1", "match"),
-        (7, "not of type 'string'"),
+        (7, "must be string"),
     ],
 )
 def test_unsigned_64_bits(text: object, fault: str | None) -> None:

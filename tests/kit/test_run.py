@@ -12,7 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
 
-import jsonschema  # type: ignore[import-untyped]
 import pytest
 from pubsub_conformance.driver.protocol import ROLES
 from pubsub_conformance.judge.outcome import Outcome
@@ -250,7 +249,6 @@ def test_a_faulty_specification_is_not_a_verdict(kit: Callable[..., Kit]) -> Non
 
 
 def test_the_schema_knows_every_outcome() -> None:
-    jsonschema.Draft202012Validator.check_schema(SCHEMA)
     assert set(SCHEMA["$defs"]["outcome"]["enum"]) == {outcome.value for outcome in Outcome}
     item = SCHEMA["properties"]["implementation"]["properties"]["roles"]["items"]
     assert item["enum"] == list(ROLES)

@@ -13,7 +13,8 @@ from random import Random
 from typing import Any
 
 from pubsub_conformance.driver import Driver, OpenChannel, Rejected, protocol
-from pubsub_conformance.driver.protocol import PROTOCOL, ROLES, reply_fault, validator
+from pubsub_conformance.driver.protocol import PROTOCOL, ROLES, faults, place, reply_fault
+from pubsub_conformance.excerpt import excerpt
 from pubsub_conformance.oracle.base import Base
 
 from . import messages
@@ -330,11 +331,9 @@ def _fault(op: str, request: Mapping[str, Any]) -> str | None:
     message = request.get("message")
     if op == "encode" and isinstance(message, dict) and message.get("id") == "0":
         return "an id of 0"
-    for error in validator(f"{op}.json", "request").iter_errors(request):
-        if error.validator in ("type", "required", "const", "enum", "format"):
-            where = ".".join(map(str, error.absolute_path))
-            if where != "seq":
-                return f"{where}: {error.message[:100]}"
+    for fault in faults(f"{op}.json", "request", request):
+        if fault.rule in ("type", "required", "const", "enum", "format") and place(fault) != "seq":
+            return excerpt(fault.message, 160)
     return None
 
 
