@@ -84,19 +84,12 @@ def run_page(report: RunReport) -> str:
         name=f"{implementation['implementation']} {implementation['version']}",
         conclusion=report.conclusion,
         verdict_class=VERDICT_CLASS[report.verdict],
-        failures=_failures(report),
+        failures=report.failures,
         failed_tests=failed_tests,
         sections=_sections(report),
         about=_about(report),
         command_line=shlex.join(["pubsub-conformance", "run", "--", *report.command]),
     )
-
-
-def _failures(report: RunReport) -> list[RequirementResult]:
-    """What a reader must act on, the likely cause first, before what fell with it."""
-    failed = [result for cause in report.causes for result in (cause.result, *cause.others)]
-    stale = [result for result in report.results if result.outcome is Outcome.UNEXPECTED_PASS]
-    return failed + stale
 
 
 def _sections(report: RunReport) -> list[tuple[str, list[RequirementResult]]]:

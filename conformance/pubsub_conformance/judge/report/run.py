@@ -66,6 +66,13 @@ class RunReport:
         """What failed, the likely cause first, each with the requirements that fell with it."""
         return causes(self.results)
 
+    @property
+    def failures(self) -> Sequence[RequirementResult]:
+        """What a reader must act on: each cause, what fell with it, and entries to strike out."""
+        failed = [result for cause in self.causes for result in (cause.result, *cause.others)]
+        stale = [result for result in self.results if result.outcome is Outcome.UNEXPECTED_PASS]
+        return failed + stale
+
     def repeat(self, requirement: Requirement) -> str:
         """The command line that judges this requirement again."""
         home = ["--home", self.home] if self.home else []
