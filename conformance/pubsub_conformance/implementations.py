@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shlex
 from collections.abc import Iterable, Sequence
@@ -11,6 +12,7 @@ from typing import Any
 
 from .driver import Driver, DriverError, Hello
 from .driver.protocol import ROLES
+from .requirements import SPEC_VERSION
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -49,15 +51,31 @@ class Implementation:
         """Start the driver for its hello. Raises Unusable."""
         try:
             driver = Driver(command, home)
-            driver.close()
         except DriverError as error:
             raise Unusable(f"the handshake with {name} failed\n{error}") from error
+        with contextlib.suppress(DriverError):  # how it ends is a matter for a test
+            driver.close()
         return cls(name, command, driver.hello)
+
+    @classmethod
+    def greet_to_judge(cls, name: str, command: Sequence[str], home: Path) -> Implementation:
+        """As `greet`, and raises Unusable if it implements another version of the specification."""
+        implementation = cls.greet(name, command, home)
+        if implementation.hello.spec != SPEC_VERSION:
+            raise Unusable(
+                f"{name} implements specification {implementation.hello.spec},"
+                f" this kit judges by {SPEC_VERSION}"
+            )
+        return implementation
 
     def __str__(self) -> str:
         hello = self.hello
         return f"{self.name}: {hello.implementation} {hello.version}, {hello.language}"
 
+    @property
+    def said(self) -> dict[str, Any]:
+        """Its hello as JSON."""
+        return {**asdict(self.hello), "roles": sorted(self.hello.roles, key=ROLES.index)}
+
     def as_dict(self) -> dict[str, Any]:
-        roles = sorted(self.hello.roles, key=ROLES.index)
-        return {"command": list(self.command), "hello": {**asdict(self.hello), "roles": roles}}
+        return {"command": list(self.command), "hello": self.said}

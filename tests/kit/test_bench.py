@@ -71,7 +71,6 @@ def test_contender_that_fails_is_reported_and_the_others_go_on(
     [
         ["a"],
         ["a=true", "--baseline", "b"],
-        ["a=true", "--only", "nothing"],
         ["a=true", "--home", "missing"],
     ],
 )

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from pubsub_conformance import __version__
 from pubsub_conformance.commands import COMMANDS, main
-from pubsub_conformance.commands.options import duration, finish, positive
+from pubsub_conformance.commands.options import duration, positive
+from pubsub_conformance.commands.outputs import JSON, finish
 from pubsub_conformance.judge.verdict import Verdict, conclude
 from pubsub_conformance.requirements import SPEC_VERSION
 from rich.console import Console
@@ -95,7 +96,7 @@ def test_a_report_ends_a_command(
 ) -> None:
     """It is shown, lines whole where no terminal is; it is written; its verdict is the code."""
     path = tmp_path / "report.json"
-    options = argparse.Namespace(json=path, driver=["./driver", "-v"], seed=7)
+    options = argparse.Namespace(outputs=(JSON,), json=path, driver=["./driver", "-v"], seed=7)
     assert finish(Report(verdict), options) == verdict.value
     assert capsys.readouterr().out == "word " * 40 + "\n"
     assert json.loads(path.read_text(encoding="utf-8")) == {
@@ -114,7 +115,7 @@ def test_lines_are_wrapped_between_words_on_a_terminal(
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "43")
-    finish(Report(Verdict.CONFORMS), argparse.Namespace(json=None))
+    finish(Report(Verdict.CONFORMS), argparse.Namespace())
     lines = capsys.readouterr().out.splitlines()
     assert {*" ".join(lines).split()} == {"word"}
     assert max(map(len, lines)) <= 43
@@ -122,7 +123,7 @@ def test_lines_are_wrapped_between_words_on_a_terminal(
 
 def test_a_command_without_driver_and_seed_has_none_in_its_report(tmp_path: Path) -> None:
     path = tmp_path / "report.json"
-    finish(Report(Verdict.CONFORMS), argparse.Namespace(json=path, driver=[]))
+    finish(Report(Verdict.CONFORMS), argparse.Namespace(outputs=(JSON,), json=path, driver=[]))
     assert {"command", "seed"} & json.loads(path.read_text(encoding="utf-8")).keys() == set()
 
 

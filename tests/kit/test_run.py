@@ -157,9 +157,14 @@ def test_a_missing_command_is_not_a_verdict(kit: Callable[..., Kit]) -> None:
 def test_a_failed_handshake_is_not_a_verdict(
     kit: Callable[..., Kit], driver_option: str, words: str, workers: str
 ) -> None:
-    result = kit(SUITE, driver_option).run("-n", workers)
-    assert (result.code, result.report) == (2, None)
-    assert words in result.err
+    result = kit(SUITE, driver_option).run("-n", workers, "--junit", "j.xml")
+    assert (result.code, result.outcomes) == (2, {})
+    (problem,) = result.report["problems"]
+    assert words in problem
+    assert result.report["implementation"] is None
+    assert words in result.out
+    assert result.out.endswith(" could not be judged\n")
+    assert result.err == ""
 
 
 def test_many_failures_of_one_requirement_are_cut_short(kit: Callable[..., Kit]) -> None:

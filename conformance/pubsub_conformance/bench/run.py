@@ -39,9 +39,6 @@ def run(
     baseline = next(iter(commands)) if baseline is None else baseline
     if baseline not in commands:
         raise Unusable(f"the baseline {baseline!r} is not measured")
-    for name in only:
-        if name not in GROUPS:
-            raise Unusable(f"there is no group {name!r}: {', '.join(GROUPS)}")
     groups = [name for name in GROUPS if not only or name in only]
     if home is None and os.path.isdir("/dev/shm"):
         home = "/dev/shm"  # where a base is by default

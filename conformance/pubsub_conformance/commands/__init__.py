@@ -19,6 +19,7 @@ from ..surroundings import Unsuitable, settle
 from . import bench, check, faults, fuzz, matrix, run, soak, stress
 from . import list as list_
 from .options import EXIT_CODES
+from .outputs import refusal
 
 COMMANDS = (run, stress, check, soak, faults, fuzz, matrix, bench, list_)
 """In the order of `--help`."""
@@ -54,9 +55,12 @@ def _run(argv: Sequence[str]) -> int:
     arguments = [*argv]
     # By hand: argparse's own "--" differs between versions of Python.
     at = arguments.index("--") if "--" in arguments else len(arguments)
-    options = _parser().parse_args(arguments[:at])
-    options.driver, options.arguments = arguments[at + 1 :], arguments
     try:
+        options = _parser().parse_args(arguments[:at])
+        options.driver, options.arguments = arguments[at + 1 :], arguments
+        if reason := refusal(options):
+            note(reason)
+            return 2
         code: int = options.run(options)
     except (OSError, BadHistory, DriverError, ExpectedError, SpecError, Unusable) as error:
         note(str(error))

@@ -9,7 +9,8 @@ from rich.console import Console
 from ..bench import run as bench
 from ..bench.measures import GROUPS
 from ..implementations import named
-from .options import Subparsers, add_home, add_json, add_number, add_several, duration, finish
+from .options import Subparsers, add_home, add_number, add_several, duration, one_of
+from .outputs import JSON, add_outputs, finish
 
 
 def add(subparsers: Subparsers) -> None:
@@ -33,14 +34,14 @@ def add(subparsers: Subparsers) -> None:
         help="duration of each timed measurement, per round (default 0.5)",
     )
     only = f"measure only this group, one of {', '.join(GROUPS)}"
-    add_several(parser, "--only", only, metavar="GROUP")
-    add_json(parser)
+    add_several(parser, "--only", only, metavar="GROUP", type=one_of(GROUPS, "group"))
+    add_outputs(parser, JSON)
     add_home(parser, default="/dev/shm, if it exists")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the command. Returns the exit code. Raises OSError (`--home`, `--json`)."""
+    """Run the command. Returns the exit code. Raises OSError (`--home`)."""
     with Console(stderr=True).status("") as status:
         report = bench.run(
             named(options.implementations),

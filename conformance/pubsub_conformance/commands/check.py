@@ -7,7 +7,8 @@ import argparse
 from ..judge.check import check
 from ..judge.events import load
 from ..judge.report import note
-from .options import Subparsers, add_json, finish
+from .options import Subparsers
+from .outputs import JSON, add_outputs, finish
 
 
 def add(subparsers: Subparsers) -> None:
@@ -20,7 +21,7 @@ def add(subparsers: Subparsers) -> None:
         epilog="Exit codes: 0 nothing is wrong, 1 violations, 2 the file is no history.",
     )
     parser.add_argument("file", metavar="FILE")
-    add_json(parser)
+    add_outputs(parser, JSON)
     parser.set_defaults(run=run)
 
 

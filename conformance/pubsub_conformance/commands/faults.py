@@ -12,12 +12,12 @@ from .options import (
     Subparsers,
     add_driver,
     add_home,
-    add_json,
     add_number,
     add_several,
     add_workers,
-    finish,
+    one_of,
 )
+from .outputs import JSON, add_outputs, finish
 from .progress import Line
 
 
@@ -32,7 +32,9 @@ def add(subparsers: Subparsers) -> None:
         epilog=EXIT_CODES,
     )
     only = f"test only this operation, one of {', '.join(faults.OPERATIONS)}"
-    add_several(parser, "--operation", only, choices=faults.OPERATIONS, metavar="NAME")
+    add_several(
+        parser, "--operation", only, type=one_of(faults.OPERATIONS, "operation"), metavar="NAME"
+    )
     only = f"test only this fault: {faults.KILL}, or an error such as EIO"
     add_several(parser, "--fault", only, metavar="NAME")
     only = "test only this point, written as in a violation report (needs --operation)"
@@ -47,13 +49,13 @@ def add(subparsers: Subparsers) -> None:
         help="the driver of another implementation, whose processes must be able to go on as well",
     )
     add_home(parser)
-    add_json(parser)
+    add_outputs(parser, JSON)
     add_workers(parser, "points at a time (default 2)")
     add_driver(parser, run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the command. Returns the exit code. Raises OSError (`--home`, `--json`)."""
+    """Run the command. Returns the exit code. Raises OSError (`--home`)."""
     begun = time.monotonic()
     with Line() as line:
         found = faults.run(

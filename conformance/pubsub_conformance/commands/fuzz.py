@@ -16,12 +16,12 @@ from .options import (
     Subparsers,
     add_driver,
     add_home,
-    add_json,
     add_number,
     add_seed,
     add_several,
-    finish,
+    one_of,
 )
+from .outputs import JSON, add_outputs, finish
 from .progress import Line
 
 MEMORY = "/dev/shm"
@@ -37,7 +37,7 @@ def add(subparsers: Subparsers) -> None:
         epilog=EXIT_CODES,
     )
     only = f"fuzz only this target, one of {', '.join(fuzz.TARGETS)}"
-    add_several(parser, "--target", only, choices=[*fuzz.TARGETS], metavar="NAME")
+    add_several(parser, "--target", only, type=one_of(fuzz.TARGETS, "target"), metavar="NAME")
     add_number(parser, "--seconds", "for all targets (default 60, or --inputs)")
     add_number(parser, "--inputs", "for each target")
     add_seed(parser)
@@ -49,7 +49,7 @@ def add(subparsers: Subparsers) -> None:
     )
     saved = "judge only this saved input, or all inputs in this directory (needs one --target)"
     add_several(parser, "--replay", saved, type=Path, metavar="FILE")
-    add_json(parser)
+    add_outputs(parser, JSON)
     add_home(parser, default=f"{MEMORY}, if it exists")
 
     def run_checked(options: argparse.Namespace) -> int:

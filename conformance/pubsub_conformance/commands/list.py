@@ -7,9 +7,8 @@ import json
 
 from .. import requirements, traceability
 from ..driver.protocol import ROLES
-from ..judge.report import note
 from ..requirements import Requirement
-from .options import Subparsers, add_several
+from .options import Subparsers, add_several, requirement, role, section
 
 MUTANTS = requirements.PACKAGE / "mutants.json"
 """For each MUST, how a reference broke it on trial, and which tests caught that."""
@@ -23,30 +22,27 @@ def add(subparsers: Subparsers) -> None:
         description="Lists the requirements by id, level and title, or shows those named in full,"
         " with the tests that check them. Nothing is run.",
     )
-    parser.add_argument("ids", nargs="*", metavar="ID", help="show this one in full, as PUB-7")
-    for option, names in (("--section", requirements.PREFIXES), ("--role", ROLES)):
-        only = f"only of these: {', '.join(names)}"
-        add_several(parser, option, only, choices=[*names], metavar="NAME")
+    text = "show this one in full, as PUB-7"
+    parser.add_argument("ids", nargs="*", metavar="ID", type=requirement, help=text)
+    only = f"only of these: {', '.join(requirements.PREFIXES)}"
+    add_several(parser, "--section", only, type=section, metavar="NAME")
+    only = f"only of these: {', '.join(ROLES)}"
+    add_several(parser, "--role", only, type=role, metavar="NAME")
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the command. Returns the exit code. Raises SpecError."""
     known = requirements.load()
-    ids = options.ids or options.driver
-    for name in ids:
-        if name not in known:
-            note(f"there is no requirement {name!r}")
-            return 2
-    for requirement in map(known.__getitem__, ids or known):
-        if options.section and requirement.key not in options.section:
+    for each in map(known.__getitem__, options.ids or known):
+        if options.section and each.key not in options.section:
             continue
-        if options.role and not set(options.role) & set(requirement.roles):
+        if options.role and not set(options.role) & set(each.roles):
             continue
-        if ids:
-            _explain(requirement)
+        if options.ids:
+            _explain(each)
         else:
-            print(f"{requirement.id:<11}{requirement.level:<8}{requirement.title}")
+            print(f"{each.id:<11}{each.level:<8}{each.title}")
     return 0
 
 

@@ -9,7 +9,8 @@ from rich.console import Console
 
 from ..implementations import named
 from ..matrix import run as matrix
-from .options import Subparsers, add_home, add_json, add_seed, finish
+from .options import Subparsers, add_home, add_seed
+from .outputs import JSON, add_outputs, finish
 
 
 def add(subparsers: Subparsers) -> None:
@@ -24,14 +25,14 @@ def add(subparsers: Subparsers) -> None:
     add = parser.add_argument
     add("implementations", nargs="+", metavar="NAME=COMMAND")
     add("--expected", type=Path, metavar="FILE", help="failures that are expected, with reasons")
-    add_json(parser)
+    add_outputs(parser, JSON)
     add_home(parser)
     add_seed(parser)
     parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the command. Returns the exit code. Raises OSError (`--home`, `--json`)."""
+    """Run the command. Returns the exit code. Raises OSError (`--home`)."""
     with Console(stderr=True).status("") as status:
         report = matrix.run(
             named(options.implementations),

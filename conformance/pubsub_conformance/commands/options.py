@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Collection
 from typing import Any, TypeAlias
 
-from .. import seeds
-from ..judge import report
-from ..judge.verdict import Report
+from .. import requirements, seeds
+from ..driver.protocol import ROLES
+from ..names import Unknown, find
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -46,6 +45,32 @@ def add_number(
     parser.add_argument(option, type=positive, default=default, metavar="N", help=help)
 
 
+def one_of(known: Collection[str], what: str) -> Callable[[str], str]:
+    """The type of an option that takes one of these names, in upper or lower case."""
+
+    def convert(name: str) -> str:
+        try:
+            return find(name, known, what)
+        except Unknown as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return convert
+
+
+def requirement(name: str) -> str:
+    """The id of a requirement. Raises argparse.ArgumentTypeError and SpecError."""
+    return one_of(requirements.load(), "requirement")(name)
+
+
+def section(name: str) -> str:
+    """The section of a requirement. Raises argparse.ArgumentTypeError and SpecError."""
+    known = dict.fromkeys(each.key for each in requirements.load().values())
+    return one_of(known, "section")(name)
+
+
+role = one_of(ROLES, "role")
+
+
 def add_several(parser: argparse.ArgumentParser, option: str, help: str, **more: Any) -> None:
     """Add an option that may be repeated: `options` has a list of its values."""
     parser.add_argument(option, action="append", default=[], help=help, **more)
@@ -75,24 +100,8 @@ def add_seed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=seeds.draw(), metavar="N", help=text)
 
 
-def add_json(parser: argparse.ArgumentParser) -> None:
-    """Add `--json`: the file for the report as JSON."""
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the report as JSON too")
-
-
 def add_workers(
     parser: argparse.ArgumentParser, help: str, convert: Callable[[str], object] = positive
 ) -> None:
     """Add `-n`: how much runs at the same time, 2 by default."""
     parser.add_argument("-n", type=convert, default=2, dest="workers", metavar="N", help=help)
-
-
-def finish(result: Report, options: argparse.Namespace) -> int:
-    """Show a report, and write it as JSON if `--json` asks for it. Returns the exit code.
-
-    Raises OSError.
-    """
-    shown = report.show(result)
-    if options.json:
-        report.write(result, options.json, options.driver, getattr(options, "seed", None))
-    return result.verdict.value if shown else 2

@@ -1,29 +1,36 @@
-"""`run`: test an implementation. The tests run under pytest, which shows nothing of its own."""
+"""`run`: test an implementation."""
 
 from __future__ import annotations
 
 import argparse
+import datetime
 import os
 import shlex
 import sys
 import tempfile
-
-import pytest
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from pathlib import Path
+from typing import Any
 
 from .. import requirements
-from ..judge.report import note
+from ..driver.protocol import ROLES
+from ..implementations import Implementation, Unusable
+from ..judge import expected
+from ..judge.report.machine import file_system_of
+from ..judge.report.run import RunReport
 from .options import (
     EXIT_CODES,
     Subparsers,
     add_driver,
     add_home,
-    add_json,
     add_seed,
+    add_several,
     add_workers,
     positive,
+    requirement,
+    role,
+    section,
 )
+from .outputs import JSON, JUNIT, add_outputs, finish
 
 SUITE = ["--pyargs", "pubsub_conformance.suite"]
 
@@ -51,16 +58,20 @@ def add(subparsers: Subparsers) -> None:
         epilog=EXIT_CODES,
     )
     add = parser.add_argument
-    for option, metavar, what in (
-        ("--requirement", "ID", "this requirement, as PUB-7"),
-        ("--section", "NAME", "this page of the specification, as publish"),
-        ("--role", "ROLE", "the requirements of this role, as publisher"),
-    ):
-        add(option, action="append", default=[], metavar=metavar, help=f"test only {what}")
+    text = "test only this requirement, as PUB-7"
+    add_several(parser, "--requirement", text, metavar="ID", type=requirement)
+    text = f"test only this page of the specification: {', '.join(requirements.PREFIXES)}"
+    add_several(parser, "--section", text, metavar="NAME", type=section)
+    text = f"test only the requirements of this role: {', '.join(ROLES)}"
+    add_several(parser, "--role", text, metavar="ROLE", type=role)
     add_home(parser)
-    add("--expected", metavar="FILE", help="failures that are expected, with reasons (TOML)")
-    add_json(parser)
-    add("--junit", metavar="FILE", help="write pytest's JUnit XML too")
+    add(
+        "--expected",
+        type=Path,
+        metavar="FILE",
+        help="failures that are expected, with reasons (TOML)",
+    )
+    add_outputs(parser, JSON, JUNIT)
     add_workers(parser, "tests at a time, or auto: two for each processor (default 2)", _workers)
     add("-x", "--exitfirst", action="store_true", help="end with the first test that fails")
     add_seed(parser)
@@ -75,8 +86,51 @@ def _workers(text: str) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the command. Returns the exit code."""
-    arguments = [*ISOLATED, "--driver", shlex.join(options.driver)]
+    """Run the command. Returns the exit code. However the tests end, there is a report.
+
+    Raises SpecError, ExpectedError and, for `--home`, Unusable.
+    """
+    known = requirements.load()
+    if options.expected:
+        expected.load(options.expected, {"requirement": known})
+    if options.home and not os.path.isdir(options.home):
+        raise Unusable(f"--home: {options.home} is not a directory")
+    begun = datetime.datetime.now(datetime.timezone.utc)
+    said: dict[str, Any] = {}
+    made: RunReport | None = None
+    problems = ["the run ended before the first test"]
+    interrupted = False
+    try:
+        with tempfile.TemporaryDirectory(dir=options.home) as directory:
+            home = Path(directory, "base")
+            said = Implementation.greet_to_judge("the driver", options.driver, home).said
+        from . import under_pytest  # only now: a driver that does not start is reported at once
+
+        made = under_pytest.run(_arguments(options), said)
+    except Unusable as reason:
+        problems = [str(reason)]
+    except KeyboardInterrupt:
+        interrupted = True
+    now = datetime.datetime.now(datetime.timezone.utc)
+    report = made or RunReport(
+        implementation=said,
+        command=options.driver,
+        home=options.home,
+        seed=options.seed,
+        started=begun.isoformat(timespec="seconds"),
+        seconds=(now - begun).total_seconds(),
+        file_system=file_system_of(Path(options.home or tempfile.gettempdir())),
+        results=[],
+        problems=problems,
+        interrupted=interrupted,
+    )
+    return finish(report, options)
+
+
+def _arguments(options: argparse.Namespace) -> list[str]:
+    """The arguments of pytest."""
+    arguments = [*ISOLATED, "-p", "no:pubsub-conformance-shown"]
+    arguments += ["--driver", shlex.join(options.driver)]
     arguments += [f"--seed={options.seed}", f"--hypothesis-seed={options.seed}"]
     if options.workers:
         python = shlex.join([sys.executable, "-u", "-c", WORKER])
@@ -88,68 +142,7 @@ def run(options: argparse.Namespace) -> int:
     for option, value in (
         ("--home", options.home and os.path.abspath(options.home)),
         ("--expected", options.expected),
-        ("--json", options.json),
-        ("--junitxml", options.junit),
     ):
         if value:
             arguments.append(f"{option}={value}")
-    # Nor anything of the variables: xdist's workers and drivers would get them too.
-    for name in [name for name in os.environ if name.startswith("PYTEST_")]:
-        del os.environ[name]
-    with tempfile.TemporaryDirectory(prefix="pubsub-", ignore_cleanup_errors=True) as scratch:
-        # Where hypothesis would make a .hypothesis in the caller's directory.
-        os.environ["HYPOTHESIS_STORAGE_DIRECTORY"] = scratch
-        # Where pytest would make a pytest-of-USER that stays.
-        arguments.append(f"--basetemp={scratch}/pytest")
-        code = int(pytest.main([*arguments, *SUITE], plugins=[_Terminal()]))
-    return code if code in (0, 1, 2) else 2
-
-
-class _Terminal:
-    """On a terminal, a bar shows how far the run is, in the place of pytest's own output."""
-
-    def __init__(self) -> None:
-        self._bar: Progress | None = None
-
-    @pytest.hookimpl(trylast=True)  # after pytest has made its reporter
-    def pytest_configure(self, config: pytest.Config) -> None:
-        nowhere = open(os.devnull, "w")  # noqa: SIM115 (as long as the run)
-        config.add_cleanup(nowhere.close)
-        config.pluginmanager.unregister(name="terminalreporter")
-        config.pluginmanager.register(pytest.TerminalReporter(config, nowhere), "terminalreporter")
-
-    def pytest_internalerror(self, excrepr: object) -> None:
-        note(str(excrepr))
-
-    def pytest_collection_finish(self, session: pytest.Session) -> None:
-        if session.items:  # not in xdist's main process, which collects nothing
-            self._begin(len(session.items))
-
-    @pytest.hookimpl(optionalhook=True)
-    def pytest_xdist_node_collection_finished(self, ids: list[str]) -> None:
-        self._begin(len(ids))
-
-    def _begin(self, total: int) -> None:
-        if self._bar or not sys.stderr.isatty():
-            return
-        self._bar = Progress(
-            *(TextColumn("{task.description}"), BarColumn()),
-            *(MofNCompleteColumn(), TimeElapsedColumn()),
-            console=Console(stderr=True),
-            auto_refresh=False,  # no thread in a process that starts others
-            redirect_stdout=False,  # pytest redirects them
-            redirect_stderr=False,
-            transient=True,
-        )
-        self._bar.add_task("tests", total=total)
-        self._bar.start()
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if self._bar and report.when == "teardown":
-            self._bar.advance(self._bar.task_ids[0])
-            self._bar.refresh()
-
-    @pytest.hookimpl(tryfirst=True)  # before the report
-    def pytest_sessionfinish(self) -> None:
-        if self._bar:
-            self._bar.stop()
+    return [*arguments, *SUITE]

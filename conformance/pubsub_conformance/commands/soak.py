@@ -13,11 +13,10 @@ from .options import (
     Subparsers,
     add_driver,
     add_home,
-    add_json,
     add_number,
     add_seed,
-    finish,
 )
+from .outputs import JSON, add_outputs, finish
 from .progress import Line
 
 
@@ -33,14 +32,14 @@ def add(subparsers: Subparsers) -> None:
     )
     add_number(parser, "--seconds", "how long (default 60)", 60)
     add_number(parser, "--channels", "at a time (default 100)", 100)
-    add_json(parser)
+    add_outputs(parser, JSON)
     add_home(parser)
     add_seed(parser)
     add_driver(parser, run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the command. Returns the exit code. Raises OSError (`--home`, `--json`)."""
+    """Run the command. Returns the exit code. Raises OSError (`--home`)."""
     note(f"seed {options.seed}")
     with tempfile.TemporaryDirectory(prefix="pubsub-", dir=options.home) as home, Line() as line:
         result = soak.run(

@@ -18,11 +18,10 @@ from .options import (
     Subparsers,
     add_driver,
     add_home,
-    add_json,
     add_number,
     add_seed,
-    finish,
 )
+from .outputs import JSON, add_outputs, finish
 from .progress import Line
 
 
@@ -50,14 +49,14 @@ def add(subparsers: Subparsers) -> None:
         help="also remove the base directory while it is in use; where Linux allows it, also fill"
         " its file system and leave processes without descriptors",
     )
-    add_json(parser)
+    add_outputs(parser, JSON)
     add_home(parser)
     add_seed(parser)
     add_driver(parser, run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run the command. Returns the exit code. Raises OSError (`--home`, `--json`)."""
+    """Run the command. Returns the exit code. Raises OSError (`--home`)."""
     chaos: tuple[What, ...] = ()
     not_done: list[str] = []
     if options.chaos:

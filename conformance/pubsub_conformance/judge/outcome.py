@@ -72,6 +72,8 @@ class RequirementResult:
     outcome: Outcome
     reason: str
     tests: Sequence[TestResult]
+    judged: Sequence[Outcome] = ()
+    """What each of the tests means for the requirement, such as an expected failure."""
 
 
 def failure_of(requirement: Requirement, expected: Mapping[str, Expected]) -> Outcome:
@@ -88,17 +90,16 @@ def combine(
     if not tests:
         reason = requirement.untested or "no test of this run names it"
         return RequirementResult(requirement, Outcome.UNTESTED, reason, tests)
-    outcomes = [
-        (failure_of(requirement, expected), test)
-        if test.outcome is Outcome.FAIL
-        else (test.outcome, test)
+    judged = [
+        failure_of(requirement, expected) if test.outcome is Outcome.FAIL else test.outcome
         for test in tests
     ]
-    outcome, worst = max(outcomes, key=lambda pair: RANK[pair[0]])
+    outcome, worst = max(zip(judged, tests, strict=True), key=lambda pair: RANK[pair[0]])
     reason = worst.reason
     failure = expected.get(requirement.id)
     if outcome is Outcome.PASS and failure and not failure.sometimes:
         outcome = Outcome.UNEXPECTED_PASS
+        judged = [outcome if test.outcome is Outcome.PASS else test.outcome for test in tests]
         reason = f"is listed as an expected failure: {failure.reason}"
     elif outcome is Outcome.EXPECTED_FAILURE and failure:
         reason = failure.reason
@@ -106,4 +107,4 @@ def combine(
         missing = [test for test in tests if test.outcome is Outcome.NOT_RUN]
         if len(missing) < len(tests):  # the others say something, but not all there is to say
             reason = f"{len(missing)} of {len(tests)} tests: {reason}"
-    return RequirementResult(requirement, outcome, reason, tests)
+    return RequirementResult(requirement, outcome, reason, tests, judged)

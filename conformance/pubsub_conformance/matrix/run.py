@@ -9,12 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ..driver import DriverError
-from ..implementations import Implementation, Unusable
+from ..implementations import Implementation
 from ..judge.expected import load
 from ..judge.outcome import Outcome
 from ..judge.report import show_crash
 from ..judge.report.machine import file_system_of
-from ..requirements import SPEC_VERSION
 from .checks import CHECKS, Check
 from .parties import Finding, Pair
 from .report import Cell, Matrix, Result
@@ -41,7 +40,8 @@ def run(
         prefix="pubsub-", dir=home, ignore_cleanup_errors=True
     ) as directory:
         greeted = [
-            _greet(name, command, Path(directory, "base")) for name, command in commands.items()
+            Implementation.greet_to_judge(name, command, Path(directory, "base"))
+            for name, command in commands.items()
         ]
         texts = {check.name: check.text for check in CHECKS.values()}
         matrix = Matrix(greeted, texts, seed, file_system_of(Path(directory)), [])
@@ -61,16 +61,6 @@ def run(
             matrix.cells = [cell for cell in matrix.cells if cell.results]
         matrix.seconds = time.monotonic() - began
         return matrix
-
-
-def _greet(name: str, command: Sequence[str], home: Path) -> Implementation:
-    implementation = Implementation.greet(name, command, home)
-    if implementation.hello.spec != SPEC_VERSION:
-        raise Unusable(
-            f"{name} implements specification {implementation.hello.spec},"
-            f" this kit judges by {SPEC_VERSION}"
-        )
-    return implementation
 
 
 def judge(

@@ -6,8 +6,6 @@ other people's runs.
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import tempfile
 from collections.abc import Generator
 from pathlib import Path
@@ -17,22 +15,25 @@ import hypothesis
 import pytest
 
 from .. import seeds
-from ..driver import Driver, DriverError
-from ..driver.protocol import ROLES
+from ..implementations import Implementation, Unusable
 from ..judge.outcome import Outcome, failure_of
 from ..linux import Unavailable
-from ..requirements import SPEC_VERSION
 from ..surroundings import end_in_order
 from .collector import Collector
 from .evidence import evidence_of
 from .outcome import not_applicable, not_run, outcome_of
 from .session import SESSION, Session, session_of
+from .shown import Shown
 
 __all__ = ["TEST_SECONDS", "not_run"]
 
 TEST_SECONDS = 120
 """The limit of a test that sets none. A silent driver is noticed within one request; this limit is
 for what the kit itself waits for, and much longer than any test takes on a slow machine."""
+
+COLLECTOR = "pubsub-conformance"
+SHOWN = "pubsub-conformance-shown"
+"""The names of the plugins of the main process."""
 
 pytest_plugins = ("pubsub_conformance.plugin.fixtures",)
 
@@ -79,7 +80,9 @@ def pytest_configure(config: pytest.Config) -> None:
         kit.hello = worker["hello"]
         config.option.seed = worker["seed"]
         return
-    config.pluginmanager.register(Collector(config, kit), "pubsub-conformance")
+    collector = Collector(config, kit)
+    config.pluginmanager.register(collector, COLLECTOR)
+    config.pluginmanager.register(Shown(config, collector), SHOWN)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -89,19 +92,10 @@ def pytest_sessionstart(session: pytest.Session) -> None:
         return
     with tempfile.TemporaryDirectory(dir=session.config.getoption("home")) as directory:
         try:
-            driver = Driver(kit.command, Path(directory, "base"))
-        except DriverError as error:
-            pytest.exit(f"the handshake with the driver failed\n{error}", returncode=2)
-        with contextlib.suppress(DriverError):  # how it ends is a matter for a test
-            driver.close()
-    hello = dataclasses.asdict(driver.hello)
-    kit.hello = {**hello, "roles": sorted(hello["roles"], key=ROLES.index)}
-    if kit.hello["spec"] != SPEC_VERSION:
-        pytest.exit(
-            f"the driver implements specification {kit.hello['spec']},"
-            f" this kit judges by {SPEC_VERSION}",
-            returncode=2,
-        )
+            home = Path(directory, "base")
+            kit.hello = Implementation.greet_to_judge("the driver", kit.command, home).said
+        except Unusable as reason:
+            pytest.exit(str(reason), returncode=2)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -1,4 +1,4 @@
-"""The main process collects what its workers found, and reports it."""
+"""The main process collects what its workers found, and makes the report of it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from ..judge import report
 from ..judge.outcome import RANK, Outcome, TestResult, combine
 from ..judge.report.machine import file_system_of
 from ..judge.report.run import RunReport
@@ -31,8 +30,6 @@ class Collector:
         self._interrupted = False
         self._started = datetime.datetime.now(datetime.timezone.utc)
         self._clock = time.monotonic()
-        self._report: RunReport | None = None
-        self._session: pytest.Session | None = None
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take the report of a phase, from whichever process."""
@@ -70,27 +67,11 @@ class Collector:
         """Note Ctrl-C: the report is partial."""
         self._interrupted = True
 
-    @pytest.hookimpl(trylast=True)
-    def pytest_sessionfinish(self, session: pytest.Session) -> None:
-        """Judge, set the exit code, and write the JSON report."""
-        if not self._kit.hello:  # no handshake, or --collect-only
-            return
-        self._session = session
-        self._report = self._judge()
-        session.exitstatus = self._report.verdict.value
-        if path := self._config.getoption("json"):
-            try:
-                report.write(self._report, Path(path), self._kit.command, self._report.seed)
-            except OSError as error:
-                report.note(f"--json: {error}")
-                session.exitstatus = 2
-
-    def pytest_terminal_summary(self) -> None:
-        """Show the report."""
-        if self._report and self._session and not report.show(self._report):
-            self._session.exitstatus = 2
-
-    def _judge(self) -> RunReport:
+    def judge(self, interrupted: bool = False) -> RunReport | None:
+        """The report, of all that is known by now. None without a handshake."""
+        self._interrupted |= interrupted
+        if not self._kit.hello:
+            return None
         if not self._interrupted:
             for node in self._kit.tests.keys() - self._tests.keys():
                 self._tests[node] = TestResult(

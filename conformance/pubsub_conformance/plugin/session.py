@@ -69,7 +69,7 @@ def _selection(config: pytest.Config, known: Mapping[str, Requirement]) -> froze
     for kind, asked in (("requirement", ids), ("section", sections), ("role", roles)):
         for name in asked:
             if name not in there[kind]:
-                raise pytest.UsageError(f"--{kind}: there is no {name!r}")
+                raise pytest.UsageError(f"--{kind}: there is no {kind} {name!r}")
     return frozenset(
         requirement.id
         for requirement in known.values()

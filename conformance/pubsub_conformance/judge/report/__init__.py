@@ -8,7 +8,6 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from pathlib import Path
 from typing import IO, Any
 
 from rich.console import Console
@@ -100,8 +99,6 @@ def as_json(report: Report, command: Sequence[str], seed: int | None) -> dict[st
     }
 
 
-def write(report: Report, path: Path, command: Sequence[str], seed: int | None) -> None:
-    """Write a report as JSON to a file. Raises OSError."""
-    text = json.dumps(as_json(report, command, seed), indent=2, ensure_ascii=False)
-    # A name of a file that is not UTF-8 has half characters: JSON writes these as Python does.
-    path.write_text(f"{text}\n", encoding="utf-8", errors="backslashreplace")
+def as_text(report: Report, command: Sequence[str], seed: int | None) -> str:
+    """The text of a report as JSON: see `as_json`."""
+    return json.dumps(as_json(report, command, seed), indent=2, ensure_ascii=False) + "\n"

@@ -77,11 +77,10 @@ def css_class(outcome: Outcome) -> str:
 
 def run_page(report: RunReport) -> str:
     """The page of a run: the verdict, the likely causes, the failures, all requirements."""
-    implementation = report.implementation
     return render(
         "run.html",
         report=report,
-        name=f"{implementation['implementation']} {implementation['version']}",
+        name=report.name,
         conclusion=report.conclusion,
         verdict_class=VERDICT_CLASS[report.verdict],
         failures=report.failures,
@@ -100,10 +99,13 @@ def _sections(report: RunReport) -> list[tuple[str, list[RequirementResult]]]:
 
 def _about(report: RunReport) -> list[tuple[str, str]]:
     implementation = report.implementation
-    return [
-        ("implementation", f"{implementation['implementation']} {implementation['version']}"),
+    said = [
         ("language", str(implementation["language"])),
         ("roles", ", ".join(implementation["roles"])),
+    ]
+    return [
+        ("implementation", report.name),
+        *(said if implementation else []),
         *about_the_machine(platform_on(report.file_system), report.seconds),
         ("seed", str(report.seed)),
         ("started", report.started),

@@ -28,7 +28,7 @@ SHOWN_IN_FULL = {Outcome.FAIL, Outcome.DRIVER_ERROR, Outcome.WARNING}
 class RunReport:
     """All that the report of a run says."""
 
-    implementation: Mapping[str, Any]
+    implementation: Mapping[str, Any]  # what its driver said of it; empty without a handshake
     command: Sequence[str]
     home: str | None
     seed: int
@@ -36,8 +36,14 @@ class RunReport:
     seconds: float
     file_system: str
     results: Sequence[RequirementResult]
-    problems: Sequence[str] = field(default_factory=list)  # of the kit itself
+    problems: Sequence[str] = field(default_factory=list)  # why something could not be judged
     interrupted: bool = False
+
+    @property
+    def name(self) -> str:
+        """The implementation and its version, or its driver if that did not say."""
+        said = self.implementation
+        return f"{said['implementation']} {said['version']}" if said else shlex.join(self.command)
 
     @property
     def outcomes(self) -> set[Outcome]:
@@ -96,7 +102,7 @@ class RunReport:
                     f"\n{result.requirement.id} passes, but {result.reason}; strike it out"
                 )
         for problem in self.problems:
-            console.print(f"\nThe kit itself failed: {problem}", soft_wrap=True)
+            console.print(f"\nCould not be judged: {problem}", soft_wrap=True)
         console.print(self._summary())
 
     def _details(self, result: RequirementResult) -> Text:
@@ -121,7 +127,7 @@ class RunReport:
     def _summary(self) -> Text:
         counted = ", ".join(f"{number} {outcome}" for outcome, number in self.counts.items())
         text = Text(f"\n{counted or 'no requirements'}; {self.seconds:.1f} s, seed {self.seed}\n")
-        text.append(f"{self.implementation['implementation']} {self.implementation['version']} ")
+        text.append(f"{self.name} ")
         return text.append(self.conclusion, _VERDICT_STYLE[self.verdict])
 
     @property
@@ -129,6 +135,8 @@ class RunReport:
         """The verdict in words, to follow the name of the implementation."""
         if self.interrupted:
             return "was not judged: interrupted, the report is partial"
+        if not self.results and self.problems:
+            return str(self.verdict)
         if not self.results:
             return "was not judged: no test was selected"
         if not self.outcomes & JUDGED:
@@ -145,7 +153,7 @@ class RunReport:
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON, but for its head: see report.schema.json."""
         return {
-            "implementation": dict(self.implementation),
+            "implementation": dict(self.implementation) or None,
             "platform": platform_on(self.file_system),
             "started": self.started,
             "seconds": round(self.seconds, 3),

@@ -1,0 +1,105 @@
+"""The files that a report is written to: one table, tried before a command runs.
+
+A command writes them however it ends.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ..judge import report
+from ..judge.report import junit
+from ..judge.report.run import RunReport
+from ..judge.verdict import Report
+
+
+class Output(NamedTuple):
+    """One option that names a file."""
+
+    option: str
+    help: str
+    text: Callable[[Any, argparse.Namespace], str]
+    """The content of the file, from the report of the command and its options."""
+    missing: Callable[[], str] = str
+    """What must be installed before this can be written; empty if nothing is missing."""
+
+    def path(self, options: argparse.Namespace) -> Path | None:
+        """The file that the command line names."""
+        named: Path | None = getattr(options, self.option.removeprefix("--"))
+        return named
+
+
+def _json(made: Report, options: argparse.Namespace) -> str:
+    return report.as_text(made, options.driver, getattr(options, "seed", None))
+
+
+def _junit(made: RunReport, options: argparse.Namespace) -> str:
+    return junit.as_text(made)
+
+
+JSON = Output("--json", "write the report as JSON too", _json)
+JUNIT = Output("--junit", "write the report as JUnit XML too", _junit)
+
+
+def add_outputs(parser: argparse.ArgumentParser, *outputs: Output) -> None:
+    """Add these options. `options.outputs` has them."""
+    for output in outputs:
+        parser.add_argument(output.option, type=Path, metavar="FILE", help=output.help)
+    parser.set_defaults(outputs=outputs)
+
+
+def refusal(options: argparse.Namespace) -> str:
+    """Why an output cannot be written; empty if all of them can. Creates and changes nothing."""
+    named = _named(options)
+    for output, path in named:
+        if reason := output.missing() or _refusal(path):
+            return f"{output.option} {path}: {reason}"
+        for other, same in named:
+            if (
+                other is not output
+                and path.resolve() == same.resolve()
+                and not path.is_char_device()
+            ):
+                return f"{output.option} and {other.option} name the same file, {path}"
+    return ""
+
+
+def _refusal(path: Path) -> str:
+    # Not opened: a FIFO's reader would see the end of it, and a refusal leaves no file.
+    if path.is_dir():
+        return "it is a directory"
+    if path.exists():
+        return "" if os.access(path, os.W_OK) else "it cannot be written"
+    if not path.parent.is_dir():
+        return f"there is no directory {path.parent}"
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        return f"no file can be made in {path.parent}"
+    return ""
+
+
+def finish(made: Report, options: argparse.Namespace) -> int:
+    """Show a report, and write it to the files that the command line names. Returns the exit code.
+
+    Each file is tried, whatever came of the others.
+    """
+    complete = report.show(made)
+    for output, path in _named(options):
+        try:
+            # A name of a file that is not UTF-8 has half characters: they are written as Python
+            # writes them.
+            text = output.text(made, options)
+            path.write_text(text, encoding="utf-8", errors="backslashreplace")
+        except OSError as error:
+            report.note(f"{output.option}: {error}")
+            complete = False
+    return made.verdict.value if complete else 2
+
+
+def _named(options: argparse.Namespace) -> list[tuple[Output, Path]]:
+    """The outputs that the command line names."""
+    outputs: Iterator[Output] = iter(getattr(options, "outputs", ()))
+    return [(output, path) for output in outputs if (path := output.path(options))]
