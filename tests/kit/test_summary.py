@@ -8,7 +8,7 @@ import re
 import pytest
 from markdown_it import MarkdownIt
 from pubsub_conformance.judge.outcome import Outcome
-from pubsub_conformance.judge.report.annotations import annotations
+from pubsub_conformance.judge.report.annotations import annotate
 from pubsub_conformance.judge.report.badge import badge
 from pubsub_conformance.judge.report.markdown import (
     FAILURES_SHOWN,
@@ -40,7 +40,7 @@ def test_the_summary_has_the_verdict_the_causes_and_the_failures() -> None:
 
 
 def test_a_long_summary_is_cut() -> None:
-    results = [result_of(f"PUB-{n}", Outcome.FAIL, "x" * 1000) for n in range(1, 200)]
+    results = [result_of(f"PUB-{n}", Outcome.FAIL, "x" * 1000) for n in range(1, 40)]
     for number, result in enumerate(results):
         result.tests[0].reason = f"finding {'abcdefghij'[number % 10]}" * 10_000
     text = run_summary(report_of(*results))
@@ -119,7 +119,7 @@ def test_each_failure_is_an_annotation_the_likely_cause_first() -> None:
     for result in (lead, other):
         result.tests[0].reason = "100 % wrong:\r\n::warning::nothing, really"
     report = report_of(result_of("PUB-4", Outcome.PASS), single, other, lead)
-    first, second, third = map(understood, annotations(report).splitlines())
+    first, second, third = map(understood, annotate(report).splitlines())
     assert [first[0], second[0], third[0]] == ["error", "warning", "error"]
     assert first[1].startswith("PUB-2")
     assert second[1].startswith("PUB-3")
@@ -131,10 +131,10 @@ def test_each_failure_is_an_annotation_the_likely_cause_first() -> None:
 def test_an_unexpected_pass_and_a_failure_of_the_kit_are_annotations_too() -> None:
     report = report_of(result_of("PUB-1", Outcome.UNEXPECTED_PASS))
     report.problems = ["::error::it broke"]
-    kit, stale = map(understood, annotations(report).splitlines())
+    kit, stale = map(understood, annotate(report).splitlines())
     assert kit == ("error", "The kit itself failed", "::error::it broke")
     assert stale[:2] == ("error", "PUB-1 ")
 
 
 def test_a_run_without_failures_has_no_annotation() -> None:
-    assert annotations(report_of(result_of("PUB-1", Outcome.PASS))) == ""
+    assert annotate(report_of(result_of("PUB-1", Outcome.PASS))) == ""

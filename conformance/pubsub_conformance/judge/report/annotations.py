@@ -12,7 +12,7 @@ from .run import RunReport
 FOUND_CHARACTERS = 1000
 
 
-def annotations(report: RunReport) -> str:
+def annotate(report: RunReport) -> str:
     """A line for each failure, the likely causes first: GitHub shows ten of a step."""
     return "".join(f"{line}\n" for line in _lines(report))
 
