@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -12,7 +13,7 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 import pytest
-from toykit import CLI, HELD, Kit, makes_kits
+from toykit import CLI, HELD, OUTCOMES, Kit, makes_kits
 
 kit = pytest.fixture(makes_kits)
 
@@ -70,7 +71,13 @@ def cases(suite: Element) -> dict[tuple[str, str], Element]:
     }
 
 
-@pytest.mark.parametrize("option", ["--json", "--junit"])
+FACES = (
+    *("--html", "page.html", "--summary", "summary.md", "--badge", "badge.json"),
+    *("--annotations", "annotations.txt"),
+)
+
+
+@pytest.mark.parametrize("option", ["--json", "--junit", *FACES[::2]])
 @pytest.mark.parametrize(
     ("path", "reason"),
     [
@@ -101,6 +108,37 @@ def test_a_read_only_directory_is_refused_to_an_ordinary_user(kit: Callable[...,
     (toy.directory / "closed").mkdir(mode=0o555)
     result = toy.finish(toy.spawn(["-c", CLI, "run", "--json", "closed/a", "--", *toy.driver]))
     assert (result.code, result.err) == (2, "--json closed/a: no file can be made in closed\n")
+
+
+def test_every_face_shows_the_failures(kit: Callable[..., Kit]) -> None:
+    toy = kit()
+    assert toy.run(*FACES).code == 1
+    page, summary, badge, annotations = ((toy.directory / name).read_text() for name in FACES[1::2])
+    assert json.loads(badge)["message"] == "3 failures"
+    for name, outcome in OUTCOMES.items():
+        assert f'<tr data-outcome="{outcome}">' in page
+        seen = outcome in {"fail", "warning", "driver error"}
+        assert (f'<article class="failure" id="{name}">' in page) == seen
+        assert (f"<details><summary>{name} " in summary) == seen
+        assert (f"title={name} " in annotations) == seen
+
+
+def test_a_page_needs_the_whole_extra(kit: Callable[..., Kit]) -> None:
+    toy = kit()
+    (toy.directory / "bare.py").write_text(
+        "import importlib.util, sys\n"
+        "find = importlib.util.find_spec\n"
+        "importlib.util.find_spec = lambda name: None if name == 'pygal' else find(name)\n"
+    )
+    for command in ("run", "matrix", "bench"):
+        driver = ["--", "touch", "started"] if command == "run" else ["a=touch started"]
+        arguments = [command, "--html", "page.html", *driver]
+        result = toy.finish(toy.spawn(["-c", f"import bare\n{CLI}", *arguments]))
+        assert (result.code, result.out) == (2, "")
+        assert result.err == (
+            "--html page.html: pygal is not installed: pip install 'pubsub-conformance[html]'\n"
+        )
+        assert not (toy.directory / "started").exists()
 
 
 @pytest.mark.parametrize("command", ["stress", "soak", "faults", "fuzz", "matrix", "bench"])
@@ -144,7 +182,7 @@ def test_an_output_that_cannot_be_written_keeps_no_other(kit: Callable[..., Kit]
 
 def test_a_driver_that_is_missing_leaves_every_output(kit: Callable[..., Kit]) -> None:
     toy = kit()
-    outputs = ["--json", "report.json", "--junit", "j.xml"]
+    outputs = ["--json", "report.json", "--junit", "j.xml", *FACES]
     result = toy.finish(toy.spawn(["-c", CLI, "run", *outputs, "--", "./absent"]))
     assert (result.code, result.outcomes) == (2, {})
     (problem,) = result.report["problems"]
@@ -154,6 +192,8 @@ def test_a_driver_that_is_missing_leaves_every_output(kit: Callable[..., Kit]) -
     (error,) = case
     assert (error.tag, error.text) == ("error", problem)
     assert "./absent could not be judged" in result.out
+    for name in FACES[1::2]:
+        assert "judged" in (toy.directory / name).read_text(), name
 
 
 def test_ctrl_c_leaves_every_output(

@@ -128,11 +128,11 @@ def test_each_failure_is_an_annotation_the_likely_cause_first() -> None:
     assert "--requirement PUB-2 --seed 77" in first[2]
 
 
-def test_an_unexpected_pass_and_a_failure_of_the_kit_are_annotations_too() -> None:
+def test_an_unexpected_pass_and_what_could_not_be_judged_are_annotations_too() -> None:
     report = report_of(result_of("PUB-1", Outcome.UNEXPECTED_PASS))
     report.problems = ["::error::it broke"]
     kit, stale = map(understood, annotate(report).splitlines())
-    assert kit == ("error", "The kit itself failed", "::error::it broke")
+    assert kit == ("error", "Could not be judged", "::error::it broke")
     assert stale[:2] == ("error", "PUB-1 ")
 
 

@@ -8,9 +8,10 @@ from rich.console import Console
 
 from ..bench import run as bench
 from ..bench.measures import GROUPS
+from ..bench.page import bench_page
 from ..implementations import named
 from .options import Subparsers, add_home, add_number, add_several, duration, one_of
-from .outputs import JSON, add_outputs, finish
+from .outputs import JSON, SUMMARY, add_outputs, as_page, finish
 
 
 def add(subparsers: Subparsers) -> None:
@@ -35,7 +36,7 @@ def add(subparsers: Subparsers) -> None:
     )
     only = f"measure only this group, one of {', '.join(GROUPS)}"
     add_several(parser, "--only", only, metavar="GROUP", type=one_of(GROUPS, "group"))
-    add_outputs(parser, JSON)
+    add_outputs(parser, JSON, as_page(bench_page), SUMMARY)
     add_home(parser, default="/dev/shm, if it exists")
     parser.set_defaults(run=run)
 

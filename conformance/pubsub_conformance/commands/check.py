@@ -8,7 +8,7 @@ from ..judge.check import check
 from ..judge.events import load
 from ..judge.report import note
 from .options import Subparsers
-from .outputs import JSON, add_outputs, finish
+from .outputs import JSON, SUMMARY, add_outputs, finish
 
 
 def add(subparsers: Subparsers) -> None:
@@ -21,7 +21,7 @@ def add(subparsers: Subparsers) -> None:
         epilog="Exit codes: 0 nothing is wrong, 1 violations, 2 the file is no history.",
     )
     parser.add_argument("file", metavar="FILE")
-    add_outputs(parser, JSON)
+    add_outputs(parser, JSON, SUMMARY)
     parser.set_defaults(run=run)
 
 

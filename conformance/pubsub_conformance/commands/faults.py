@@ -17,7 +17,7 @@ from .options import (
     add_workers,
     one_of,
 )
-from .outputs import JSON, add_outputs, finish
+from .outputs import JSON, SUMMARY, add_outputs, finish
 from .progress import Line
 
 
@@ -49,7 +49,7 @@ def add(subparsers: Subparsers) -> None:
         help="the driver of another implementation, whose processes must be able to go on as well",
     )
     add_home(parser)
-    add_outputs(parser, JSON)
+    add_outputs(parser, JSON, SUMMARY)
     add_workers(parser, "points at a time (default 2)")
     add_driver(parser, run)
 

@@ -21,7 +21,7 @@ from .options import (
     add_several,
     one_of,
 )
-from .outputs import JSON, add_outputs, finish
+from .outputs import JSON, SUMMARY, add_outputs, finish
 from .progress import Line
 
 MEMORY = "/dev/shm"
@@ -49,7 +49,7 @@ def add(subparsers: Subparsers) -> None:
     )
     saved = "judge only this saved input, or all inputs in this directory (needs one --target)"
     add_several(parser, "--replay", saved, type=Path, metavar="FILE")
-    add_outputs(parser, JSON)
+    add_outputs(parser, JSON, SUMMARY)
     add_home(parser, default=f"{MEMORY}, if it exists")
 
     def run_checked(options: argparse.Namespace) -> int:

@@ -9,8 +9,9 @@ from rich.console import Console
 
 from ..implementations import named
 from ..matrix import run as matrix
+from ..matrix.page import matrix_page
 from .options import Subparsers, add_home, add_seed
-from .outputs import JSON, add_outputs, finish
+from .outputs import JSON, SUMMARY, add_outputs, as_page, finish
 
 
 def add(subparsers: Subparsers) -> None:
@@ -25,7 +26,7 @@ def add(subparsers: Subparsers) -> None:
     add = parser.add_argument
     add("implementations", nargs="+", metavar="NAME=COMMAND")
     add("--expected", type=Path, metavar="FILE", help="failures that are expected, with reasons")
-    add_outputs(parser, JSON)
+    add_outputs(parser, JSON, as_page(matrix_page), SUMMARY)
     add_home(parser)
     add_seed(parser)
     parser.set_defaults(run=run)

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..judge import report
-from ..judge.report import junit
+from ..judge.report import html, junit, markdown
+from ..judge.report.annotations import annotate
+from ..judge.report.badge import badge
 from ..judge.report.run import RunReport
 from ..judge.verdict import Report
 
@@ -41,8 +43,33 @@ def _junit(made: RunReport, options: argparse.Namespace) -> str:
     return junit.as_text(made)
 
 
+def _summary(made: Report, options: argparse.Namespace) -> str:
+    if isinstance(made, RunReport):
+        return markdown.run_summary(made)
+    return markdown.summary(f"pubsub-conformance {options.command}", made)
+
+
+def _badge(made: RunReport, options: argparse.Namespace) -> str:
+    return badge(made)
+
+
+def _annotations(made: RunReport, options: argparse.Namespace) -> str:
+    return annotate(made)
+
+
+def as_page(page: Callable[[Any], str]) -> Output:
+    """The output of a command whose report `page` makes a page of."""
+    text = "write the report as an HTML page too (needs the extra html)"
+    return Output("--html", text, lambda made, options: page(made), html.missing)
+
+
 JSON = Output("--json", "write the report as JSON too", _json)
 JUNIT = Output("--junit", "write the report as JUnit XML too", _junit)
+SUMMARY = Output("--summary", "write a summary in Markdown too", _summary)
+BADGE = Output("--badge", "write the verdict as a badge too, for shields.io", _badge)
+ANNOTATIONS = Output(
+    "--annotations", "write the failures as commands of GitHub Actions too", _annotations
+)
 
 
 def add_outputs(parser: argparse.ArgumentParser, *outputs: Output) -> None:

@@ -15,6 +15,7 @@ from .. import requirements
 from ..driver.protocol import ROLES
 from ..implementations import Implementation, Unusable
 from ..judge import expected
+from ..judge.report.html import run_page
 from ..judge.report.machine import file_system_of
 from ..judge.report.run import RunReport
 from .options import (
@@ -30,7 +31,7 @@ from .options import (
     role,
     section,
 )
-from .outputs import JSON, JUNIT, add_outputs, finish
+from .outputs import ANNOTATIONS, BADGE, JSON, JUNIT, SUMMARY, add_outputs, as_page, finish
 
 SUITE = ["--pyargs", "pubsub_conformance.suite"]
 
@@ -71,7 +72,7 @@ def add(subparsers: Subparsers) -> None:
         metavar="FILE",
         help="failures that are expected, with reasons (TOML)",
     )
-    add_outputs(parser, JSON, JUNIT)
+    add_outputs(parser, JSON, JUNIT, as_page(run_page), SUMMARY, BADGE, ANNOTATIONS)
     add_workers(parser, "tests at a time, or auto: two for each processor (default 2)", _workers)
     add("-x", "--exitfirst", action="store_true", help="end with the first test that fails")
     add_seed(parser)

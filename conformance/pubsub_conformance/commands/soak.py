@@ -16,7 +16,7 @@ from .options import (
     add_number,
     add_seed,
 )
-from .outputs import JSON, add_outputs, finish
+from .outputs import JSON, SUMMARY, add_outputs, finish
 from .progress import Line
 
 
@@ -32,7 +32,7 @@ def add(subparsers: Subparsers) -> None:
     )
     add_number(parser, "--seconds", "how long (default 60)", 60)
     add_number(parser, "--channels", "at a time (default 100)", 100)
-    add_outputs(parser, JSON)
+    add_outputs(parser, JSON, SUMMARY)
     add_home(parser)
     add_seed(parser)
     add_driver(parser, run)

@@ -21,7 +21,7 @@ from .options import (
     add_number,
     add_seed,
 )
-from .outputs import JSON, add_outputs, finish
+from .outputs import JSON, SUMMARY, add_outputs, finish
 from .progress import Line
 
 
@@ -49,7 +49,7 @@ def add(subparsers: Subparsers) -> None:
         help="also remove the base directory while it is in use; where Linux allows it, also fill"
         " its file system and leave processes without descriptors",
     )
-    add_outputs(parser, JSON)
+    add_outputs(parser, JSON, SUMMARY)
     add_home(parser)
     add_seed(parser)
     add_driver(parser, run)

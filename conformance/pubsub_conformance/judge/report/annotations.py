@@ -19,7 +19,7 @@ def annotate(report: RunReport) -> str:
 
 def _lines(report: RunReport) -> Iterator[str]:
     for problem in report.problems:
-        yield _command("error", "The kit itself failed", problem)
+        yield _command("error", "Could not be judged", problem)
     leads = [cause.result for cause in report.causes]
     for result in [*leads, *(each for each in report.failures if each not in leads)]:
         requirement = result.requirement

@@ -32,7 +32,8 @@ def missing() -> str:
     absent = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if not absent:
         return ""
-    return f"{' and '.join(absent)} not installed: pip install 'pubsub-conformance[html]'"
+    are = "is" if len(absent) == 1 else "are"
+    return f"{' and '.join(absent)} {are} not installed: pip install 'pubsub-conformance[html]'"
 
 
 def render(template: str, **values: Any) -> str:
@@ -80,8 +81,6 @@ def run_page(report: RunReport) -> str:
     return render(
         "run.html",
         report=report,
-        name=report.name,
-        conclusion=report.conclusion,
         verdict_class=VERDICT_CLASS[report.verdict],
         failures=report.failures,
         failed_tests=failed_tests,
@@ -98,14 +97,10 @@ def _sections(report: RunReport) -> list[tuple[str, list[RequirementResult]]]:
 
 
 def _about(report: RunReport) -> list[tuple[str, str]]:
-    implementation = report.implementation
-    said = [
-        ("language", str(implementation["language"])),
-        ("roles", ", ".join(implementation["roles"])),
-    ]
+    said = report.implementation
     return [
         ("implementation", report.name),
-        *(said if implementation else []),
+        *([("language", said["language"]), ("roles", ", ".join(said["roles"]))] if said else []),
         *about_the_machine(platform_on(report.file_system), report.seconds),
         ("seed", str(report.seed)),
         ("started", report.started),

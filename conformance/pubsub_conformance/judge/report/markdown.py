@@ -28,9 +28,7 @@ LINES_SHOWN = 60  # the last ones of a report
 
 def run_summary(report: RunReport) -> str:
     """The summary of a run: the verdict, the likely causes, the failures, folded."""
-    said = report.implementation
-    name = f"{said['implementation']} {said['version']}"
-    lines = [f"## {escape(name)} {report.conclusion}", ""]
+    lines = [f"## {escape(report.name)} {report.conclusion}", ""]
     lines += [", ".join(f"{number} {outcome}" for outcome, number in report.counts.items()), ""]
     for place, cause in enumerate(report.causes[:FAILURES_SHOWN], start=1):
         lines.append(f"{place}. {_name(cause.result)}: {code(cause.sentence)}")
@@ -41,7 +39,7 @@ def run_summary(report: RunReport) -> str:
     lines += ["", *(_details(report, result) for result in failures[:FAILURES_SHOWN])]
     if more := len(failures) - FAILURES_SHOWN:
         lines += ["", f"{count(more, 'more failure')} not shown."] if more > 0 else []
-    lines += [f"\nThe kit itself failed: {code(problem)}" for problem in report.problems]
+    lines += [f"\nCould not be judged: {code(problem)}" for problem in report.problems]
     platform = platform_on(report.file_system)
     machine = f"{platform['system']} {platform['release']}, {platform['file_system']}"
     about = f"Specification {SPEC_VERSION}, kit {__version__}, {escape(machine)}"
