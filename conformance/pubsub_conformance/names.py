@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Collection
 
-LISTED = 12
+LISTED = 20
 """Of many known names, such as those of requirements, the nearest ones."""
 
 
@@ -15,6 +15,8 @@ class Unknown(ValueError):
 
 def find(name: str, known: Collection[str], what: str) -> str:
     """The known name that is meant. `what` names the kind, such as "role". Raises Unknown."""
+    if name in known:
+        return name
     for each in known:
         if each.lower() == name.lower():
             return each

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from mutation import REFERENCE
 from pubsub_conformance.bench.measures import GROUPS
 from pubsub_conformance.commands import main
 
+MISBEHAVING = Path(__file__).with_name("misbehaving.py")
 QUICK = ["--rounds", "2", "--seconds", "0.01"]
 
 
@@ -58,7 +60,8 @@ def test_contender_that_fails_is_reported_and_the_others_go_on(
     reference: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "bench.json"
-    arguments = ["bench", reference, "dead=false", "--only", "single", "--json", str(file)]
+    dead = f"dead={shlex.join([sys.executable, str(MISBEHAVING), 'publishes-nothing'])}"
+    arguments = ["bench", reference, dead, "--only", "single", "--json", str(file)]
     assert main([*arguments, *QUICK]) == 2
     assert "dead was not measured any further" in capsys.readouterr().out
     report = json.loads(file.read_text())

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
+import shlex
+import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +17,12 @@ from pubsub_conformance import __version__
 from pubsub_conformance.commands import COMMANDS, main
 from pubsub_conformance.commands.options import duration, positive
 from pubsub_conformance.commands.outputs import JSON, finish
+from pubsub_conformance.driver.protocol import ROLES
 from pubsub_conformance.judge.verdict import Verdict, conclude
-from pubsub_conformance.requirements import SPEC_VERSION
+from pubsub_conformance.requirements import PREFIXES, SPEC_VERSION
 from rich.console import Console
 
+MISBEHAVING = Path(__file__).with_name("misbehaving.py")
 NAMES = ["run", "stress", "check", "soak", "faults", "fuzz", "matrix", "bench", "list"]
 NEEDS_DRIVER = {"run", "stress", "soak", "faults", "fuzz"}
 
@@ -49,6 +54,100 @@ def test_a_driver_is_needed(capsys: pytest.CaptureFixture[str], name: str) -> No
         main([name])
     assert ended.value.code == 2
     assert f"{name}: error: the driver's command is missing" in capsys.readouterr().err
+
+
+def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """A command line, as a user types it."""
+    command = [sys.executable, "-m", "pubsub_conformance", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("name", sorted(NEEDS_DRIVER))
+@pytest.mark.parametrize("words", [["./absent"], ["sh", "absent"]], ids=["program", "script"])
+def test_a_forgotten_double_dash_does_no_harm(name: str, words: list[str], tmp_path: Path) -> None:
+    done = run(name, *words, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "absent" in done.stdout + done.stderr
+    assert "usage" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "better"),
+    [
+        ("run python -m driver", "run -- python -m driver"),
+        ("run ./driver --requirement PUB-7", "run --requirement PUB-7 -- ./driver"),
+        ("run -n 0 ./a -x --seed=3 -v", "run -n 0 -x --seed=3 -- ./a -v"),
+        ("fuzz ./a --target decode -v b", "fuzz --target decode -- ./a -v b"),
+    ],
+)
+def test_in_doubt_the_right_line_is_shown(line: str, better: str, tmp_path: Path) -> None:
+    done = run(*line.split(), cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.splitlines()[-1] == f"pubsub-conformance {better}"
+
+
+def test_words_before_the_double_dash_are_no_driver() -> None:
+    done = run("run", "nonsense", "--", "./driver")
+    assert done.returncode == 2
+    assert "unrecognized arguments: nonsense" in done.stderr
+
+
+def test_a_command_without_driver_does_without_the_double_dash(tmp_path: Path) -> None:
+    assert "PUB-7" in run("list", "--", "pub-7").stdout
+    for command in ("bench", "matrix"):
+        assert (
+            "the handshake with a failed" in run(command, "--", "a=./absent", cwd=tmp_path).stderr
+        )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "--requirement", "PUB-99", "-v"], "no requirement 'PUB-99': there are PUB-9,"),
+        (["run", "--section", "publishing"], "no section 'publishing': there are publish,"),
+        (["run", "--role", "pub"], "no role 'pub': there are publisher,"),
+        (["list", "publ-7"], "no requirement 'publ-7': there are PUB-7,"),
+        (["list", "--section", "top"], "no section 'top': there are topics,"),
+        (["faults", "--operation", "open-frist"], "'open-frist': there are open-first,"),
+        (["faults", "--fault", "kil"], "no fault 'kil': there are KILL,"),
+        (["fuzz", "--target", "message"], "no target 'message': there are "),
+        (["bench", "a=b", "--only", "latent"], "no group 'latent': there are latency,"),
+        (["bench", "a=b", "--baseline", "c"], "no implementation 'c': there are a\n"),
+        (["run", "-n", "many"], "-n: 'many' is not a whole number above 0"),
+    ],
+)
+def test_an_unknown_name_lists_the_known_ones(arguments: list[str], words: str) -> None:
+    done = run(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert words in done.stderr
+    if "usage" in done.stderr:
+        assert done.stderr.startswith(f"usage: pubsub-conformance {arguments[0]} ")
+
+
+def test_upper_and_lower_case_do_not_matter(tmp_path: Path) -> None:
+    assert run("list", "pub-7").stdout == run("list", "PUB-7").stdout != ""
+    assert run("list", "--section", "Publish").stdout == run("list", "--section=publish").stdout
+    expected = tmp_path / "expected.toml"
+    expected.write_text('[[expected]]\nrequirement = "pub-7"\nreason = "known"\n')
+    names = ["--requirement=pub-7", "--section=PUBLISH", "--role=Publisher"]
+    report = tmp_path / "report.json"
+    done = run("run", *names, f"--expected={expected}", f"--json={report}", "--", "./absent")
+    assert "the handshake with the driver failed" in done.stdout
+    assert run("faults", "--operation=OPEN", "--fault=eio", "./absent").returncode == 2
+
+
+@pytest.mark.parametrize("name", ["bench", "matrix"])
+def test_a_driver_that_does_not_start_ends_a_comparison_at_once(name: str, tmp_path: Path) -> None:
+    good = f"good={shlex.join([sys.executable, str(MISBEHAVING), 'well'])}"
+    done = run(name, good, "bad=./absent", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "the handshake with bad failed\n" in done.stderr
+    assert "./absent" in done.stderr
+
+
+def test_the_help_of_run_names_sections_and_roles(capsys: pytest.CaptureFixture[str]) -> None:
+    words = set(re.findall(r"[a-z]+", help_of(capsys, "run")))
+    assert words >= {*PREFIXES, *ROLES}
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "many", ""])

@@ -15,6 +15,7 @@ from ..driver import DriverError, Rejected
 from ..implementations import Implementation, Unusable
 from ..judge.report import show_crash
 from ..judge.report.machine import file_system_of, platform_on
+from ..names import Unknown, find
 from .measures import GROUPS, NotMeasured, Stage
 from .report import Benchmark, Losses, Plan
 
@@ -37,12 +38,16 @@ def run(
     Unusable and, for `home`, OSError.
     """
     baseline = next(iter(commands)) if baseline is None else baseline
-    if baseline not in commands:
-        raise Unusable(f"the baseline {baseline!r} is not measured")
+    try:
+        baseline = find(baseline, commands, "implementation")
+    except Unknown as error:
+        raise Unusable(f"--baseline: {error}") from None
     groups = [name for name in GROUPS if not only or name in only]
     if home is None and os.path.isdir("/dev/shm"):
         home = "/dev/shm"  # where a base is by default
     with tempfile.TemporaryDirectory(prefix="pubsub-", dir=home) as directory:
+        for name, command in commands.items():
+            Implementation.greet(name, command, Path(directory, "base"))
         plan = Plan(commands, baseline, rounds, seconds, groups)
         benchmark = Benchmark(plan, _machine(Path(directory)))
         began = time.monotonic()

@@ -23,6 +23,8 @@ from .outputs import refusal
 
 COMMANDS = (run, stress, check, soak, faults, fuzz, matrix, bench, list_)
 """In the order of `--help`."""
+WITHOUT_DRIVER = ("check", "matrix", "bench", "list")
+"""The commands with no driver's command after `--`: there, it changes nothing."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str]) -> int:
     arguments = [*argv]
     # By hand: argparse's own "--" differs between versions of Python.
+    if arguments[:1] and arguments[0] in WITHOUT_DRIVER:
+        arguments = [word for word in arguments if word != "--"]
     at = arguments.index("--") if "--" in arguments else len(arguments)
     try:
         options = _parser().parse_args(arguments[:at])

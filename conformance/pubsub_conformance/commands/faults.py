@@ -36,7 +36,7 @@ def add(subparsers: Subparsers) -> None:
         parser, "--operation", only, type=one_of(faults.OPERATIONS, "operation"), metavar="NAME"
     )
     only = f"test only this fault: {faults.KILL}, or an error such as EIO"
-    add_several(parser, "--fault", only, metavar="NAME")
+    add_several(parser, "--fault", only, type=one_of(faults.FAULTS, "fault"), metavar="NAME")
     only = "test only this point, written as in a violation report (needs --operation)"
     add_several(parser, "--point", only, type=faults.parse, metavar="CALL:N:FAULT")
     spread = "test only N points, spread evenly, the same ones in each run"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
-from collections.abc import Callable, Collection
+import shlex
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeAlias
 
 from .. import requirements, seeds
@@ -77,15 +79,43 @@ def add_several(parser: argparse.ArgumentParser, option: str, help: str, **more:
 
 
 def add_driver(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int]) -> None:
-    """Have the command need the driver's command line, as `options.driver`, and then `run`."""
+    """Have the command need the driver's command line, as `options.driver`, and then `run`.
+
+    The `--` before it may be left out where no word of it looks like an option.
+    """
     parser.usage = "%(prog)s [options] -- COMMAND…"
+    parser.add_argument("before", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
 
     def run_with_driver(options: argparse.Namespace) -> int:
+        if options.before and options.driver:
+            parser.error(f"unrecognized arguments: {shlex.join(options.before)}")
+        if any(word.startswith("-") for word in options.before):
+            own, words = _apart(parser, options.before)
+            line = [*options.arguments[1 : -len(options.before)], *own, "--", *words]
+            parser.error(f"put -- before the driver's command:\n{parser.prog} {shlex.join(line)}")
+        options.driver = options.driver or options.before
         if not options.driver:
             parser.error("the driver's command is missing: end the line with -- COMMAND…")
         return run(options)
 
     parser.set_defaults(run=run_with_driver)
+
+
+def _apart(parser: argparse.ArgumentParser, words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The options of this parser among the words, with their values, and the other words."""
+    own: list[str] = []
+    others: list[str] = []
+    rest = iter(words)
+    for word in rest:
+        name, equals, _ = word.partition("=")
+        action = parser._option_string_actions.get(name)
+        if action is None:
+            others.append(word)
+            continue
+        own.append(word)
+        if action.nargs is None and not equals:
+            own += itertools.islice(rest, 1)
+    return own, others
 
 
 def add_home(parser: argparse.ArgumentParser, default: str = "TMPDIR or /tmp") -> None:

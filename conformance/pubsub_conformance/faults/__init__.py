@@ -7,8 +7,8 @@ and the operation itself).
 """
 
 from .operations import OPERATIONS
-from .points import KILL, parse
+from .points import FAULTS, KILL, parse
 from .report import Run
 from .runner import run
 
-__all__ = ["KILL", "OPERATIONS", "Run", "parse", "run"]
+__all__ = ["FAULTS", "KILL", "OPERATIONS", "Run", "parse", "run"]

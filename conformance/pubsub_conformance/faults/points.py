@@ -63,6 +63,9 @@ ERRORS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 """Kinds of calls: their names, and the errors that they can have."""
 
+FAULTS = (KILL, *sorted({error for _, possible in ERRORS.values() for error in possible}))
+"""All faults."""
+
 
 @dataclass(frozen=True)
 class Point:

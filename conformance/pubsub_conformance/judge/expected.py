@@ -19,6 +19,8 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ..names import Unknown, find
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -57,7 +59,11 @@ def load(path: Path, known: Mapping[str, Collection[str]]) -> dict[tuple[str, ..
         for fault in _faults(entry, known):
             raise ExpectedError(f"{where}: {fault}")
         expected = Expected(entry["reason"].strip(), entry.get("sometimes", False))
-        for names in itertools.product(*(_names(entry[field]) for field in known)):
+        found = [
+            [find(name, names, field) for name in _names(entry[field])]
+            for field, names in known.items()
+        ]
+        for names in itertools.product(*found):
             if names in failures:
                 raise ExpectedError(f"{where}: {' '.join(names)} is listed twice")
             failures[names] = expected
@@ -77,8 +83,10 @@ def _faults(entry: object, known: Mapping[str, Collection[str]]) -> Iterator[str
             yield f"the field {field!r} is missing"
             continue
         for name in _names(entry[field]):
-            if not isinstance(name, str) or name not in known[field]:
-                yield f"there is no {field} {name!r}"
+            try:
+                find(str(name), known[field], field)
+            except Unknown as error:
+                yield str(error)
     reason = entry.get("reason")
     if not isinstance(reason, str) or not reason.strip():
         yield "no reason is given"

@@ -15,6 +15,7 @@ from ..driver import Driver
 from ..driver.protocol import ROLES
 from ..judge import expected
 from ..judge.expected import Expected, ExpectedError
+from ..names import Unknown, find
 from ..requirements import Requirement, SpecError
 
 
@@ -60,20 +61,22 @@ def session_of(config: pytest.Config) -> Session:
 
 def _selection(config: pytest.Config, known: Mapping[str, Requirement]) -> frozenset[str]:
     """The ids that every one of the three kinds of option lets through."""
-    ids, sections, roles = (config.getoption(kind) for kind in ("requirement", "section", "role"))
     there = {
-        "requirement": set(known),
-        "section": {requirement.key for requirement in known.values()},
-        "role": set(ROLES),
+        "requirement": known,
+        "section": dict.fromkeys(requirement.key for requirement in known.values()),
+        "role": ROLES,
     }
-    for kind, asked in (("requirement", ids), ("section", sections), ("role", roles)):
-        for name in asked:
-            if name not in there[kind]:
-                raise pytest.UsageError(f"--{kind}: there is no {kind} {name!r}")
+    try:
+        ids, sections, roles = (
+            {find(name, names, kind) for name in config.getoption(kind)}
+            for kind, names in there.items()
+        )
+    except Unknown as error:
+        raise pytest.UsageError(str(error)) from None
     return frozenset(
         requirement.id
         for requirement in known.values()
         if (not ids or requirement.id in ids)
         and (not sections or requirement.key in sections)
-        and (not roles or set(roles) & set(requirement.roles))
+        and (not roles or roles & set(requirement.roles))
     )
