@@ -142,6 +142,25 @@ def test_a_faulty_command_line_is_not_a_verdict(
     assert words in result.err
 
 
+@pytest.mark.parametrize(
+    ("options", "workers"),
+    [
+        (["--requirement=PUB-8"], 0),
+        (["--requirement=PUB-8", "-n", "1"], 1),
+        (["--requirement=PUB-8", "--requirement=PUB-1"], 2),
+        (["--section=publish"], 2),
+    ],
+)
+def test_one_requirement_starts_no_workers(
+    kit: Callable[..., Kit], options: list[str], workers: int
+) -> None:
+    toy = kit()
+    with (toy.directory / "toy.py").open("a") as file:
+        file.write("import os\nopen(f'process-{os.getpid()}', 'w').close()\n")
+    toy.finish(toy.spawn(["-c", CLI, "run", *options, "--", *toy.driver]))
+    assert len(list(toy.directory.glob("process-*"))) == 1 + workers
+
+
 def test_a_missing_command_is_not_a_verdict(kit: Callable[..., Kit]) -> None:
     toy = kit()
     result = toy.finish(toy.spawn(["-c", CLI, "run"]))

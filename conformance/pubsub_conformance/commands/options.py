@@ -131,7 +131,10 @@ def add_seed(parser: argparse.ArgumentParser) -> None:
 
 
 def add_workers(
-    parser: argparse.ArgumentParser, help: str, convert: Callable[[str], object] = positive
+    parser: argparse.ArgumentParser,
+    help: str,
+    convert: Callable[[str], object] = positive,
+    default: int | None = 2,
 ) -> None:
-    """Add `-n`: how much runs at the same time, 2 by default."""
-    parser.add_argument("-n", type=convert, default=2, dest="workers", metavar="N", help=help)
+    """Add `-n`: how much runs at the same time."""
+    parser.add_argument("-n", type=convert, default=default, dest="workers", metavar="N", help=help)

@@ -73,7 +73,11 @@ def add(subparsers: Subparsers) -> None:
         help="failures that are expected, with reasons (TOML)",
     )
     add_outputs(parser, JSON, JUNIT, as_page(run_page), SUMMARY, BADGE, ANNOTATIONS)
-    add_workers(parser, "tests at a time, or auto: two for each processor (default 2)", _workers)
+    text = (
+        "tests at a time, or auto: two for each processor, or 0: no processes but the driver's"
+        " (default 2; 0 for one requirement)"
+    )
+    add_workers(parser, text, _workers, default=None)
     add("-x", "--exitfirst", action="store_true", help="end with the first test that fails")
     add_seed(parser)
     add_driver(parser, run)
@@ -133,9 +137,12 @@ def _arguments(options: argparse.Namespace) -> list[str]:
     arguments = [*ISOLATED, "-p", "no:pubsub-conformance-shown"]
     arguments += ["--driver", shlex.join(options.driver)]
     arguments += [f"--seed={options.seed}", f"--hypothesis-seed={options.seed}"]
-    if options.workers:
+    workers = options.workers
+    if workers is None:  # to start two takes longer than most requirements
+        workers = 0 if len(set(options.requirement)) == 1 else 2
+    if workers:
         python = shlex.join([sys.executable, "-u", "-c", WORKER])
-        arguments += ["--tx", f"{options.workers}*popen//python={python}", "--dist", "worksteal"]
+        arguments += ["--tx", f"{workers}*popen//python={python}", "--dist", "worksteal"]
     if options.exitfirst:
         arguments.append("--exitfirst")
     for kind in ("requirement", "section", "role"):
