@@ -1,8 +1,48 @@
-"""The beginning of a text that may be long."""
+"""Long texts made short: only the beginning, no walls of one character, repeated lines once."""
 
 from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+_WALL = re.compile(r"[^\s\"',;:/\[\](){}]{100,}")
+_KEPT = 24  # characters at each end of a wall
+_LONGEST_UNIT = 6  # lines that are repeated together
 
 
 def excerpt(text: str, most: int) -> str:
     """The text; if it is longer than `most` characters, its beginning and its length."""
     return text if len(text) <= most else f"{text[:most]}… ({len(text)} characters)"
+
+
+def without_walls(text: str) -> str:
+    """The text with each run of a hundred characters or more cut in its middle."""
+    return _WALL.sub(lambda wall: _ends(wall[0]), text)
+
+
+def _ends(wall: str) -> str:
+    return f"{wall[:_KEPT]}…({len(wall)} characters)…{wall[-_KEPT:]}"
+
+
+def folded(lines: Sequence[str]) -> Iterator[str]:
+    """The lines; what is repeated but for its numbers is shown once, with its last time."""
+    keys = [re.sub(r"\d+", "0", re.sub(r'"content": "[^"]*"', "", line)) for line in lines]
+    at = 0
+    while at < len(lines):
+        covered, unit = max((_repeated(keys, at, unit), -unit) for unit in range(1, _LONGEST_UNIT))
+        if not covered:
+            yield lines[at]
+            at += 1
+            continue
+        yield from lines[at : at - unit]
+        yield f"… {covered // -unit} times; the last:"
+        at += covered
+        yield from lines[at + unit : at]
+
+
+def _repeated(keys: Sequence[str], at: int, unit: int) -> int:
+    """How many lines from `at` on repeat the first `unit` lines, these included; 0: too few."""
+    first, end = keys[at : at + unit], at + unit
+    while keys[end : end + unit] == first:
+        end += unit
+    return end - at if end - at > 2 * unit + 1 else 0

@@ -78,6 +78,7 @@ def add(subparsers: Subparsers) -> None:
         " (default 2; 0 for one requirement)"
     )
     add_workers(parser, text, _workers, default=None)
+    add("-q", "--quiet", action="store_true", help="show only what is not a pass")
     add("-x", "--exitfirst", action="store_true", help="end with the first test that fails")
     add_seed(parser)
     add_driver(parser, run)
@@ -143,6 +144,8 @@ def _arguments(options: argparse.Namespace) -> list[str]:
     if workers:
         python = shlex.join([sys.executable, "-u", "-c", WORKER])
         arguments += ["--tx", f"{workers}*popen//python={python}", "--dist", "worksteal"]
+    if options.quiet:
+        arguments.append("--quiet-report")
     if options.exitfirst:
         arguments.append("--exitfirst")
     for kind in ("requirement", "section", "role"):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from ..requirements import Requirement
 from .findings import sentence, signature
-from .outcome import RANK, Outcome, RequirementResult, TestResult
+from .outcome import JUDGED, RANK, Outcome, RequirementResult, TestResult
 
 FAILED = {Outcome.FAIL, Outcome.DRIVER_ERROR, Outcome.WARNING}
 _OF_A_TEST = {Outcome.FAIL, Outcome.DRIVER_ERROR}
@@ -83,8 +83,13 @@ def _grouped(
     ranked: Sequence[RequirementResult], findings: Mapping[str, Sequence[str]]
 ) -> Iterator[Cause]:
     """Each requirement once: in a lead, or among those that fell with one."""
-    # The more tests found it, the more it is what they are about; sorted() keeps the rank.
-    left = sorted(ranked, key=lambda result: -len(findings[result.requirement.id]))
+
+    def is_about_it(result: RequirementResult) -> tuple[int, float]:
+        """How many of its tests found something, and which part of those that ran."""
+        number = len(findings[result.requirement.id])
+        return number, number / sum(test.outcome in JUDGED for test in result.tests)
+
+    left = sorted(ranked, key=is_about_it, reverse=True)  # which keeps the rank
     while left:
         lead, *left = left
         own = set(findings[lead.requirement.id])

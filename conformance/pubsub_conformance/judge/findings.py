@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import re
 
-from ..excerpt import excerpt
+from ..excerpt import excerpt, without_walls
 
 _VALUE_CHARACTERS = 120
 _RAISED = re.compile(r"(?:AssertionError|Failed)(?:: |$)")
@@ -24,6 +24,7 @@ def plain(text: str) -> str:
     says it all.
     """
     text = _REJECTED.sub("the driver replied with the error ", _RAISED.sub("", text, count=1))
+    text = without_walls(text)
     message, compared = _split(text)
     if not compared:
         return message

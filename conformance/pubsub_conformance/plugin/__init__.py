@@ -49,6 +49,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--expected", metavar="FILE", help="expected failures (TOML)")
     text = "the seed of all random choices (default: drawn, and shown)"
     add("--seed", type=int, default=seeds.draw(), metavar="N", help=text)
+    text = "do not show what passed"
+    add("--quiet-report", action="store_true", help=text)
     add("--json", metavar="FILE", help="write a report to this file")
     for option, what in (("--requirement", "ID"), ("--section", "NAME"), ("--role", "ROLE")):
         add(option, action="append", default=[], metavar=what, help="select (repeatable)")
@@ -191,7 +193,7 @@ def pytest_runtest_makereport(
     outcome, reason, broken = outcome_of(call, item.path)
     result = {"outcome": outcome.value, "reason": reason, "requirements": names, "broken": broken}
     if outcome in {Outcome.FAIL, Outcome.DRIVER_ERROR}:
-        result |= evidence_of(item)
+        result |= evidence_of(item, reason)
     vars(made)["conformance"] = result  # plain data, so that xdist carries it
     meant = {failure_of(kit.requirements[name], kit.expected) for name in names}
     if outcome is Outcome.FAIL and Outcome.FAIL not in meant:

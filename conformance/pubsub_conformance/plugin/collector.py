@@ -97,6 +97,8 @@ class Collector:
             results=results,
             problems=self._problems,
             interrupted=self._interrupted,
+            complete=self._kit.selected == self._kit.requirements.keys(),
+            quiet=self._config.getoption("quiet_report"),
         )
 
 

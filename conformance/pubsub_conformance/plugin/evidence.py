@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from ..excerpt import folded, without_walls
 from .session import HOME, STARTED
 
 TRANSCRIPT_CHARACTERS = 6000  # of each driver's transcript, the last ones
@@ -16,13 +17,18 @@ STDERR_CHARACTERS = 2000
 LISTED_ENTRIES = 100  # of a base directory
 
 
-def evidence_of(item: pytest.Item) -> dict[str, str]:
-    """What a test expected, what it did, and its base directory afterwards, as text."""
+def evidence_of(item: pytest.Item, reason: str) -> dict[str, str]:
+    """What a test expected, what it did, and its base directory afterwards, as text.
+
+    What `reason` has of a driver's stderr is not repeated.
+    """
     done = []
     for driver in item.stash.get(STARTED, []):
-        done.append(f"driver {driver.pid}:\n{driver.transcript[-TRANSCRIPT_CHARACTERS:]}")
-        if driver.stderr.strip():
-            done.append(f"its stderr:\n{driver.stderr[-STDERR_CHARACTERS:]}")
+        lines = "\n".join(folded(driver.transcript.splitlines()))
+        done.append(f"driver {driver.pid}:\n{lines[-TRANSCRIPT_CHARACTERS:]}")
+        stderr = without_walls("\n".join(folded(driver.stderr.strip().splitlines())))
+        if stderr and stderr.splitlines()[-1] not in reason:
+            done.append(f"its stderr:\n{stderr[-STDERR_CHARACTERS:]}")
     home = item.stash.get(HOME, None)
     doc = getattr(getattr(item, "obj", None), "__doc__", None) or ""
     return {
@@ -34,7 +40,7 @@ def evidence_of(item: pytest.Item) -> dict[str, str]:
 
 def _listing(home: Path) -> Iterator[str]:
     if not home.exists():
-        yield f"{home} is not there"
+        yield "(this test has none)"
         return
     for number, path in enumerate([home, *sorted(home.rglob("*"))]):
         if number == LISTED_ENTRIES:

@@ -13,10 +13,12 @@ from rich.console import Console
 from rich.text import Text
 
 from ...requirements import Requirement
-from ..causes import Cause, causes
+from ..causes import Cause, causes, failed_tests
+from ..findings import sentence
 from ..outcome import JUDGED, STYLE, Outcome, RequirementResult
 from ..verdict import Verdict, conclude
 from . import count
+from .last_screen import LastScreen
 from .machine import platform_on
 
 TESTS_SHOWN = 3  # with all their evidence, of those of one requirement that failed
@@ -38,6 +40,8 @@ class RunReport:
     results: Sequence[RequirementResult]
     problems: Sequence[str] = field(default_factory=list)  # why something could not be judged
     interrupted: bool = False
+    complete: bool = False  # nothing was left out of the selection
+    quiet: bool = False  # the screen does not show what passed
 
     @property
     def name(self) -> str:
@@ -76,8 +80,7 @@ class RunReport:
     def failures(self) -> Sequence[RequirementResult]:
         """What a reader must act on: each cause, what fell with it, and entries to strike out."""
         failed = [result for cause in self.causes for result in (cause.result, *cause.others)]
-        stale = [result for result in self.results if result.outcome is Outcome.UNEXPECTED_PASS]
-        return failed + stale
+        return [*failed, *self.stale]
 
     def repeat(self, requirement: Requirement) -> str:
         """The command line that judges this requirement again."""
@@ -85,35 +88,74 @@ class RunReport:
         options = ["--requirement", requirement.id, *home, "--seed", str(self.seed)]
         return shlex.join(["pubsub-conformance", "run", *options, "--", *self.command])
 
+    @property
+    def stale(self) -> Sequence[RequirementResult]:
+        """What is listed as an expected failure, and passes."""
+        return [result for result in self.results if result.outcome is Outcome.UNEXPECTED_PASS]
+
+    @property
+    def conclusion(self) -> str:
+        """The verdict, in words that follow the name."""
+        if self.interrupted:
+            return "was not judged: interrupted, the report is partial"
+        if not self.results and self.problems:
+            return str(self.verdict)
+        if not self.results:
+            return "was not judged: no test was selected"
+        if not self.outcomes & JUDGED:
+            return "was not judged: nothing that was selected could be tested"
+        if self.verdict is Verdict.BROKEN and Outcome.FAIL not in self.outcomes:
+            return "passes what it should fail: the list of expected failures is out of date"
+        said = str(self.verdict)
+        if self.verdict is not Verdict.CONFORMS:
+            return said
+        if expected := self.counts.get(Outcome.EXPECTED_FAILURE.value, 0):
+            said += f", but for {count(expected, 'expected failure')}"
+        if missing := self.counts.get(Outcome.NOT_RUN.value, 0):
+            comma = "," if expected else ""
+            were = "was" if missing == 1 else "were"
+            said += f"{comma} in all that could be run here"
+            said += f"; {count(missing, 'requirement')} {were} not"
+        return said
+
+    @property
+    def next_step(self) -> str:
+        """What to do next; empty if there is nothing to advise."""
+        if self.causes:
+            id = self.causes[0].requirement.id
+            return f"mend {id} first; all of it: pubsub-conformance list {id}"
+        if self.verdict is Verdict.CONFORMS and self.complete:
+            command = shlex.join(["pubsub-conformance", "stress", "--", *self.command])
+            return f"{command}, then faults, fuzz and soak"
+        return ""
+
     def show(self, console: Console) -> None:
-        """Print the table of requirements, what failed with its evidence, and the verdict."""
+        """Print the table of requirements, what failed with its evidence, and one last screen."""
         section = None
         for result in self.results:
+            if self.quiet and result.outcome is Outcome.PASS:
+                continue
             if result.requirement.section != section:
                 section = result.requirement.section
                 console.print(Text(f"\n{section}", style="bold"))
             console.print(_row(result, console.width), soft_wrap=True)
-        for result in self.results:
-            if result.outcome in SHOWN_IN_FULL:
-                # Commands and paths are for copying: only the terminal may break them.
-                console.print(self._details(result), soft_wrap=True)
-            elif result.outcome is Outcome.UNEXPECTED_PASS:
-                console.print(
-                    f"\n{result.requirement.id} passes, but {result.reason}; strike it out"
-                )
+        # Commands and paths are for copying: only the terminal may break them.
+        for cause in self.causes:
+            console.print(self._details(cause.result), soft_wrap=True)
+            for other in cause.others:
+                console.print(self._fell_with(cause, other), soft_wrap=True)
         for problem in self.problems:
             console.print(f"\nCould not be judged: {problem}", soft_wrap=True)
-        console.print(self._summary())
+        console.print()
+        for line in self._last_screen(console):
+            console.print(line, soft_wrap=True)
 
     def _details(self, result: RequirementResult) -> Text:
         requirement = result.requirement
-        text = Text(f"\n{requirement.id} ")
-        text.append(result.outcome.value, STYLE.get(result.outcome, ""))
+        text = _title(result)
         _add(text, "spec", f"{requirement.text}\n({requirement.file}, {requirement.section})")
         _add(text, "repeat", self.repeat(requirement))
-        failed = [
-            test for test in result.tests if test.outcome in {Outcome.FAIL, Outcome.DRIVER_ERROR}
-        ]
+        failed = failed_tests(result)
         for test in failed[:TESTS_SHOWN]:
             _add(text, "test", test.name)
             _add(text, "done", test.done)
@@ -124,31 +166,32 @@ class RunReport:
             _add(text, "also", "\n".join(test.name for test in more))
         return text
 
-    def _summary(self) -> Text:
-        counted = ", ".join(f"{number} {outcome}" for outcome, number in self.counts.items())
-        text = Text(f"\n{counted or 'no requirements'}; {self.seconds:.1f} s, seed {self.seed}\n")
-        text.append(f"{self.name} ")
-        return text.append(self.conclusion, _VERDICT_STYLE[self.verdict])
+    def _fell_with(self, cause: Cause, result: RequirementResult) -> Text:
+        text = _title(result).append(f", with {cause.requirement.id}")
+        _add(text, "repeat", self.repeat(result.requirement))
+        for test in failed_tests(result)[:TESTS_SHOWN]:
+            _add(text, "test", test.name)
+            _add(text, "found", sentence(test.reason))
+        return text
 
-    @property
-    def conclusion(self) -> str:
-        """The verdict in words, to follow the name of the implementation."""
-        if self.interrupted:
-            return "was not judged: interrupted, the report is partial"
-        if not self.results and self.problems:
-            return str(self.verdict)
-        if not self.results:
-            return "was not judged: no test was selected"
-        if not self.outcomes & JUDGED:
-            return "was not judged: nothing that was selected could be tested"
-        missing = self.counts.get(Outcome.NOT_RUN.value, 0)
-        if self.verdict is Verdict.CONFORMS and missing:
-            were = "was" if missing == 1 else "were"
-            return (
-                f"{self.verdict} in all that could be run here;"
-                f" {count(missing, 'requirement')} {were} not"
-            )
-        return str(self.verdict)
+    def _last_screen(self, console: Console) -> Sequence[Text]:
+        counted = ", ".join(f"{number} {outcome}" for outcome, number in self.counts.items())
+        counted = f"{counted or 'no requirements'}; {self.seconds:.1f} s, seed {self.seed}"
+        unjudged = count(len(self.problems), "test")
+        screen = LastScreen(console.width, wraps=console.is_terminal)
+        end = [
+            ("next", self.next_step, ""),
+            (
+                "",
+                f"{unjudged} could not be judged, see above"
+                if self.problems and self.results
+                else "",
+                "magenta",
+            ),
+            ("", counted, ""),
+            ("", f"{self.name} {self.conclusion}", _VERDICT_STYLE[self.verdict]),
+        ]
+        return screen.compose(self.causes, self.repeat, self.stale, end)
 
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON, but for its head: see report.schema.json."""
@@ -171,10 +214,17 @@ _VERDICT_STYLE = {
 }
 
 
+def _title(result: RequirementResult) -> Text:
+    requirement = result.requirement
+    text = Text(f"\n{requirement.id} ")
+    text.append(result.outcome.value, STYLE.get(result.outcome, ""))
+    return text.append(f": {requirement.title}" if requirement.title else "")
+
+
 def _row(result: RequirementResult, width: int) -> Text:
     """One line of the table."""
     outcome = result.outcome
-    text = result.requirement.text
+    text = result.requirement.title or result.requirement.text
     if outcome is not Outcome.PASS and result.reason and outcome not in SHOWN_IN_FULL:
         text = result.reason
     line = Text(f"  {result.requirement.id:<10}")
