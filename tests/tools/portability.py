@@ -95,7 +95,13 @@ def user() -> None:
     home, reference = setting.root / "tmp", (setting.python, DRIVER)
     setting.run("make", "-s", "-C", "conformance/implementations/c", "driver")
     # The mutants, and the faults of mutants, take long and are about the kit alone.
-    long = ("test_browser.py", "test_drivers.py", "test_mutants.py", "test_faults.py")
+    long = (
+        "test_action.py",
+        "test_browser.py",
+        "test_drivers.py",
+        "test_mutants.py",
+        "test_faults.py",
+    )
     every(
         lambda: setting.tests(home),
         lambda: setting.tests(home, "tests/kit", *(f"--ignore=tests/kit/{name}" for name in long)),
