@@ -132,7 +132,7 @@ def test_the_committed_list_is_the_one_in_the_text() -> None:
 def test_expected_failures_are_read(tmp_path: Path) -> None:
     known = {"requirement": {"PUB-1", "PUB-2"}}
     path = page(tmp_path, '[[expected]]\nrequirement = "PUB-1"\nreason = " why "\n', "x.toml")
-    assert expected.load(path, known) == {("PUB-1",): Expected("why", False)}
+    assert expected.load(path, known) == {("PUB-1",): Expected("why")}
     assert expected.load(page(tmp_path, "", "empty.toml"), known) == {}
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..judge import report
-from ..judge.report import html, junit, markdown
+from ..judge.report import failures, html, junit, markdown
 from ..judge.report.annotations import annotate
 from ..judge.report.badge import badge
 from ..judge.report.run import RunReport
@@ -24,14 +24,15 @@ class Output(NamedTuple):
 
     option: str
     help: str
-    text: Callable[[Any, argparse.Namespace], str]
-    """The content of the file, from the report of the command and its options."""
+    text: Callable[[Any, argparse.Namespace], str | None]
+    """The content of the file, from the report of the command and its options. None: there is
+    nothing to write, and the file stays as it is."""
     missing: Callable[[], str] = str
     """What must be installed before this can be written; empty if nothing is missing."""
 
     def path(self, options: argparse.Namespace) -> Path | None:
         """The file that the command line names."""
-        named: Path | None = getattr(options, self.option.removeprefix("--"))
+        named: Path | None = getattr(options, self.option.removeprefix("--").replace("-", "_"))
         return named
 
 
@@ -69,6 +70,13 @@ SUMMARY = Output("--summary", "write a summary in Markdown too", _summary)
 BADGE = Output("--badge", "write the verdict as a badge too, for shields.io", _badge)
 ANNOTATIONS = Output(
     "--annotations", "write the failures as commands of GitHub Actions too", _annotations
+)
+
+
+EXPECTED = Output(
+    "--write-expected",
+    "write the failures as a list for --expected",
+    lambda made, options: failures.as_toml(made),
 )
 
 
@@ -119,7 +127,10 @@ def finish(made: Report, options: argparse.Namespace) -> int:
             # A name of a file that is not UTF-8 has half characters: they are written as Python
             # writes them.
             text = output.text(made, options)
-            path.write_text(text, encoding="utf-8", errors="backslashreplace")
+            if text is None:
+                report.note(f"{output.option}: there is nothing to write")
+            else:
+                path.write_text(text, encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             report.note(f"{output.option}: {error}")
             complete = False

@@ -15,6 +15,7 @@ from .. import requirements
 from ..driver.protocol import ROLES
 from ..implementations import Implementation, Unusable
 from ..judge import expected
+from ..judge.expected import Listed
 from ..judge.report.html import run_page
 from ..judge.report.machine import file_system_of
 from ..judge.report.run import RunReport
@@ -31,7 +32,17 @@ from .options import (
     role,
     section,
 )
-from .outputs import ANNOTATIONS, BADGE, JSON, JUNIT, SUMMARY, add_outputs, as_page, finish
+from .outputs import (
+    ANNOTATIONS,
+    BADGE,
+    EXPECTED,
+    JSON,
+    JUNIT,
+    SUMMARY,
+    add_outputs,
+    as_page,
+    finish,
+)
 
 SUITE = ["--pyargs", "pubsub_conformance.suite"]
 
@@ -72,13 +83,14 @@ def add(subparsers: Subparsers) -> None:
         metavar="FILE",
         help="failures that are expected, with reasons (TOML)",
     )
-    add_outputs(parser, JSON, JUNIT, as_page(run_page), SUMMARY, BADGE, ANNOTATIONS)
+    add_outputs(parser, JSON, JUNIT, as_page(run_page), SUMMARY, BADGE, ANNOTATIONS, EXPECTED)
     text = (
         "tests at a time, or auto: two for each processor, or 0: no processes but the driver's"
         " (default 2; 0 for one requirement)"
     )
     add_workers(parser, text, _workers, default=None)
     add("-q", "--quiet", action="store_true", help="show only what is not a pass")
+    add("--keep", action="store_true", help="keep the base directories of tests that failed")
     add("-x", "--exitfirst", action="store_true", help="end with the first test that fails")
     add_seed(parser)
     add_driver(parser, run)
@@ -97,8 +109,9 @@ def run(options: argparse.Namespace) -> int:
     Raises SpecError, ExpectedError and, for `--home`, Unusable.
     """
     known = requirements.load()
+    listed: Listed = {}
     if options.expected:
-        expected.load(options.expected, {"requirement": known})
+        listed = expected.load(options.expected, {"requirement": known}, expected.OF_RUN)
     if options.home and not os.path.isdir(options.home):
         raise Unusable(f"--home: {options.home} is not a directory")
     begun = datetime.datetime.now(datetime.timezone.utc)
@@ -129,6 +142,7 @@ def run(options: argparse.Namespace) -> int:
         results=[],
         problems=problems,
         interrupted=interrupted,
+        expected=listed,
     )
     return finish(report, options)
 
@@ -146,6 +160,8 @@ def _arguments(options: argparse.Namespace) -> list[str]:
         arguments += ["--tx", f"{workers}*popen//python={python}", "--dist", "worksteal"]
     if options.quiet:
         arguments.append("--quiet-report")
+    if options.keep:
+        arguments.append("--keep")
     if options.exitfirst:
         arguments.append("--exitfirst")
     for kind in ("requirement", "section", "role"):

@@ -48,7 +48,7 @@ def failed_tests(result: RequirementResult) -> list[TestResult]:
     A proven failure is plainer than a driver error, a test of its own page plainer than a search,
     and a short one plainer than a long one.
     """
-    failed = [test for test in result.tests if test.outcome in _OF_A_TEST]
+    failed = [test for test, judged in result.judgements if judged.outcome in FAILED]
     return sorted(failed, key=lambda test: (-RANK[test.outcome], _is_search(test), len(test.done)))
 
 

@@ -5,10 +5,16 @@
 requirement = "PUB-7"           # one name, or a list of names
 reason = "writes the id in two halves, see issue 12"
 sometimes = true                # optional: depends on chance, so a pass is allowed as well
+
+[[expected]]
+requirement = "PUB-8"
+test = "publish/test_ids.py::test_new"  # optional: this test alone, or a list of tests
+reason = "loses a race of its own, see issue 13"
+flaky = true                    # optional: neither a failure nor a pass decides anything
 ```
 
-A command says which fields name the failure: `run` has `requirement`; `matrix` has `publisher`,
-`reader` and `check`.
+A command says which fields name the failure: `run` has `requirement` and, if it wants, `test`;
+`matrix` has `publisher`, `reader` and `check`.
 """
 
 from __future__ import annotations
@@ -17,7 +23,7 @@ import itertools
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from ..names import Unknown, find
 
@@ -35,16 +41,35 @@ class Expected(NamedTuple):
     """Why a failure is expected."""
 
     reason: str
-    sometimes: bool
+    sometimes: bool = False
     """Whether a pass is allowed as well."""
+    flaky: bool = False
+    """Whether neither a failure nor a pass decides anything."""
 
 
-def load(path: Path, known: Mapping[str, Collection[str]]) -> dict[tuple[str, ...], Expected]:
+Listed: TypeAlias = Mapping[tuple[str, ...], Expected]
+"""The expected failures of `run` by requirement and test; the test is empty for all of them."""
+
+OF_RUN = ("test",)
+"""The fields that an entry for `run` may have, beside the requirement."""
+
+
+def entry_of(listed: Listed, requirement: str, test: str) -> tuple[str, ...] | None:
+    """The key of the entry for a test of a requirement: the closest one. None: there is none."""
+    without_parameters, _, _ = test.partition("[")
+    keys = [(requirement, name) for name in (test, without_parameters, "")]
+    return next((key for key in keys if key in listed), None)
+
+
+def load(
+    path: Path, known: Mapping[str, Collection[str]], optional: Collection[str] = ()
+) -> dict[tuple[str, ...], Expected]:
     """Read the expected failures in a file.
 
-    `known` holds the fields that name a failure, each with the names that exist. The keys of the
-    result hold one name for each field, in the order of `known`. Raises ExpectedError, which names
-    the file and the entry.
+    `known` holds the fields that name a failure, each with the names that exist. An entry may have
+    the fields in `optional`, whose names are not checked. The keys of the result hold one name for
+    each field, in the order of `known` and `optional`, empty for one that the entry does not have.
+    Raises ExpectedError, which names the file and the entry.
     """
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -56,13 +81,16 @@ def load(path: Path, known: Mapping[str, Collection[str]]) -> dict[tuple[str, ..
     failures: dict[tuple[str, ...], Expected] = {}
     for number, entry in enumerate(entries, start=1):
         where = f"{path}: entry {number}"
-        for fault in _faults(entry, known):
+        for fault in _faults(entry, known, optional):
             raise ExpectedError(f"{where}: {fault}")
-        expected = Expected(entry["reason"].strip(), entry.get("sometimes", False))
+        expected = Expected(
+            entry["reason"].strip(), entry.get("sometimes", False), entry.get("flaky", False)
+        )
         found = [
             [find(name, names, field) for name in _names(entry[field])]
             for field, names in known.items()
         ]
+        found += [_names(entry.get(field, "")) for field in optional]
         for names in itertools.product(*found):
             if names in failures:
                 raise ExpectedError(f"{where}: {' '.join(names)} is listed twice")
@@ -70,12 +98,14 @@ def load(path: Path, known: Mapping[str, Collection[str]]) -> dict[tuple[str, ..
     return failures
 
 
-def _faults(entry: object, known: Mapping[str, Collection[str]]) -> Iterator[str]:
+def _faults(
+    entry: object, known: Mapping[str, Collection[str]], optional: Collection[str]
+) -> Iterator[str]:
     """What is wrong with one entry."""
     if not isinstance(entry, dict):
         yield "an entry is a table"
         return
-    fields = [*known, "reason", "sometimes"]
+    fields = [*known, *optional, "reason", "sometimes", "flaky"]
     for field in entry.keys() - set(fields):
         yield f"there is no field {field!r}; the fields are {', '.join(fields)}"
     for field in known:
@@ -87,11 +117,17 @@ def _faults(entry: object, known: Mapping[str, Collection[str]]) -> Iterator[str
                 find(str(name), known[field], field)
             except Unknown as error:
                 yield str(error)
+    for field in optional:
+        if field in entry and not all(_names(entry[field])):
+            yield f"{field!r} is empty"
+        if not all(isinstance(name, str) for name in _names(entry.get(field, ""))):
+            yield f"{field!r} is a name, or a list of names"
     reason = entry.get("reason")
     if not isinstance(reason, str) or not reason.strip():
         yield "no reason is given"
-    if not isinstance(entry.get("sometimes", False), bool):
-        yield "'sometimes' is true or false"
+    for field in ("sometimes", "flaky"):
+        if not isinstance(entry.get(field, False), bool):
+            yield f"{field!r} is true or false"
 
 
 def _names(value: Any) -> list[Any]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..requirements import Requirement
-from .expected import Expected
+from .expected import Listed, entry_of
 
 
 class Outcome(Enum):
@@ -21,6 +21,7 @@ class Outcome(Enum):
     UNTESTED = "untested"
     PASS = "pass"
     NOT_RUN = "not run"
+    FLAKY = "flaky"
     WARNING = "warning"
     EXPECTED_FAILURE = "expected failure"
     DRIVER_ERROR = "driver error"
@@ -35,9 +36,15 @@ STYLE = {
     Outcome.UNEXPECTED_PASS: "bold red",
     Outcome.DRIVER_ERROR: "bold magenta",
     Outcome.EXPECTED_FAILURE: "yellow",
+    Outcome.FLAKY: "yellow",
     Outcome.WARNING: "yellow",
 }
-JUDGED = set(Outcome) - {Outcome.NOT_APPLICABLE, Outcome.UNTESTED, Outcome.NOT_RUN}
+JUDGED = set(Outcome) - {
+    Outcome.NOT_APPLICABLE,
+    Outcome.UNTESTED,
+    Outcome.NOT_RUN,
+    Outcome.FLAKY,
+}
 """The outcomes that say something about the implementation."""
 
 
@@ -64,6 +71,13 @@ class TestResult:
         return found
 
 
+class Judged(NamedTuple):
+    """What a test means for a requirement, and why."""
+
+    outcome: Outcome
+    reason: str
+
+
 @dataclass(frozen=True)
 class RequirementResult:
     """The outcome of a requirement, and the tests that led to it."""
@@ -72,38 +86,50 @@ class RequirementResult:
     outcome: Outcome
     reason: str
     tests: Sequence[TestResult]
-    judged: Sequence[Outcome] = ()
-    """What each of the tests means for the requirement, such as an expected failure."""
+    judged: Sequence[Judged] = ()
+    """What each of the tests means; empty: what its own outcome says."""
+
+    @property
+    def judgements(self) -> list[tuple[TestResult, Judged]]:
+        """Each test, and what it means for the requirement."""
+        judged = self.judged or [Judged(test.outcome, test.reason) for test in self.tests]
+        return list(zip(self.tests, judged, strict=True))
 
 
-def failure_of(requirement: Requirement, expected: Mapping[str, Expected]) -> Outcome:
-    """The outcome of a requirement one of whose tests failed."""
-    if requirement.id in expected:
-        return Outcome.EXPECTED_FAILURE
-    return Outcome.FAIL if requirement.level == "MUST" else Outcome.WARNING
+def judge(requirement: Requirement, test: TestResult, listed: Listed) -> Judged:
+    """What a test means for a requirement, beside the list of expected failures."""
+    key = entry_of(listed, requirement.id, test.name)
+    entry = listed[key] if key else None
+    if entry and entry.flaky and test.outcome in {Outcome.PASS, Outcome.FAIL}:
+        passed = "passed" if test.outcome is Outcome.PASS else "failed"
+        return Judged(Outcome.FLAKY, f"{entry.reason} (it {passed} this time)")
+    if test.outcome is not Outcome.FAIL:
+        return Judged(test.outcome, test.reason)
+    if entry:
+        return Judged(Outcome.EXPECTED_FAILURE, entry.reason)
+    return Judged(Outcome.FAIL if requirement.level == "MUST" else Outcome.WARNING, test.reason)
 
 
 def combine(
-    requirement: Requirement, tests: Sequence[TestResult], expected: Mapping[str, Expected]
+    requirement: Requirement, tests: Sequence[TestResult], listed: Listed
 ) -> RequirementResult:
-    """The most serious outcome of the tests. `expected` has the expected failures by id."""
+    """The most serious outcome of the tests, beside the list of expected failures."""
     if not tests:
         reason = requirement.untested or "no test of this run names it"
         return RequirementResult(requirement, Outcome.UNTESTED, reason, tests)
-    judged = [
-        failure_of(requirement, expected) if test.outcome is Outcome.FAIL else test.outcome
-        for test in tests
-    ]
-    outcome, worst = max(zip(judged, tests, strict=True), key=lambda pair: RANK[pair[0]])
-    reason = worst.reason
-    failure = expected.get(requirement.id)
-    if outcome is Outcome.PASS and failure and not failure.sometimes:
-        outcome = Outcome.UNEXPECTED_PASS
-        judged = [outcome if test.outcome is Outcome.PASS else test.outcome for test in tests]
-        reason = f"is listed as an expected failure: {failure.reason}"
-    elif outcome is Outcome.EXPECTED_FAILURE and failure:
-        reason = failure.reason
-    elif outcome is Outcome.NOT_RUN:
+    judged = [judge(requirement, test, listed) for test in tests]
+    keys = [entry_of(listed, requirement.id, test.name) for test in tests]
+    for key in {*keys} - {None}:
+        assert key
+        places = [place for place, each in enumerate(keys) if each == key]
+        worst = max((judged[place].outcome for place in places), key=RANK.__getitem__)
+        if worst is Outcome.PASS and not listed[key].sometimes:
+            reason = f"is listed as an expected failure: {listed[key].reason}"
+            for place in places:
+                if judged[place].outcome is Outcome.PASS:
+                    judged[place] = Judged(Outcome.UNEXPECTED_PASS, reason)
+    outcome, reason = max(judged, key=lambda each: RANK[each.outcome])
+    if outcome is Outcome.NOT_RUN:
         missing = [test for test in tests if test.outcome is Outcome.NOT_RUN]
         if len(missing) < len(tests):  # the others say something, but not all there is to say
             reason = f"{len(missing)} of {len(tests)} tests: {reason}"

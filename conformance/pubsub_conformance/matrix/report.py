@@ -39,6 +39,8 @@ class Result(TestResult):
         """The result beside the entry of the list of expected failures that names it."""
         if expected is None or (expected.sometimes and self.outcome is Outcome.PASS):
             return self
+        if expected.flaky and self.outcome in {Outcome.PASS, Outcome.FAIL}:
+            return replace(self, outcome=Outcome.FLAKY, expected=expected.reason)
         outcome = {
             Outcome.FAIL: Outcome.EXPECTED_FAILURE,
             Outcome.PASS: Outcome.UNEXPECTED_PASS,
@@ -52,7 +54,7 @@ class Result(TestResult):
         lines = self.reason.splitlines()
         if self.outcome is Outcome.UNEXPECTED_PASS:
             text.append(f"\n  listed as an expected failure ({self.expected}); remove the entry")
-        elif self.outcome is Outcome.EXPECTED_FAILURE:
+        elif self.outcome in {Outcome.EXPECTED_FAILURE, Outcome.FLAKY}:
             lines = [self.expected, *lines[:1]]
         return text.append("".join(f"\n  {line}" for line in lines))
 

@@ -16,13 +16,13 @@ import pytest
 
 from .. import seeds
 from ..implementations import Implementation, Unusable
-from ..judge.outcome import Outcome, failure_of
+from ..judge.outcome import Outcome, TestResult, judge
 from ..linux import Unavailable
 from ..surroundings import end_in_order
 from .collector import Collector
 from .evidence import evidence_of
 from .outcome import not_applicable, not_run, outcome_of
-from .session import SESSION, Session, session_of
+from .session import FAILED, SESSION, Session, name_in_suite, session_of
 from .shown import Shown
 
 __all__ = ["TEST_SECONDS", "not_run"]
@@ -51,6 +51,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--seed", type=int, default=seeds.draw(), metavar="N", help=text)
     text = "do not show what passed"
     add("--quiet-report", action="store_true", help=text)
+    add("--keep", action="store_true", help="keep the base directories of tests that failed")
     add("--json", metavar="FILE", help="write a report to this file")
     for option, what in (("--requirement", "ID"), ("--section", "NAME"), ("--role", "ROLE")):
         add(option, action="append", default=[], metavar=what, help="select (repeatable)")
@@ -193,15 +194,17 @@ def pytest_runtest_makereport(
     outcome, reason, broken = outcome_of(call, item.path)
     result = {"outcome": outcome.value, "reason": reason, "requirements": names, "broken": broken}
     if outcome in {Outcome.FAIL, Outcome.DRIVER_ERROR}:
+        item.stash[FAILED] = True
         result |= evidence_of(item, reason)
     vars(made)["conformance"] = result  # plain data, so that xdist carries it
-    meant = {failure_of(kit.requirements[name], kit.expected) for name in names}
-    if outcome is Outcome.FAIL and Outcome.FAIL not in meant:
+    tested = TestResult(name_in_suite(item.nodeid), outcome, reason=reason)
+    meant = {name: judge(kit.requirements[name], tested, kit.expected) for name in names}
+    if outcome is Outcome.FAIL and Outcome.FAIL not in {each.outcome for each in meant.values()}:
         # For pytest's own terminal and JUnit report, an expected failure is an xfail.
         made.outcome = "skipped"
         reasons = [
-            kit.expected[name].reason if name in kit.expected else f"{name} is a SHOULD"
-            for name in names
+            f"{name} is a SHOULD" if each.outcome is Outcome.WARNING else each.reason
+            for name, each in meant.items()
         ]
         vars(made)["wasxfail"] = "; ".join(reasons)
     return made

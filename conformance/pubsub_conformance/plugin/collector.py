@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ import pytest
 from ..judge.outcome import RANK, Outcome, TestResult, combine
 from ..judge.report.machine import file_system_of
 from ..judge.report.run import RunReport
-from .session import Session
+from ..names import Unknown, find
+from .session import Session, name_in_suite
 
 SKIPPED = "the test was not started"
 
@@ -43,7 +44,7 @@ class Collector:
         """Keep the most serious outcome of a test's three phases."""
         self._kit.tests[report.nodeid] = found["requirements"]
         result = TestResult(
-            _name_in_suite(report.nodeid),
+            name_in_suite(report.nodeid),
             Outcome(found["outcome"]),
             report.duration,
             *(found.get(key, "") for key in ("reason", "expected", "done", "base")),
@@ -74,9 +75,7 @@ class Collector:
             return None
         if not self._interrupted:
             for node in self._kit.tests.keys() - self._tests.keys():
-                self._tests[node] = TestResult(
-                    _name_in_suite(node), Outcome.NOT_RUN, reason=SKIPPED
-                )
+                self._tests[node] = TestResult(name_in_suite(node), Outcome.NOT_RUN, reason=SKIPPED)
         results = []
         for requirement in self._kit.requirements.values():
             if requirement.id not in self._kit.selected:
@@ -95,15 +94,24 @@ class Collector:
             seconds=time.monotonic() - self._clock,
             file_system=file_system_of(Path(home or tempfile.gettempdir())),
             results=results,
-            problems=self._problems,
+            problems=[*self._problems, *self._unknown_tests()],
+            expected=self._kit.expected,
             interrupted=self._interrupted,
             complete=self._kit.selected == self._kit.requirements.keys(),
             quiet=self._config.getoption("quiet_report"),
         )
 
-
-def _name_in_suite(nodeid: str) -> str:
-    """A test as reports call it: its file below the suite, as `publish/test_ids.py::test_new`."""
-    path, _, function = nodeid.partition("::")
-    *_, name = path.rpartition("suite/")
-    return f"{name if name != path else Path(path).name}::{function}"
+    def _unknown_tests(self) -> Iterator[str]:
+        """The entries of the list of expected failures for tests that do not exist."""
+        if self._interrupted:
+            return
+        for requirement, test in self._kit.expected:
+            names = [
+                name_in_suite(node) for node, ids in self._kit.tests.items() if requirement in ids
+            ]
+            known = dict.fromkeys([*(name.partition("[")[0] for name in names), *names])
+            if test and test not in known and requirement in self._kit.selected:
+                try:
+                    find(test, known, f"test of {requirement}")
+                except Unknown as error:
+                    yield f"the list of expected failures: {error}"

@@ -30,18 +30,21 @@ def evidence_of(item: pytest.Item, reason: str) -> dict[str, str]:
         if stderr and stderr.splitlines()[-1] not in reason:
             done.append(f"its stderr:\n{stderr[-STDERR_CHARACTERS:]}")
     home = item.stash.get(HOME, None)
+    kept = bool(item.config.getoption("keep"))
     doc = getattr(getattr(item, "obj", None), "__doc__", None) or ""
     return {
         "expected": " ".join(doc.split()),
         "done": "\n".join(done),
-        "base": "\n".join(_listing(home)) if home else "",
+        "base": "\n".join(_listing(home, kept)) if home else "",
     }
 
 
-def _listing(home: Path) -> Iterator[str]:
+def _listing(home: Path, kept: bool) -> Iterator[str]:
     if not home.exists():
         yield "(this test has none)"
         return
+    if kept:
+        yield f"kept: {home}"
     for number, path in enumerate([home, *sorted(home.rglob("*"))]):
         if number == LISTED_ENTRIES:
             yield "…"

@@ -14,7 +14,7 @@ from ..driver import Driver
 from ..driver.protocol import OPS
 from ..oracle.base import Base
 from .outcome import not_applicable
-from .session import HOME, SESSION, STARTED
+from .session import FAILED, HOME, SESSION, STARTED
 
 
 class _Claimed(Driver):
@@ -36,16 +36,22 @@ class _Claimed(Driver):
 @pytest.fixture
 def home(request: pytest.FixtureRequest) -> Iterator[Path]:
     """The path of a base directory for this test alone; it does not exist yet."""
-    # Its cleanup gives back the permissions that a test took away.
-    with tempfile.TemporaryDirectory(
-        prefix="pubsub-", dir=request.config.getoption("home"), ignore_cleanup_errors=True
-    ) as parent:
+    where = request.config.getoption("home")
+    parent = tempfile.mkdtemp(prefix="pubsub-", dir=where)
+    try:
         # The BSDs give it the group of the directory that it is in, as Linux does if that one is
         # setgid: then only a member of that group may make something setgid.
         os.chown(parent, -1, os.getegid())
         os.chmod(parent, 0o700)
         path = request.node.stash[HOME] = Path(parent, "base")
         yield path
+    finally:
+        if not (request.config.getoption("keep") and FAILED in request.node.stash):
+            # Its cleanup gives back the permissions that a test took away.
+            with tempfile.TemporaryDirectory(
+                prefix="pubsub-", dir=where, ignore_cleanup_errors=True
+            ) as grave:
+                os.rename(parent, os.path.join(grave, "parent"))
 
 
 @pytest.fixture

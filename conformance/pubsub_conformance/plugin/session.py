@@ -14,7 +14,7 @@ from .. import requirements
 from ..driver import Driver
 from ..driver.protocol import ROLES
 from ..judge import expected
-from ..judge.expected import Expected, ExpectedError
+from ..judge.expected import OF_RUN, ExpectedError, Listed
 from ..names import Unknown, find
 from ..requirements import Requirement, SpecError
 
@@ -26,7 +26,7 @@ class Session:
     command: list[str]
     requirements: Mapping[str, Requirement]
     selected: frozenset[str]
-    expected: Mapping[str, Expected]
+    expected: Listed
     hello: dict[str, Any] = field(default_factory=dict)
     """What the driver says of itself; empty before the handshake."""
     tests: dict[str, list[str]] = field(default_factory=dict)
@@ -37,6 +37,8 @@ SESSION = pytest.StashKey[Session]()
 """Of the configuration. Missing without `--driver`."""
 STARTED = pytest.StashKey[list[Driver]]()
 """Of a test: the drivers that it started."""
+FAILED = pytest.StashKey[bool]()
+"""Of a test that failed, or whose driver did."""
 HOME = pytest.StashKey[Path]()
 """Of a test: its base directory."""
 
@@ -46,7 +48,7 @@ def session_of(config: pytest.Config) -> Session:
     try:
         known = requirements.load()
         path = config.getoption("expected")
-        listed = expected.load(Path(path), {"requirement": known}) if path else {}
+        listed = expected.load(Path(path), {"requirement": known}, OF_RUN) if path else {}
     except (SpecError, ExpectedError) as error:
         raise pytest.UsageError(str(error)) from None
     command = shlex.split(config.getoption("driver"))
@@ -55,8 +57,14 @@ def session_of(config: pytest.Config) -> Session:
     home = config.getoption("home")
     if home and not Path(home).is_dir():
         raise pytest.UsageError(f"--home: {home} is not a directory")
-    failures = {name: failure for (name,), failure in listed.items()}
-    return Session(command, known, _selection(config, known), failures)
+    return Session(command, known, _selection(config, known), listed)
+
+
+def name_in_suite(nodeid: str) -> str:
+    """A test as reports call it: its file below the suite, as `publish/test_ids.py::test_new`."""
+    path, _, function = nodeid.partition("::")
+    *_, name = path.rpartition("suite/")
+    return f"{name if name != path else Path(path).name}::{function}"
 
 
 def _selection(config: pytest.Config, known: Mapping[str, Requirement]) -> frozenset[str]:

@@ -69,11 +69,10 @@ def _problem(problem: str) -> Element:
 def _cases(report: RunReport, result: RequirementResult) -> Iterator[Element]:
     requirement = result.requirement
     name = f"{requirement.key}.{requirement.id}"
-    for test, outcome in zip(result.tests, result.judged, strict=True):
+    for test, (outcome, reason) in result.judgements:
         case = Element(
             "testcase", classname=name, name=_legal(test.name), time=f"{test.seconds:.3f}"
         )
-        reason = test.reason if outcome is test.outcome else result.reason or test.reason
         if kind := FAULTS.get(outcome):
             first = next(iter(reason.splitlines()), outcome.value)
             _say(case, kind, outcome.value, first, _evidence(report, result, test, reason))

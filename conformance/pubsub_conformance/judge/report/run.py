@@ -14,6 +14,7 @@ from rich.text import Text
 
 from ...requirements import Requirement
 from ..causes import Cause, causes, failed_tests
+from ..expected import Listed
 from ..findings import sentence
 from ..outcome import JUDGED, STYLE, Outcome, RequirementResult
 from ..verdict import Verdict, conclude
@@ -40,6 +41,7 @@ class RunReport:
     results: Sequence[RequirementResult]
     problems: Sequence[str] = field(default_factory=list)  # why something could not be judged
     interrupted: bool = False
+    expected: Listed = field(default_factory=dict)  # the list of expected failures
     complete: bool = False  # nothing was left out of the selection
     quiet: bool = False  # the screen does not show what passed
 
