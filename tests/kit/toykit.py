@@ -81,6 +81,8 @@ for line in sys.stdin:
     elif topic == "refused":
         reply["error"] = {"code": "invalid-topic", "detail": "so it is"}
     else:
+        if topic == "opens":
+            open(os.devnull).close()
         reply["count"] = 1
     print(json.dumps(reply), flush=True)
 """

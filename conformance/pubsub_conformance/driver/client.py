@@ -47,6 +47,8 @@ class Driver:
         self, command: Sequence[str], home: Path, *, env: Mapping[str, str | None] | None = None
     ) -> None:
         self.home = home
+        self.seen: list[str] = []
+        """What others saw of the process, as text, for the report of a failure."""
         self._killed = False
         self._process = Process(command, {"PUBSUB_HOME": str(home), **(env or {})}, self.limits)
         self._exchange = Exchange(self._process)

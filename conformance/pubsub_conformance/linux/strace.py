@@ -32,6 +32,7 @@ from ..driver.group import running
 from ..waiting import until
 from . import Unavailable
 from .calls import Call, Continued, Event, Log, Signalled, Stopped
+from .last_calls import last_calls
 from .processes import BIRTHS, Processes, spellings
 
 ATTACH_SECONDS = 20.0
@@ -165,6 +166,10 @@ class Trace:
         """Whether an injection met a helper, before it began the program that it was to run."""
         self._read()
         return self._processes.helper_was_hit
+
+    def last_calls(self) -> str:
+        """The last calls that strace has seen, as text, and where the driver was stopped."""
+        return last_calls(self.events(), self._processes.helpers)
 
     def begin(self, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Request[T]:
         """Make a request in a thread, so that the test goes on while the driver is stopped."""
@@ -313,6 +318,8 @@ def traced(
             _wait_until_attached(strace, messages, processes)
             yield trace
         finally:
+            if seen := trace.last_calls():
+                driver.seen.append(seen)
             strace.terminate()  # it detaches, and the driver goes on
             try:
                 strace.wait(DETACH_SECONDS)

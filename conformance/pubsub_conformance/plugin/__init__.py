@@ -20,7 +20,7 @@ from ..judge.outcome import Outcome, TestResult, judge
 from ..linux import Unavailable
 from ..surroundings import end_in_order
 from .collector import Collector
-from .evidence import evidence_of
+from .evidence import evidence_of, has_seen_calls
 from .outcome import not_applicable, not_run, outcome_of
 from .session import FAILED, SESSION, Session, name_in_suite, session_of
 from .shown import Shown
@@ -193,8 +193,10 @@ def pytest_runtest_makereport(
     names = _selected(item, kit)
     outcome, reason, broken = outcome_of(call, item.path)
     result = {"outcome": outcome.value, "reason": reason, "requirements": names, "broken": broken}
-    if outcome in {Outcome.FAIL, Outcome.DRIVER_ERROR}:
+    failed = outcome in {Outcome.FAIL, Outcome.DRIVER_ERROR}
+    if failed:
         item.stash[FAILED] = True
+    if failed or (outcome is Outcome.NOT_RUN and has_seen_calls(item)):
         result |= evidence_of(item, reason)
     vars(made)["conformance"] = result  # plain data, so that xdist carries it
     tested = TestResult(name_in_suite(item.nodeid), outcome, reason=reason)

@@ -17,6 +17,11 @@ STDERR_CHARACTERS = 2000
 LISTED_ENTRIES = 100  # of a base directory
 
 
+def has_seen_calls(item: pytest.Item) -> bool:
+    """Whether a driver of this test was watched."""
+    return any(driver.seen for driver in item.stash.get(STARTED, []))
+
+
 def evidence_of(item: pytest.Item, reason: str) -> dict[str, str]:
     """What a test expected, what it did, and its base directory afterwards, as text.
 
@@ -29,6 +34,7 @@ def evidence_of(item: pytest.Item, reason: str) -> dict[str, str]:
         stderr = without_walls("\n".join(folded(driver.stderr.strip().splitlines())))
         if stderr and stderr.splitlines()[-1] not in reason:
             done.append(f"its stderr:\n{stderr[-STDERR_CHARACTERS:]}")
+        done += driver.seen[-1:]
     home = item.stash.get(HOME, None)
     kept = bool(item.config.getoption("keep"))
     doc = getattr(getattr(item, "obj", None), "__doc__", None) or ""

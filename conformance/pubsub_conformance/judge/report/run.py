@@ -16,7 +16,7 @@ from ...requirements import Requirement
 from ..causes import Cause, causes, failed_tests
 from ..expected import Listed
 from ..findings import sentence
-from ..outcome import JUDGED, STYLE, Outcome, RequirementResult
+from ..outcome import JUDGED, STYLE, Outcome, RequirementResult, TestResult
 from ..verdict import Verdict, conclude
 from . import count
 from .last_screen import LastScreen
@@ -146,6 +146,9 @@ class RunReport:
             console.print(self._details(cause.result), soft_wrap=True)
             for other in cause.others:
                 console.print(self._fell_with(cause, other), soft_wrap=True)
+        for result in self.results:
+            if watched := [test for test in result.tests if _was_watched_in_vain(test)]:
+                console.print(_ungraded(result, watched), soft_wrap=True)
         for problem in self.problems:
             console.print(f"\nCould not be judged: {problem}", soft_wrap=True)
         console.print()
@@ -221,6 +224,20 @@ def _title(result: RequirementResult) -> Text:
     text = Text(f"\n{requirement.id} ")
     text.append(result.outcome.value, STYLE.get(result.outcome, ""))
     return text.append(f": {requirement.title}" if requirement.title else "")
+
+
+def _was_watched_in_vain(test: TestResult) -> bool:
+    """Whether a forced interleaving did not come about: what the driver did instead says why."""
+    return test.outcome is Outcome.NOT_RUN and bool(test.done)
+
+
+def _ungraded(result: RequirementResult, watched: Sequence[TestResult]) -> Text:
+    text = _title(result)
+    for test in watched[:TESTS_SHOWN]:
+        _add(text, "test", test.name)
+        _add(text, "done", test.done)
+        _add(text, "found", test.reason)
+    return text
 
 
 def _row(result: RequirementResult, width: int) -> Text:
