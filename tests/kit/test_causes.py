@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 from pubsub_conformance import requirements
-from pubsub_conformance.judge.causes import causes
+from pubsub_conformance.judge.causes import causes, failed_tests
 from pubsub_conformance.judge.findings import plain, sentence
-from pubsub_conformance.judge.outcome import Outcome, RequirementResult, TestResult
+from pubsub_conformance.judge.outcome import Judged, Outcome, RequirementResult, TestResult
 
 KNOWN = requirements.load()
 STAGED = "-rw------- 1 0       44 tmp/1838841237788918922"
@@ -98,6 +98,15 @@ def test_the_shortest_test_of_its_own_speaks_for_a_requirement() -> None:
         ]
     )
     assert cause.sentence == "the short one"
+
+
+def test_a_failure_that_is_expected_is_no_finding() -> None:
+    listed, real = failed("a::1", "as it always was"), failed("a::2", "it is new")
+    judged = [Judged(Outcome.EXPECTED_FAILURE, "known"), Judged(Outcome.FAIL, "it is new")]
+    mixed = RequirementResult(KNOWN["PUB-1"], Outcome.FAIL, "it is new", [listed, real], judged)
+    (cause,) = causes([mixed])
+    assert cause.sentence == "it is new"
+    assert failed_tests(mixed) == [real]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,6 @@ from .findings import sentence, signature
 from .outcome import JUDGED, RANK, Outcome, RequirementResult, TestResult
 
 FAILED = {Outcome.FAIL, Outcome.DRIVER_ERROR, Outcome.WARNING}
-_OF_A_TEST = {Outcome.FAIL, Outcome.DRIVER_ERROR}
 # These tests do everything at once, and find the faults of every page.
 _SEARCHES = ("test_stress.py", "test_lockstep.py")
 # Without a driver that answers nothing else is known; the guarantees fall with every other page.
