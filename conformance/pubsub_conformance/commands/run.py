@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from .. import requirements
+from .. import pinned, requirements
 from ..driver.protocol import ROLES
 from ..implementations import Implementation, Unusable
 from ..judge import expected
@@ -76,6 +76,8 @@ def add(subparsers: Subparsers) -> None:
     add_several(parser, "--section", text, metavar="NAME", type=section)
     text = f"test only the requirements of this role: {', '.join(ROLES)}"
     add_several(parser, "--role", text, metavar="ROLE", type=role)
+    text = "judge by this copy of requirements.json: what is not in it does not count"
+    add("--requirements", type=Path, metavar="FILE", help=text)
     add_home(parser)
     add(
         "--expected",
@@ -109,6 +111,8 @@ def run(options: argparse.Namespace) -> int:
     Raises SpecError, ExpectedError and, for `--home`, Unusable.
     """
     known = requirements.load()
+    if options.requirements:
+        known |= pinned.load(options.requirements, known)
     listed: Listed = {}
     if options.expected:
         listed = expected.load(options.expected, {"requirement": known}, expected.OF_RUN)
@@ -169,6 +173,7 @@ def _arguments(options: argparse.Namespace) -> list[str]:
     for option, value in (
         ("--home", options.home and os.path.abspath(options.home)),
         ("--expected", options.expected),
+        ("--requirements", options.requirements),
     ):
         if value:
             arguments.append(f"{option}={value}")

@@ -51,6 +51,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("--seed", type=int, default=seeds.draw(), metavar="N", help=text)
     text = "do not show what passed"
     add("--quiet-report", action="store_true", help=text)
+    text = "judge by this copy of requirements.json"
+    add("--requirements", metavar="FILE", help=text)
     add("--keep", action="store_true", help="keep the base directories of tests that failed")
     add("--json", metavar="FILE", help="write a report to this file")
     for option, what in (("--requirement", "ID"), ("--section", "NAME"), ("--role", "ROLE")):

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from ..judge.outcome import RANK, Outcome, TestResult, combine
+from ..judge.outcome import RANK, Outcome, RequirementResult, TestResult, combine
 from ..judge.report.machine import file_system_of
 from ..judge.report.run import RunReport
 from ..names import Unknown, find
+from ..pinned import NO_TEST
 from .session import Session, name_in_suite
 
 SKIPPED = "the test was not started"
@@ -82,7 +83,9 @@ class Collector:
                 continue
             nodes = [node for node, ids in self._kit.tests.items() if requirement.id in ids]
             tests = [self._tests[node] for node in sorted(nodes) if node in self._tests]
-            if tests or requirement.untested:
+            if requirement.id in self._kit.without_test:
+                results.append(RequirementResult(requirement, Outcome.NOT_RUN, NO_TEST, []))
+            elif tests or requirement.untested:
                 results.append(combine(requirement, tests, self._kit.expected))
         home = self._config.getoption("home")
         return RunReport(
@@ -96,6 +99,7 @@ class Collector:
             results=results,
             problems=[*self._problems, *self._unknown_tests()],
             expected=self._kit.expected,
+            requirements=self._config.getoption("requirements"),
             interrupted=self._interrupted,
             complete=self._kit.selected == self._kit.requirements.keys(),
             quiet=self._config.getoption("quiet_report"),

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from .. import requirements
+from .. import pinned, requirements
 from ..driver import Driver
 from ..driver.protocol import ROLES
 from ..judge import expected
@@ -27,6 +27,8 @@ class Session:
     requirements: Mapping[str, Requirement]
     selected: frozenset[str]
     expected: Listed
+    without_test: frozenset[str]
+    """Those of `requirements` that this kit does not know: see `--requirements`."""
     hello: dict[str, Any] = field(default_factory=dict)
     """What the driver says of itself; empty before the handshake."""
     tests: dict[str, list[str]] = field(default_factory=dict)
@@ -46,7 +48,10 @@ HOME = pytest.StashKey[Path]()
 def session_of(config: pytest.Config) -> Session:
     """What the options amount to. Raises pytest.UsageError if one of them is wrong."""
     try:
-        known = requirements.load()
+        own = requirements.load()
+        path = config.getoption("requirements")
+        judged = pinned.load(Path(path), own) if path else own
+        known = {**own, **judged}
         path = config.getoption("expected")
         listed = expected.load(Path(path), {"requirement": known}, OF_RUN) if path else {}
     except (SpecError, ExpectedError) as error:
@@ -57,7 +62,8 @@ def session_of(config: pytest.Config) -> Session:
     home = config.getoption("home")
     if home and not Path(home).is_dir():
         raise pytest.UsageError(f"--home: {home} is not a directory")
-    return Session(command, known, _selection(config, known), listed)
+    without_test = judged.keys() - own.keys()
+    return Session(command, known, _selection(config, judged), listed, frozenset(without_test))
 
 
 def name_in_suite(nodeid: str) -> str:

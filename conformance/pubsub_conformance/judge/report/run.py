@@ -41,6 +41,7 @@ class RunReport:
     results: Sequence[RequirementResult]
     problems: Sequence[str] = field(default_factory=list)  # why something could not be judged
     interrupted: bool = False
+    requirements: str | None = None  # the file that had them, if not the kit itself
     expected: Listed = field(default_factory=dict)  # the list of expected failures
     complete: bool = False  # nothing was left out of the selection
     quiet: bool = False  # the screen does not show what passed
@@ -87,7 +88,8 @@ class RunReport:
     def repeat(self, requirement: Requirement) -> str:
         """The command line that judges this requirement again."""
         home = ["--home", self.home] if self.home else []
-        options = ["--requirement", requirement.id, *home, "--seed", str(self.seed)]
+        pinned = ["--requirements", self.requirements] if self.requirements else []
+        options = ["--requirement", requirement.id, *pinned, *home, "--seed", str(self.seed)]
         return shlex.join(["pubsub-conformance", "run", *options, "--", *self.command])
 
     @property
