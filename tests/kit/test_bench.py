@@ -27,7 +27,9 @@ def test_short_bench_of_the_reference_is_complete(
 ) -> None:
     file = tmp_path / "bench.json"
     twin = reference.replace("ref=", "twin=")
+    page, summary = tmp_path / "page.html", tmp_path / "summary.md"
     arguments = ["bench", reference, twin, "--baseline", "twin", *QUICK, "--json", str(file)]
+    arguments += ["--html", str(page), "--summary", str(summary)]
     code = main([*arguments, "--home", str(tmp_path)])
     output = capsys.readouterr().out
     assert code == 0, output
@@ -51,6 +53,9 @@ def test_short_bench_of_the_reference_is_complete(
         assert f"\n{group.name}, {group.unit}\n" in output
         for figure_name in group.figures:
             assert f"\n{figure_name} " in output
+    text = page.read_text(encoding="utf-8")
+    assert text.count("<svg") == sum(len(group.figures) for group in GROUPS.values())
+    assert "rounds in turn: 2" in summary.read_text(encoding="utf-8")
     assert "rounds in turn: 2" in output
     assert "ratios to twin" in output
     assert not list(tmp_path.glob("pubsub-*"))

@@ -44,12 +44,17 @@ def judge(
 
 
 @pytest.mark.timeout(180)  # seconds: all checks, with many processes
-def test_reference_passes_with_itself(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
+def test_reference_passes_with_itself(
+    make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     command = shlex.join(make())
-    code = main(["matrix", f"one={command}", "--seed", "1"])
+    page, summary = tmp_path / "page.html", tmp_path / "summary.md"
+    outputs = ["--html", str(page), "--summary", str(summary)]
+    code = main(["matrix", f"one={command}", "--seed", "1", *outputs])
     output = capsys.readouterr().out
     assert code == 0, output
-    assert f"{len(CHECKS)} pass" in output
+    for text in (output, *(path.read_text(encoding="utf-8") for path in (page, summary))):
+        assert f"{len(CHECKS)} pass" in text
 
 
 @pytest.mark.parametrize(

@@ -124,6 +124,7 @@ def test_each_failure_is_an_annotation_the_likely_cause_first() -> None:
     assert first[1].startswith("PUB-2")
     assert second[1].startswith("PUB-3")
     assert third[1].startswith("PUB-1")
+    assert third[1].endswith(", with PUB-2")
     assert lead.tests[0].reason in first[2]
     assert "--requirement PUB-2 --seed 77" in first[2]
 

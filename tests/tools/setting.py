@@ -210,7 +210,7 @@ def unprivileged() -> Setting:
     # Without pip of its own: for that, Debian wants a package more.
     setting.run(SYSTEM_PYTHON, "-m", "venv", "--without-pip", ".venv")
     pip = (sys.executable, "-m", "pip", "--python", python, "install", "-q")
-    setting.run(*pip, "--root-user-action=ignore", "-e.", "-e./conformance", "--group=test")
+    setting.run(*pip, "--root-user-action=ignore", "-e.", "-e./conformance[html]", "--group=test")
     for name in ("home", "tmp"):
         (clone / name).mkdir()
     show("user", f"Python {tried.stdout.split()[1]} in a clone under /var/tmp")

@@ -20,11 +20,19 @@ def annotate(report: RunReport) -> str:
 def _lines(report: RunReport) -> Iterator[str]:
     for problem in report.problems:
         yield _command("error", "Could not be judged", problem)
-    leads = [cause.result for cause in report.causes]
-    for result in [*leads, *(each for each in report.failures if each not in leads)]:
-        requirement = result.requirement
-        level = "warning" if result.outcome is Outcome.WARNING else "error"
-        yield _command(level, f"{requirement.id} {requirement.title}", _message(report, result))
+    causes = report.causes
+    for result in (*(cause.result for cause in causes), *report.stale):
+        yield _annotation(report, result)
+    for cause in causes:
+        for result in cause.others:
+            yield _annotation(report, result, f", with {cause.requirement.id}")
+
+
+def _annotation(report: RunReport, result: RequirementResult, more: str = "") -> str:
+    requirement = result.requirement
+    level = "warning" if result.outcome is Outcome.WARNING else "error"
+    title = f"{requirement.id} {requirement.title}{more}"
+    return _command(level, title, _message(report, result))
 
 
 def _message(report: RunReport, result: RequirementResult) -> str:

@@ -84,6 +84,11 @@ def run_page(report: RunReport) -> str:
         verdict_class=VERDICT_CLASS[report.verdict],
         failures=report.failures,
         failed_tests=failed_tests,
+        fell_with={
+            other.requirement.id: cause.requirement.id
+            for cause in report.causes
+            for other in cause.others
+        },
         sections=_sections(report),
         about=_about(report),
         command_line=shlex.join(["pubsub-conformance", "run", "--", *report.command]),

@@ -23,7 +23,7 @@ from .run import RunReport
 FAILURES_SHOWN = 20
 FOUND_CHARACTERS = 2000
 LINE_CHARACTERS = 300
-LINES_SHOWN = 60  # the last ones of a report
+LINES_SHOWN = 200  # the last ones of a report
 
 
 def run_summary(report: RunReport) -> str:
