@@ -16,6 +16,7 @@ from pubsub_conformance.judge.report.html import run_page
 from pubsub_conformance.matrix.page import matrix_page
 from pubsub_conformance.matrix.report import Result
 from test_pages import HOSTILE, benchmark_of, matrix_of, report_of, result_of
+from toykit import SUITE, makes_kits
 
 pytest.importorskip("selenium", reason="the environment `pages` installs selenium")
 from selenium import webdriver  # type: ignore[import-not-found, unused-ignore]
@@ -23,13 +24,13 @@ from selenium.webdriver.common.keys import (  # type: ignore[import-not-found, u
     Keys,
 )
 
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+BROWSERS = ("google-chrome", "chromium", "chromium-browser")
 FLAGS = (
     *("--headless", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update"),
 )
 PHONE, DESK = (400, 800), (1280, 900)
-PAGES = ("passing", "failing", "matrix", "bench")
+PAGES = ("passing", "failing", "command", "matrix", "bench")
 
 # The least contrast of a text with its background (WCAG), of all texts that are shown.
 CONTRAST = """
@@ -107,6 +108,11 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     }
     for name, text in made.items():
         (directory / f"{name}.html").write_text(text, encoding="utf-8")
+    # One that the command line makes, of a driver that is up to something.
+    toy = makes_kits(tmp_path_factory.mktemp("toy"))(SUITE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TOY_VERSION", HOSTILE)
+        assert toy.run("--html", str(directory / "command.html")).code == 1
     options = webdriver.ChromeOptions()
     options.binary_location = next(filter(None, map(shutil.which, BROWSERS)))
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
