@@ -75,13 +75,12 @@ EITHER = "(One publish: with `count`, or with `error`.)"
         (
             "fetch",
             message(error="io-error"),
-            'message must not have "error", only id, timestamp, topic, headers, content '
-            "(A message as the driver read it.)",
+            'message must not have "error", only id, timestamp, topic, headers, content',
         ),
         (
             "publish",
             {"seq": 1, "count": 1, "n": 2},
-            'the line must not have "n", only seq, count (The reply.)',
+            'the line must not have "n", only seq, count',
         ),
         # The type is wrong. Values are shown in JSON.
         ("publish", {"seq": 1, "count": "1"}, f'count must be integer, found "1" {COUNT}'),

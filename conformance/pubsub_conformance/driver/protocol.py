@@ -152,9 +152,7 @@ def _complain(fault: Fault) -> str:
         return f"{where} lacks {', '.join(each)}"
     if fault.rule == "additionalProperties":
         unknown = ", ".join(json.dumps(name) for name in fault.value if name not in fields)
-        return (
-            f"{where} must not have {excerpt(unknown, _EXCERPT)}, only {', '.join(fields)}{meant}"
-        )
+        return f"{where} must not have {excerpt(unknown, _EXCERPT)}, only {', '.join(fields)}"
     if fault.rule in ("anyOf", "oneOf"):
         must = _choice(rule, "exactly" if fault.rule == "oneOf" else "at least")
     else:
