@@ -68,5 +68,6 @@ def run(options: argparse.Namespace) -> int:
             home=options.home,
             workers=options.workers,
             tell=lambda text: line.show(time.monotonic() - begun, text),
+            report=lambda violation: line.note(str(violation)),
         )
     return finish(found, options)

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from rich.console import Console
 from rich.live import Live
+from rich.text import Text
 
 from ..judge.report import note
 
@@ -32,6 +33,14 @@ class Line:
     def __exit__(self, *exception: object) -> None:
         with suppress(OSError):
             self._live.stop()
+
+    def note(self, text: str) -> None:
+        """Leave a line that stays, above the one that changes."""
+        if self._on_terminal:
+            with suppress(OSError):
+                self._live.console.print(Text(text))
+        else:
+            note(text)
 
     def show(self, seconds: float, text: str) -> None:
         """Show what goes on, so many seconds after the beginning."""

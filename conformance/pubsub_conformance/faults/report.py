@@ -44,6 +44,11 @@ class Violation:
         fault = self.point.describe() if self.point else "undisturbed"
         return f"{self.operation}, {fault}"
 
+    def __str__(self) -> str:
+        """The violation in one line."""
+        first = self.problems[0]
+        return f"VIOLATION: {self.title}: expected {first.expected}; found {_cut(first.found)}"
+
 
 @dataclass
 class Tally:
@@ -52,7 +57,7 @@ class Tally:
     calls: int = 0
     points: list[Point] = field(default_factory=list)
     run: Counter[str] = field(default_factory=Counter)
-    """How many points of each kind were run: crash, error, helper, untouched, same."""
+    """How many points of each kind were run: crash, error, helper, untouched, same, failed."""
     descriptors: int = 0
     """How many descriptors the process has open after an undisturbed operation."""
     stops: list[Stop] = field(default_factory=list)
@@ -134,12 +139,15 @@ class Run:
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=True)
-        for column in ("operation", "system calls", "crash points", "error points", "violations"):
-            table.add_column(column, justify="left" if column == "operation" else "right")
+        table.add_column("operation")
+        for column in ("system calls", "points", "crash points", "error points", "others"):
+            table.add_column(column, justify="right")
+        table.add_column("violations", justify="right")
         wrong = Counter(violation.operation for violation in self.violations)
-        rows = [(name, tally, wrong[name]) for name, tally in self.tallies.items()]
-        for name, tally, violations in [*rows, ("all", self._total(), wrong.total())]:
-            cells = (tally.calls, tally.run["crash"], tally.run["error"], violations)
+        wrong["all"] = wrong.total()
+        for name, tally in {**self.tallies, "all": self._total()}.items():
+            points, crash, error = tally.run.total(), tally.run["crash"], tally.run["error"]
+            cells = (tally.calls, points, crash, error, points - crash - error, wrong[name])
             table.add_row(name, *map(str, cells))
         return table
 
@@ -167,6 +175,12 @@ class Run:
             notes.append(f"{untouched} not reached again")
         if helpers := total.run["helper"]:
             notes.append(f"{helpers} met a helper process instead of the driver")
+        if same := total.run["same"]:
+            notes.append(
+                f"{count(same, 'lasting error')} met one call only, like the one that comes once"
+            )
+        if failed := total.run["failed"]:
+            notes.append(f"{failed} could not be judged")
         if self.sampled is not None:
             notes.append("a sample of the points")
         if self.interrupted:
@@ -189,7 +203,7 @@ class Run:
                     "points": len(tally.points),
                     **{
                         kind: tally.run[kind]
-                        for kind in ("crash", "error", "helper", "untouched", "same")
+                        for kind in ("crash", "error", "helper", "untouched", "same", "failed")
                     },
                 }
                 for name, tally in self.tallies.items()

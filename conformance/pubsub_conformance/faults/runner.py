@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pubsub_conformance.driver import Driver, DriverError, Rejected
-from pubsub_conformance.judge.report import show_crash
+from pubsub_conformance.judge.report import count, show_crash
 from pubsub_conformance.linux.strace import CannotTrace
 
 from . import points as listed
@@ -29,8 +29,14 @@ STRACE_TRIES = 5
 """How often a point is tried. A busy machine may keep strace from attaching in time."""
 
 
+_PACE_SECONDS = 3.0
+"""How long it takes to know the pace."""
+
 Tell = Callable[[str], None]
 """Takes a line of progress."""
+
+Report = Callable[[Violation], None]
+"""Takes a violation as soon as it is found, in any thread."""
 
 
 def run(
@@ -44,6 +50,7 @@ def run(
     home: str | None = None,
     workers: int = 2,
     tell: Tell = lambda _: None,
+    report: Report = lambda _: None,
 ) -> Run:
     """Disturb each operation (by default all) at each of its points.
 
@@ -55,7 +62,7 @@ def run(
     result = Run(command, {"the other implementation": other} if other else {}, sampled=sample)
     with tempfile.TemporaryDirectory(prefix="pubsub-", dir=home) as directory:
         where = Path(directory).resolve()
-        work = _Work(result, where, workers, tell)
+        work = _Work(result, where, workers, tell, report)
         try:
             with Driver(command, where / "probe") as probe:
                 result.hello = probe.hello
@@ -91,10 +98,11 @@ def run(
 class _Work:
     """Workers, each with its own stage."""
 
-    def __init__(self, result: Run, where: Path, workers: int, tell: Tell) -> None:
+    def __init__(self, result: Run, where: Path, workers: int, tell: Tell, report: Report) -> None:
         self.result = result
         self.workers = workers
         self.tell = tell
+        self.report = report
         self.lock = threading.Lock()
         self.free: queue.SimpleQueue[Stage] = queue.SimpleQueue()
         """The stages on which nobody works."""
@@ -147,6 +155,7 @@ class _Work:
         if failure:
             with self.lock:
                 self.result.failed.append(f"{name}, {point}: {failure}")
+                self.result.tallies[name].run["failed"] += 1
 
     def _disturb(self, stage: Stage, name: str, point: Point) -> None:
         tally = self.result.tallies[name]
@@ -168,6 +177,7 @@ class _Work:
             )
             with self.lock:
                 self.result.violations.append(violation)
+                self.report(violation)
 
     def _each(self, jobs: list[Any], what: str, do: Callable[[Stage, Any], None]) -> None:
         def work(job: Any) -> None:
@@ -182,13 +192,18 @@ class _Work:
             finally:
                 self.free.put(stage)
 
+        begun = time.monotonic()
         with ThreadPoolExecutor(self.workers) as pool:
             working = [pool.submit(work, job) for job in jobs]
             try:
                 # Not by joining threads: after Ctrl-C in a join, Python takes them for ended.
                 while left := wait(working, 0.2).not_done:
                     done, wrong = len(jobs) - len(left), len(self.result.violations)
-                    self.tell(f"{what}: {done} of {len(jobs)}, {wrong} violations")
+                    spent = time.monotonic() - begun
+                    self.tell(
+                        f"{what}: {done} of {len(jobs)}, {count(wrong, 'violation')}"
+                        f"{_time_left(spent, done, len(left))}"
+                    )
             except BaseException:
                 self.ended.set()
                 raise
@@ -202,3 +217,12 @@ class _Work:
     def close(self) -> None:
         while not self.free.empty():
             self.free.get().close()
+
+
+def _time_left(spent: float, done: int, left: int) -> str:
+    """About how long the jobs that are left take, at the pace of those that were done."""
+    if spent < _PACE_SECONDS or not done:
+        return ""
+    seconds = spent / done * left
+    minutes = round(seconds / 60)
+    return f", about {minutes} min left" if minutes > 1 else f", about {seconds:.0f} s left"
