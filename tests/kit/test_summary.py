@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 
 import pytest
 from markdown_it import MarkdownIt
+from pubsub_conformance.commands.outputs import SUMMARY
 from pubsub_conformance.judge.outcome import Outcome
 from pubsub_conformance.judge.report.annotations import annotate
 from pubsub_conformance.judge.report.badge import badge
@@ -15,8 +17,8 @@ from pubsub_conformance.judge.report.markdown import (
     code,
     escape,
     run_summary,
-    summary,
 )
+from pubsub_conformance.matrix.report import Result
 from test_pages import HOSTILE, Page, matrix_of, report_of, result_of
 
 MARKUP = f"# x\n\n[x](http://x) ![x](http://x) **x** `x` ``x | <b>x</b>\n\n---\n\n{HOSTILE}"
@@ -61,9 +63,22 @@ def test_what_a_driver_wrote_stays_text_in_the_summary() -> None:
     assert "**x**" in page.text
 
 
-def test_the_summary_of_another_report_is_the_end_of_its_screen() -> None:
-    page = rendered(summary("matrix", matrix_of(result_of("PUB-1", Outcome.PASS).tests[0])))  # type: ignore[arg-type]
-    assert page.elements[0] == ("h2", {})
+@pytest.mark.parametrize(
+    ("command", "driver", "heading"),
+    [
+        ("matrix", [], "pubsub-conformance matrix"),
+        ("stress", ["./toy"], "pubsub-conformance stress: conforms"),
+    ],
+)
+def test_the_summary_of_another_command_is_the_end_of_its_screen(
+    command: str, driver: list[str], heading: str
+) -> None:
+    options = argparse.Namespace(command=command, driver=driver)
+    text = SUMMARY.text(matrix_of(Result("full", Outcome.PASS)), options)
+    assert text
+    page = rendered(text)
+    assert [tag for tag, _ in page.elements] == ["h2", "pre"]
+    assert page.text.startswith(f"{heading}\n")
     assert "all cells pass" in page.text
 
 

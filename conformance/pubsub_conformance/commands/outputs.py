@@ -47,7 +47,9 @@ def _junit(made: RunReport, options: argparse.Namespace) -> str:
 def _summary(made: Report, options: argparse.Namespace) -> str:
     if isinstance(made, RunReport):
         return markdown.run_summary(made)
-    return markdown.summary(f"pubsub-conformance {options.command}", made)
+    # Neither matrix nor bench judges one driver.
+    verdict = f": {made.verdict}" if options.driver else ""
+    return markdown.summary(f"pubsub-conformance {options.command}{verdict}", made)
 
 
 def _badge(made: RunReport, options: argparse.Namespace) -> str:

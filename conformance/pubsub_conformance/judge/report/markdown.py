@@ -28,22 +28,27 @@ LINES_SHOWN = 200  # the last ones of a report
 
 def run_summary(report: RunReport) -> str:
     """The summary of a run: the verdict, the likely causes, the failures, folded."""
-    lines = [f"## {escape(report.name)} {report.conclusion}", ""]
-    lines += [", ".join(f"{number} {outcome}" for outcome, number in report.counts.items()), ""]
+    causes = []
     for place, cause in enumerate(report.causes[:FAILURES_SHOWN], start=1):
-        lines.append(f"{place}. {_name(cause.result)}: {code(cause.sentence)}")
+        causes.append(f"{place}. {_name(cause.result)}: {code(cause.sentence)}")
         if cause.others:
             ids = ", ".join(result.requirement.id for result in cause.others)
-            lines.append(f"   The same finding in {ids}.")
-    failures = report.failures
-    lines += ["", *(_details(report, result) for result in failures[:FAILURES_SHOWN])]
-    if more := len(failures) - FAILURES_SHOWN:
-        lines += ["", f"{count(more, 'more failure')} not shown."] if more > 0 else []
-    lines += [f"\nCould not be judged: {code(problem)}" for problem in report.problems]
+            causes.append(f"   The same finding in {ids}.")
+    shown, hidden = report.failures[:FAILURES_SHOWN], report.failures[FAILURES_SHOWN:]
     platform = platform_on(report.file_system)
     machine = f"{platform['system']} {platform['release']}, {platform['file_system']}"
     about = f"Specification {SPEC_VERSION}, kit {__version__}, {escape(machine)}"
-    return "\n".join([*lines, "", f"{about}; {report.seconds:.1f} s, seed {report.seed}", ""])
+    blocks = [
+        f"## {escape(report.name)} {report.conclusion}",
+        ", ".join(f"{number} {outcome}" for outcome, number in report.counts.items()),
+        *(f"Could not be judged: {code(problem)}" for problem in report.problems),
+        "\n".join(causes),
+        "\n".join(_details(report, result) for result in shown),
+        f"{count(len(hidden), 'more failure')} not shown." if hidden else "",
+        f"Next: {escape(report.next_step)}" if report.next_step else "",
+        f"{about}; {report.seconds:.1f} s, seed {report.seed}",
+    ]
+    return "\n\n".join(filter(None, blocks)) + "\n"
 
 
 def summary(title: str, report: Report) -> str:
