@@ -15,7 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from pubsub_conformance.driver import Done, Driver, DriverError, Limits, OpenChannel, Rejected
+from pubsub_conformance.driver import (
+    Done,
+    Driver,
+    DriverError,
+    Limits,
+    NoReply,
+    OpenChannel,
+    Rejected,
+)
 from pubsub_conformance.driver.output import STDERR_OCTETS
 from pubsub_conformance.driver.protocol import OPS, SCHEMAS, faults, load_schema, reply_fault
 from pubsub_conformance.driver.tables import DRIVER_MD, with_tables
@@ -159,6 +167,20 @@ def test_request_that_fails(begin: Begin, mode: str, what: str, end: str) -> Non
     # It is out of step from here on, and says so instead of trying.
     with pytest.raises(DriverError, match=re.escape(caught.value.what)):
         driver.match("a", "a")
+
+
+@pytest.mark.parametrize("mode", ["crash-inside", "never"])
+def test_a_crash_and_a_hang_are_no_reply(begin: Begin, mode: str) -> None:
+    """Tests that demand an answer fail for these, and for nothing else."""
+    with pytest.raises(NoReply):
+        begin(mode).match("a", "a")
+
+
+@pytest.mark.parametrize("mode", ["wrong-type", "garbage", "wrong-seq", "flood-stdout"])
+def test_a_reply_that_breaks_the_protocol_is_a_reply(begin: Begin, mode: str) -> None:
+    with pytest.raises(DriverError) as caught:
+        begin(mode).match("a", "a")
+    assert not isinstance(caught.value, NoReply)
 
 
 def test_stderr_is_told(begin: Begin) -> None:

@@ -2,7 +2,7 @@
 
 from .client import Driver
 from .process import Limits
-from .replies import Done, DriverError, Fetched, Hello, OpenChannel, Published, Rejected
+from .replies import Done, DriverError, Fetched, Hello, NoReply, OpenChannel, Published, Rejected
 
 __all__ = [
     "Done",
@@ -11,6 +11,7 @@ __all__ = [
     "Fetched",
     "Hello",
     "Limits",
+    "NoReply",
     "OpenChannel",
     "Published",
     "Rejected",

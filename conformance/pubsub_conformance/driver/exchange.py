@@ -13,7 +13,7 @@ from ..excerpt import excerpt, without_walls
 from . import protocol
 from .output import Flood
 from .process import Process
-from .replies import Done, DriverError, Rejected
+from .replies import Done, DriverError, NoReply, Rejected
 
 SHOWN_CHARACTERS = 500  # of one request or reply, in the transcript and in a DriverError
 TRANSCRIPT_LINES = 400
@@ -98,13 +98,13 @@ class Exchange:
         if unasked := self._process.output.unread():
             raise self.fail(f"stdout has what nothing asked for: {_excerpt(unasked)}")
 
-    def fail(self, what: str) -> DriverError:
+    def fail(self, what: str, kind: type[DriverError] = DriverError) -> DriverError:
         """The error for `what`. The driver, out of step from here on, is ended."""
         request = _excerpt(self._asked.line) if self._asked else ""
         end = self._process.describe_end()
         self._process.end()
         stderr = self._process.output.stderr()
-        self._failed = DriverError(what, request=request, end=end, stderr=stderr)
+        self._failed = kind(what, request=request, end=end, stderr=stderr)
         return self._failed
 
     def _write(self, seq: int | None, op: str, text: str, data: bytes, within: float) -> None:
@@ -116,7 +116,7 @@ class Exchange:
         self.transcript.append(f"> {_excerpt(text)}")
         self.check_silence()
         if not self._process.write(data, self._asked.deadline):
-            raise self.fail(f"did not read the request within {within:g} s")
+            raise self.fail(f"did not read the request within {within:g} s", NoReply)
 
     def _checked(self) -> dict[str, Any]:
         """The next line that answers the outstanding request."""
@@ -143,10 +143,11 @@ class Exchange:
         if line is None:
             raise self.fail(
                 f"no reply within {asked.limit:g} s"
-                " (is stdout flushed after every line? is it waiting for the end of stdin?)"
+                " (is stdout flushed after every line? is it waiting for the end of stdin?)",
+                NoReply,
             )
         if line == b"":
-            raise self.fail("stdout ended where a reply was due")
+            raise self.fail("stdout ended where a reply was due", NoReply)
         self.transcript.append(f"< {_excerpt(line)}")
         try:
             reply = json.loads(

@@ -49,6 +49,10 @@ class DriverError(Exception):
         super().__init__("\n".join(lines))
 
 
+class NoReply(DriverError):
+    """The driver ended, or was silent, where a reply was due: a crash or a hang."""
+
+
 @dataclass(frozen=True)
 class Hello:
     """What a driver says of itself."""

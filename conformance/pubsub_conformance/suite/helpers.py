@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from pubsub_conformance.driver import Driver, DriverError, OpenChannel, Rejected
+from pubsub_conformance.driver import Driver, DriverError, NoReply, OpenChannel, Rejected
 from pubsub_conformance.oracle.base import CHANNEL_NAME
 from pubsub_conformance.oracle.message import Message
 from pubsub_conformance.plugin import not_run
@@ -37,10 +37,13 @@ def refuses(*codes: str, what: str = "the request") -> Iterator[None]:
 
 @contextlib.contextmanager
 def answers(what: str) -> Iterator[None]:
-    """The driver has to reply to the request inside: a crash or a hang fails the test."""
+    """The driver has to reply to the request inside: a crash or a hang fails the test.
+
+    A reply that breaks the protocol is a driver error here, as elsewhere.
+    """
     try:
         yield
-    except DriverError as error:
+    except NoReply as error:
         pytest.fail(f"{what}: expected a reply, found {error}")
 
 
@@ -98,7 +101,7 @@ def start_as(start: Start, prefix: list[str], **env: str | None) -> Driver:
     try:
         return start(prefix=prefix, **env)
     except DriverError as error:
-        not_run(f"the driver does not run as another user: {error.what}")
+        not_run(f"the driver does not run as another user: {error}")
 
 
 def most_memory(driver: Driver) -> int:
