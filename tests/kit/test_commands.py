@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -19,11 +20,11 @@ from pubsub_conformance.commands.options import duration, positive
 from pubsub_conformance.commands.outputs import JSON, finish
 from pubsub_conformance.driver.protocol import ROLES
 from pubsub_conformance.judge.verdict import Verdict, conclude
-from pubsub_conformance.requirements import PREFIXES, SPEC_VERSION
+from pubsub_conformance.requirements import PACKAGE, PREFIXES, SPEC_VERSION
 from rich.console import Console
 
 MISBEHAVING = Path(__file__).with_name("misbehaving.py")
-NAMES = ["run", "stress", "check", "soak", "faults", "fuzz", "matrix", "bench", "list"]
+NAMES = ["run", "stress", "check", "soak", "faults", "fuzz", "matrix", "bench", "list", "docs"]
 NEEDS_DRIVER = {"run", "stress", "soak", "faults", "fuzz"}
 
 
@@ -45,7 +46,7 @@ def test_help_says_how_to_call_a_command(capsys: pytest.CaptureFixture[str], nam
     shown = help_of(capsys, name)
     assert shown.startswith(f"usage: pubsub-conformance {name} ")
     assert ("-- COMMAND…" in shown) == (name in NEEDS_DRIVER)
-    assert ("--json FILE" in shown) == (name != "list")
+    assert ("--json FILE" in shown) == (name not in {"list", "docs"})
 
 
 @pytest.mark.parametrize("name", sorted(NEEDS_DRIVER))
@@ -122,6 +123,36 @@ def test_an_unknown_name_lists_the_known_ones(arguments: list[str], words: str) 
     assert words in done.stderr
     if "usage" in done.stderr:
         assert done.stderr.startswith(f"usage: pubsub-conformance {arguments[0]} ")
+
+
+def test_the_pages_are_shown() -> None:
+    listed = [line.split()[0] for line in run("docs").stdout.splitlines()]
+    assert listed[:4] == ["README", "TUTORIAL", "DRIVER", "spec"]
+    assert {*PREFIXES} - {"driver"} < {*listed}
+    for name in listed:
+        text = run("docs", name.swapcase()).stdout
+        assert text.startswith("# ")
+    assert "**PUB-7 " in run("docs", "publish").stdout
+    assert run("docs", "pub-7").stdout.strip() == run("list", "PUB-7").stdout.strip()
+    wrong = run("docs", "tutoral")
+    assert wrong.returncode == 2
+    assert "no page or requirement 'tutoral': there are TUTORIAL, " in wrong.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
+@pytest.mark.timeout(60)
+def test_a_terminal_gets_a_page_through_the_pager(tmp_path: Path) -> None:
+    pager = tmp_path / "pager"
+    pager.write_text(f"#!/bin/sh\ncat > {tmp_path}/paged\n")
+    pager.chmod(0o755)
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "pubsub_conformance", "docs", "DRIVER"]
+    env = {**os.environ, "PAGER": str(pager), "TERM": "xterm"}
+    env.pop("MANPAGER", None)
+    subprocess.run(command, env=env, stdin=theirs, stdout=theirs, stderr=theirs, check=True)
+    os.close(theirs)
+    os.close(ours)
+    assert (tmp_path / "paged").read_text() == (PACKAGE / "DRIVER.md").read_text()
 
 
 def test_upper_and_lower_case_do_not_matter(tmp_path: Path) -> None:

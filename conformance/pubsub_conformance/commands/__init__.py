@@ -16,14 +16,14 @@ from ..judge.expected import ExpectedError
 from ..judge.report import lose_stdout, note
 from ..requirements import SpecError
 from ..surroundings import Unsuitable, settle
-from . import bench, check, faults, fuzz, matrix, run, soak, stress
+from . import bench, check, docs, faults, fuzz, matrix, run, soak, stress
 from . import list as list_
 from .options import EXIT_CODES
 from .outputs import refusal
 
-COMMANDS = (run, stress, check, soak, faults, fuzz, matrix, bench, list_)
+COMMANDS = (run, stress, check, soak, faults, fuzz, matrix, bench, list_, docs)
 """In the order of `--help`."""
-WITHOUT_DRIVER = ("check", "matrix", "bench", "list")
+WITHOUT_DRIVER = ("check", "matrix", "bench", "list", "docs")
 """The commands with no driver's command after `--`: there, it changes nothing."""
 
 

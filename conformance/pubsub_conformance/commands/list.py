@@ -3,15 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 
-from .. import requirements, traceability
+from .. import explain, requirements
 from ..driver.protocol import ROLES
-from ..requirements import Requirement
 from .options import Subparsers, add_several, requirement, role, section
-
-MUTANTS = requirements.PACKAGE / "mutants.json"
-"""For each MUST, how a reference broke it on trial, and which tests caught that."""
 
 
 def add(subparsers: Subparsers) -> None:
@@ -40,25 +35,7 @@ def run(options: argparse.Namespace) -> int:
         if options.role and not set(options.role) & set(each.roles):
             continue
         if options.ids:
-            _explain(each)
+            print(explain.text(each))
         else:
             print(f"{each.id:<11}{each.level:<8}{each.title}")
     return 0
-
-
-def _explain(requirement: Requirement) -> None:
-    roles = ", ".join(requirement.roles)
-    print(f"{requirement.id}  {requirement.title}")
-    print(f"({requirement.level}; {roles}; {requirement.file})")
-    print(requirement.text)
-    if requirement.untested:
-        print(f"Untested: {requirement.untested}")
-    for trace in traceability.traces():
-        if trace.requirement == requirement.id:
-            through = f" ({', '.join(sorted(trace.roles))})" if trace.roles else ""
-            print(f"\n  {trace.test}{through}\n    {trace.says}.")
-    for mutant in json.loads(MUTANTS.read_text(encoding="utf-8")):
-        if mutant["requirement"] == requirement.id:
-            print(f"\n  mutant of the reference: {mutant['mutant']};")
-            print(f"    caught by {', '.join(mutant['caught_by'])}")
-    print()

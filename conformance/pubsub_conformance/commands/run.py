@@ -66,7 +66,8 @@ def add(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "run",
         help="test an implementation",
-        description="Tests the implementation whose driver COMMAND starts (see DRIVER.md).",
+        description="Tests the implementation whose driver COMMAND starts: see `pubsub-conformance"
+        " docs DRIVER`.",
         epilog=EXIT_CODES,
     )
     add = parser.add_argument
