@@ -83,6 +83,7 @@ def run_page(report: RunReport) -> str:
         report=report,
         verdict_class=VERDICT_CLASS[report.verdict],
         failures=report.failures,
+        described_ids={result.requirement.id for result in report.failures},
         failed_tests=failed_tests,
         fell_with={
             other.requirement.id: cause.requirement.id
@@ -91,7 +92,6 @@ def run_page(report: RunReport) -> str:
         },
         sections=_sections(report),
         about=_about(report),
-        command_line=shlex.join(["pubsub-conformance", "run", "--", *report.command]),
     )
 
 
@@ -106,6 +106,8 @@ def _about(report: RunReport) -> list[tuple[str, str]]:
     return [
         ("implementation", report.name),
         *([("language", said["language"]), ("roles", ", ".join(said["roles"]))] if said else []),
+        ("driver", shlex.join(report.command)),
+        *([("requirements", report.requirements)] if report.requirements else []),
         *about_the_machine(platform_on(report.file_system), report.seconds),
         ("seed", str(report.seed)),
         ("started", report.started),
