@@ -44,7 +44,8 @@ def answers(what: str) -> Iterator[None]:
     try:
         yield
     except NoReply as error:
-        pytest.fail(f"{what}: expected a reply, found {error}")
+        _, *more = str(error).splitlines()
+        pytest.fail("\n".join([f"expected a reply, found: {error.what}: {what}", *more]))
 
 
 def as_message(fields: Mapping[str, Any]) -> Message:
