@@ -21,6 +21,10 @@ class Unusable(Exception):
     """An implementation or an option cannot be used: nothing can be compared."""
 
 
+class NotGreeted(Unusable):
+    """The handshake with a driver failed."""
+
+
 def named(arguments: Iterable[str]) -> dict[str, list[str]]:
     """The commands by name, of arguments NAME=COMMAND. Raises Unusable."""
     commands: dict[str, list[str]] = {}
@@ -48,21 +52,21 @@ class Implementation:
 
     @classmethod
     def greet(cls, name: str, command: Sequence[str], home: Path) -> Implementation:
-        """Start the driver for its hello. Raises Unusable."""
+        """Start the driver for its hello. Raises NotGreeted."""
         try:
             driver = Driver(command, home)
         except DriverError as error:
-            raise Unusable(f"the handshake with {name} failed\n{error}") from error
+            raise NotGreeted(f"the handshake with {name} failed\n{error}") from error
         with contextlib.suppress(DriverError):  # how it ends is a matter for a test
             driver.close()
         return cls(name, command, driver.hello)
 
     @classmethod
     def greet_to_judge(cls, name: str, command: Sequence[str], home: Path) -> Implementation:
-        """As `greet`, and raises Unusable if it implements another version of the specification."""
+        """As `greet`, and raises NotGreeted if it follows another version of the specification."""
         implementation = cls.greet(name, command, home)
         if implementation.hello.spec != SPEC_VERSION:
-            raise Unusable(
+            raise NotGreeted(
                 f"{name} implements specification {implementation.hello.spec},"
                 f" this kit judges by {SPEC_VERSION}"
             )

@@ -302,6 +302,32 @@ def test_odd(driver):
     assert r"An \x1b and a \ufffe." in text
 
 
+def test_a_crash_before_the_first_test_leaves_every_output(kit: Callable[..., Kit]) -> None:
+    toy = kit()
+    with (toy.directory / "toy.py").open("a") as file:
+        file.write(
+            "from pubsub_conformance.plugin import collector\ndel collector.Collector.judge\n"
+        )
+    result = toy.run("--junit", "j.xml")
+    assert result.code == 2
+    (problem,) = result.report["problems"]
+    assert "AttributeError" in problem
+    assert (junit(toy).attrib["errors"], junit(toy).attrib["tests"]) == ("1", "1")
+
+
+@pytest.mark.parametrize("command", ["fuzz", "matrix", "bench"])
+def test_other_commands_leave_the_reason_too(kit: Callable[..., Kit], command: str) -> None:
+    toy = kit()
+    driver = ["--", "./absent"] if command == "fuzz" else ["a=./absent"]
+    outputs = ["--json", "a.json", "--summary", "a.md"]
+    result = toy.finish(toy.spawn(["-c", CLI, command, *outputs, *driver]))
+    assert result.code == 2
+    report = json.loads((toy.directory / "a.json").read_text())
+    assert report["exit"] == 2
+    for text in (*report["problems"], (toy.directory / "a.md").read_text(), result.err):
+        assert "./absent cannot be started" in text
+
+
 def test_the_report_of_a_driver_that_does_not_start_comes_at_once(kit: Callable[..., Kit]) -> None:
     """Before pytest and all that the tests need is imported."""
     program = (

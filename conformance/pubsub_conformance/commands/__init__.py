@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..driver import DriverError
-from ..implementations import Unusable
+from ..implementations import NotGreeted, Unusable
 from ..judge.events import BadHistory
 from ..judge.expected import ExpectedError
 from ..judge.report import lose_stdout, note
@@ -19,7 +19,7 @@ from ..surroundings import Unsuitable, settle
 from . import bench, check, docs, faults, fuzz, matrix, run, soak, stress
 from . import list as list_
 from .options import EXIT_CODES
-from .outputs import refusal
+from .outputs import give_up, refusal
 
 COMMANDS = (run, stress, check, soak, faults, fuzz, matrix, bench, list_, docs)
 """In the order of `--help`."""
@@ -66,7 +66,9 @@ def _run(argv: Sequence[str]) -> int:
             note(reason)
             return 2
         code: int = options.run(options)
-    except (OSError, BadHistory, DriverError, ExpectedError, SpecError, Unusable) as error:
+    except (DriverError, NotGreeted) as error:
+        return give_up(str(error), options)
+    except (OSError, BadHistory, ExpectedError, SpecError, Unusable) as error:
         note(str(error))
         return 2
     except KeyboardInterrupt:  # the second: the first ends a run early, with a report

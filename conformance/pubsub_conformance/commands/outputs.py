@@ -7,16 +7,18 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from rich.console import Console
 
 from ..judge import report
 from ..judge.report import failures, html, junit, markdown
 from ..judge.report.annotations import annotate
 from ..judge.report.badge import badge
 from ..judge.report.run import RunReport
-from ..judge.verdict import Report
+from ..judge.verdict import Report, Verdict
 
 
 class Output(NamedTuple):
@@ -123,8 +125,15 @@ def finish(made: Report, options: argparse.Namespace) -> int:
 
     Each file is tried, whatever came of the others.
     """
-    complete = report.show(made)
-    for output, path in _named(options):
+    shown = report.show(made)
+    written = _write(made, _named(options), options)
+    return made.verdict.value if shown and written else 2
+
+
+def _write(made: Report, files: Sequence[tuple[Output, Path]], options: argparse.Namespace) -> bool:
+    """Write these files. Returns whether that was possible."""
+    complete = True
+    for output, path in files:
         try:
             # A name of a file that is not UTF-8 has half characters: they are written as Python
             # writes them.
@@ -136,7 +145,33 @@ def finish(made: Report, options: argparse.Namespace) -> int:
         except OSError as error:
             report.note(f"{output.option}: {error}")
             complete = False
-    return made.verdict.value if complete else 2
+    return complete
+
+
+class _NotJudged:
+    """The report of a command that ended before it could judge anything."""
+
+    verdict = Verdict.UNJUDGED
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    def show(self, console: Console) -> None:
+        console.print(f"Could not be judged: {self._reason}")
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"problems": [self._reason]}
+
+
+def give_up(reason: str, options: argparse.Namespace) -> int:
+    """Report why a command could not judge anything. Returns the exit code.
+
+    The reason goes to stderr, and to those files that do not depend on the command.
+    """
+    report.note(reason)
+    files = [(output, path) for output, path in _named(options) if output in (JSON, SUMMARY)]
+    _write(_NotJudged(reason), files, options)
+    return 2
 
 
 def _named(options: argparse.Namespace) -> list[tuple[Output, Path]]:

@@ -8,12 +8,13 @@ import os
 import shlex
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 from typing import Any
 
 from .. import pinned, requirements
 from ..driver.protocol import ROLES
-from ..implementations import Implementation, Unusable
+from ..implementations import Implementation, NotGreeted, Unusable
 from ..judge import expected
 from ..judge.expected import Listed
 from ..judge.report.html import run_page
@@ -131,8 +132,10 @@ def run(options: argparse.Namespace) -> int:
         from . import under_pytest  # only now: a driver that does not start is reported at once
 
         made = under_pytest.run(_arguments(options), said)
-    except Unusable as reason:
+    except NotGreeted as reason:
         problems = [str(reason)]
+    except Exception:  # a fault of the kit
+        problems = [traceback.format_exc().rstrip()]
     except KeyboardInterrupt:
         interrupted = True
     now = datetime.datetime.now(datetime.timezone.utc)

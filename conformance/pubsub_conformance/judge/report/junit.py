@@ -7,6 +7,7 @@ Ant have in common.
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Iterator
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
@@ -52,7 +53,7 @@ def as_text(report: RunReport) -> str:
 
 
 def _properties(report: RunReport) -> Iterator[tuple[str, str]]:
-    yield "command", " ".join(report.command)
+    yield "command", shlex.join(report.command)
     yield "seed", str(report.seed)
     yield "verdict", str(report.verdict)
     for name, value in report.implementation.items():
