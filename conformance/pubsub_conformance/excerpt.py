@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-_WALL = re.compile(r"[^\s\"',;:/\[\](){}]{100,}")
-_KEPT = 24  # characters at each end of a wall
 _LONGEST_UNIT = 6  # lines that are repeated together
 
 
@@ -15,13 +13,15 @@ def excerpt(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[:most]}… ({len(text)} characters)"
 
 
-def without_walls(text: str) -> str:
-    """The text with each run of a hundred characters or more cut in its middle."""
-    return _WALL.sub(lambda wall: _ends(wall[0]), text)
+def without_walls(text: str, most: int = 100) -> str:
+    """The text with each run of at least so many characters cut in its middle."""
+    return re.sub(
+        rf"[^\s\"',;:/\[\](){{}}]{{{most},}}", lambda wall: _ends(wall[0], most // 4), text
+    )
 
 
-def _ends(wall: str) -> str:
-    return f"{wall[:_KEPT]}…({len(wall)} characters)…{wall[-_KEPT:]}"
+def _ends(wall: str, kept: int) -> str:
+    return f"{wall[:kept]}…({len(wall)} characters)…{wall[-kept:]}"
 
 
 def folded(lines: Sequence[str]) -> Iterator[str]:
@@ -29,15 +29,18 @@ def folded(lines: Sequence[str]) -> Iterator[str]:
     keys = [re.sub(r"\d+", "0", re.sub(r'"content": "[^"]*"', "", line)) for line in lines]
     at = 0
     while at < len(lines):
-        covered, unit = max((_repeated(keys, at, unit), -unit) for unit in range(1, _LONGEST_UNIT))
+        covered, shortest = max(
+            (_repeated(keys, at, unit), -unit) for unit in range(1, _LONGEST_UNIT)
+        )
         if not covered:
             yield lines[at]
             at += 1
             continue
-        yield from lines[at : at - unit]
-        yield f"… {covered // -unit} times; the last:"
+        unit = -shortest
+        yield from lines[at : at + unit]
+        yield f"… {covered // unit} times; the last:"
         at += covered
-        yield from lines[at + unit : at]
+        yield from lines[at - unit : at]
 
 
 def _repeated(keys: Sequence[str], at: int, unit: int) -> int:

@@ -162,6 +162,10 @@ def test_an_exception_in_plain_words(raised: str, said: str) -> None:
             "expected the mode 0700, found 0777",
         ),
         ("", ""),
+        (
+            "driver error: stdout ended\n  process: status 1\n  stderr:\n    oh\n(a.py, line 2)",
+            "driver error: stdout ended; process: status 1; oh",
+        ),
     ],
 )
 def test_the_sentence_that_decides(reason: str, said: str) -> None:

@@ -166,5 +166,5 @@ def test_repeated_lines_are_folded(lines: list[str], shown: list[str]) -> None:
 
 def test_a_wall_is_cut_in_its_middle() -> None:
     assert without_walls("a" * 99) == "a" * 99
-    x = "x" * 24
+    x = "x" * 25
     assert without_walls(f'"{"x" * 5000}", y') == f'"{x}…(5000 characters)…{x}", y'

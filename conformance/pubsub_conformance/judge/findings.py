@@ -12,6 +12,7 @@ import re
 from ..excerpt import excerpt, without_walls
 
 _VALUE_CHARACTERS = 120
+_SENTENCE_WALL = 48  # characters
 _RAISED = re.compile(r"(?:AssertionError|Failed)(?:: |$)")
 _REJECTED = re.compile(r"(?:\w+\.)*Rejected: ")
 _WHERE = re.compile(r"\n *\+ +(?:where|and) ")
@@ -76,15 +77,14 @@ def sentence(reason: str) -> str:
 
     Of a driver error: also how the process ended, and the last line of its stderr.
     """
-    first, *others = [line for line in map(str.strip, reason.splitlines()) if line] or [""]
+    lines = map(str.strip, without_walls(reason, _SENTENCE_WALL).splitlines())
+    first, *others = [line for line in lines if line and not _PLACE.fullmatch(line)] or [""]
     if first.startswith("driver error: "):
         ends = [line for line in others if line.startswith("process: ")]
         last = others[-1:] if "stderr:" in others[:-1] else []
         return "; ".join([first, *ends, *last])
-    more = others[:1]
-    if "expected" in first:
-        more = []
-    if first.endswith(":") and more and not _MODE.match(more[0]) and not _PLACE.fullmatch(more[0]):
+    more = [] if "expected" in first else others[:1]
+    if first.endswith(":") and more and not _MODE.match(more[0]):
         return f"{first} {more[0]}"
     return ": ".join([_LISTED.sub("", first), *filter(_EXPECTED.fullmatch, more)])
 

@@ -69,7 +69,7 @@ class LastScreen:
         briefly = self._height(lines) + 2 * len(rest) <= left
         while rest and self._height(lines) + min(len(rest), 3) <= left:
             lines.append(self._head(rest[0]))
-            lines += self._labelled("found", rest[0].sentence)[:1] if briefly else []
+            lines += self._labelled("found", rest[0].sentence, most=1) if briefly else []
             del rest[0]
         ids = [each.requirement.id for cause in rest for each in (cause.result, *cause.others)]
         return [*lines, *self._labelled("also", ", ".join(ids))]
@@ -92,14 +92,14 @@ class LastScreen:
         line.truncate(self._width, overflow="ellipsis")
         return line
 
-    def _labelled(self, label: str, body: str, style: str = "") -> list[Text]:
-        """At most two lines, in a column beside the label; none without a body."""
+    def _labelled(self, label: str, body: str, style: str = "", most: int = 2) -> list[Text]:
+        """So many lines at most, in a column beside the label; none without a body."""
         column = f"  {label:<{_LABEL}}" if label else ""
         width = self._width - len(column)
-        body = excerpt(body, 2 * width)
-        parts = [body]
         if self._wraps:
-            parts = textwrap.wrap(body, width, max_lines=2, placeholder=" …")
+            parts = textwrap.wrap(body, width, max_lines=most, placeholder=" …")
+        else:
+            parts = [excerpt(body, most * width)]
         return [
             Text.assemble((" " * len(column) if number else column, "bold"), (part, style))
             for number, part in enumerate(parts if body else [])
