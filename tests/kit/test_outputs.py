@@ -320,11 +320,14 @@ def test_other_commands_leave_the_reason_too(kit: Callable[..., Kit], command: s
     toy = kit()
     driver = ["--", "./absent"] if command == "fuzz" else ["a=./absent"]
     outputs = ["--json", "a.json", "--summary", "a.md"]
+    pages = [] if command == "fuzz" else ["a.html"]
+    outputs += [word for page in pages for word in ("--html", page)]
     result = toy.finish(toy.spawn(["-c", CLI, command, *outputs, *driver]))
     assert result.code == 2
     report = json.loads((toy.directory / "a.json").read_text())
     assert report["exit"] == 2
-    for text in (*report["problems"], (toy.directory / "a.md").read_text(), result.err):
+    written = ((toy.directory / name).read_text() for name in ("a.md", *pages))
+    for text in (*report["problems"], *written, result.err):
         assert "./absent cannot be started" in text
 
 

@@ -64,8 +64,14 @@ def _annotations(made: RunReport, options: argparse.Namespace) -> str:
 
 def as_page(page: Callable[[Any], str]) -> Output:
     """The output of a command whose report `page` makes a page of."""
-    text = "write the report as an HTML page too (needs the extra html)"
-    return Output("--html", text, lambda made, options: page(made), html.missing)
+
+    def text(made: Any, options: argparse.Namespace) -> str:
+        if isinstance(made, _NotJudged):
+            return html.problem_page(options.command, made.reason)
+        return page(made)
+
+    help = "write the report as an HTML page too (needs the extra html)"
+    return Output("--html", help, text, html.missing)
 
 
 JSON = Output("--json", "write the report as JSON too", _json)
@@ -75,13 +81,13 @@ BADGE = Output("--badge", "write the verdict as a badge too, for shields.io", _b
 ANNOTATIONS = Output(
     "--annotations", "write the failures as commands of GitHub Actions too", _annotations
 )
-
-
 EXPECTED = Output(
     "--write-expected",
     "write the failures as a list for --expected",
     lambda made, options: failures.as_toml(made),
 )
+OF_RUN = (JUNIT, BADGE, ANNOTATIONS, EXPECTED)
+"""Those that only `run` has."""
 
 
 def add_outputs(parser: argparse.ArgumentParser, *outputs: Output) -> None:
@@ -154,22 +160,23 @@ class _NotJudged:
     verdict = Verdict.UNJUDGED
 
     def __init__(self, reason: str) -> None:
-        self._reason = reason
+        self.reason = reason
 
     def show(self, console: Console) -> None:
-        console.print(f"Could not be judged: {self._reason}")
+        console.print(f"Could not be judged: {self.reason}")
 
     def as_dict(self) -> dict[str, Any]:
-        return {"problems": [self._reason]}
+        return {"problems": [self.reason]}
 
 
 def give_up(reason: str, options: argparse.Namespace) -> int:
     """Report why a command could not judge anything. Returns the exit code.
 
-    The reason goes to stderr, and to those files that do not depend on the command.
+    The reason goes to stderr, and to all files but those that only `run` writes, which has a report
+    even then.
     """
     report.note(reason)
-    files = [(output, path) for output, path in _named(options) if output in (JSON, SUMMARY)]
+    files = [(output, path) for output, path in _named(options) if output not in OF_RUN]
     _write(_NotJudged(reason), files, options)
     return 2
 

@@ -95,6 +95,11 @@ def run_page(report: RunReport) -> str:
     )
 
 
+def problem_page(command: str, reason: str) -> str:
+    """The page of a command that could not judge anything."""
+    return render("problem.html", command=command, reason=reason)
+
+
 def _sections(report: RunReport) -> list[tuple[str, list[RequirementResult]]]:
     """The requirements by page of the specification."""
     grouped = itertools.groupby(report.results, lambda result: result.requirement.section)
