@@ -111,6 +111,14 @@ def test_a_list_that_is_out_of_date_says_nothing_of_the_implementation(
     assert "toy 1.2 does not conform" in result.out
 
 
+def test_a_warning_is_no_failure(kit: Callable[..., Kit]) -> None:
+    result = kit().run("--requirement", "PUB-3")
+    assert result.code == 0
+    assert "\nWarnings:\nPUB-3     warning  " in result.out
+    assert "Failed" not in result.out
+    assert "  next " not in result.out
+
+
 def test_what_a_driver_wrote_to_stderr_is_shown_once(kit: Callable[..., Kit]) -> None:
     out = kit().run("--requirement", "PUB-5").out
     details = out[: out.index("Failed:")]

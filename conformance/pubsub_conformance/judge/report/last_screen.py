@@ -10,7 +10,7 @@ from rich.text import Text
 from ...excerpt import excerpt
 from ...requirements import Requirement
 from ..causes import Cause
-from ..outcome import STYLE, RequirementResult
+from ..outcome import STYLE, Outcome, RequirementResult
 
 LINES = 23
 """Of a terminal with 24 lines, the last one is for the prompt."""
@@ -21,7 +21,7 @@ _LABEL = 10  # characters
 
 
 class LastScreen:
-    """The lines of a screen of this width, and how many more of them fit."""
+    """Lays out the lines of a screen of this width."""
 
     def __init__(self, width: int, wraps: bool) -> None:
         """`wraps`: sentences are broken between words. Commands never are."""
@@ -57,7 +57,9 @@ class LastScreen:
         self, causes: Sequence[Cause], repeat: Callable[[Requirement], str], left: int
     ) -> list[Text]:
         """First with all that was found, then a line for each, then the ids alone."""
-        lines = [Text("Failed, the likely cause first:" if causes[1:] else "Failed:", "bold")]
+        heading = "Warnings" if causes[0].result.outcome is Outcome.WARNING else "Failed"
+        heading += ", the likely cause first:" if causes[1:] else ":"
+        lines = [Text(heading, "bold")]
         rest = list(causes)
         while rest and len(causes) - len(rest) < _FULL:
             block = self._in_full(rest[0], repeat)

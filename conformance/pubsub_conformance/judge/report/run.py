@@ -125,7 +125,7 @@ class RunReport:
     @property
     def next_step(self) -> str:
         """What to do next; empty if there is nothing to advise."""
-        if self.causes:
+        if self.causes and self.causes[0].result.outcome is not Outcome.WARNING:
             id = self.causes[0].requirement.id
             return f"mend {id} first; all of it: pubsub-conformance list {id}"
         if self.verdict is Verdict.CONFORMS and self.complete:
@@ -184,17 +184,13 @@ class RunReport:
     def _last_screen(self, console: Console) -> Sequence[Text]:
         counted = ", ".join(f"{number} {outcome}" for outcome, number in self.counts.items())
         counted = f"{counted or 'no requirements'}; {self.seconds:.1f} s, seed {self.seed}"
-        unjudged = count(len(self.problems), "test")
+        unjudged = ""
+        if self.problems and self.results:
+            unjudged = f"{count(len(self.problems), 'test')} could not be judged, see above"
         screen = LastScreen(console.width, wraps=console.is_terminal)
         end = [
             ("next", self.next_step, ""),
-            (
-                "",
-                f"{unjudged} could not be judged, see above"
-                if self.problems and self.results
-                else "",
-                "magenta",
-            ),
+            ("", unjudged, "magenta"),
             ("", counted, ""),
             ("", f"{self.name} {self.conclusion}", _VERDICT_STYLE[self.verdict]),
         ]
