@@ -180,6 +180,17 @@ def test_an_output_that_cannot_be_written_keeps_no_other(kit: Callable[..., Kit]
     assert junit(toy).attrib["tests"] == "2"
 
 
+def test_an_output_whose_writer_crashes_keeps_no_other(kit: Callable[..., Kit]) -> None:
+    toy = kit()
+    with (toy.directory / "toy.py").open("a") as file:
+        file.write("from pubsub_conformance.judge.report import junit\ndel junit.as_text\n")
+    selected = ["--requirement", "PUB-8", "--junit", "j.xml", "--summary", "s.md"]
+    result = toy.finish(toy.spawn(["-c", CLI, "run", *selected, "--", *toy.driver]))
+    assert result.code == 2
+    assert result.err.startswith("--junit: Traceback")
+    assert (toy.directory / "s.md").read_text()
+
+
 def test_a_driver_that_is_missing_leaves_every_output(kit: Callable[..., Kit]) -> None:
     toy = kit()
     outputs = ["--json", "report.json", "--junit", "j.xml", *FACES]

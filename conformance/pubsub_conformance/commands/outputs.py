@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -150,6 +151,9 @@ def _write(made: Report, files: Sequence[tuple[Output, Path]], options: argparse
                 path.write_text(text, encoding="utf-8", errors="backslashreplace")
         except OSError as error:
             report.note(f"{output.option}: {error}")
+            complete = False
+        except Exception:  # a fault of the kit
+            report.note(f"{output.option}: {traceback.format_exc().rstrip()}")
             complete = False
     return complete
 
