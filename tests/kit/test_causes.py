@@ -92,6 +92,7 @@ def test_the_shortest_test_of_its_own_speaks_for_a_requirement() -> None:
             result(
                 "GUAR-1",
                 failed("test_stress.py::a", "the search"),
+                failed("test_faults.py::a", "one about several pages"),
                 failed("test_guarantee.py::a", "the long one", done="> 1\n< 1\n> 2\n< 2"),
                 failed("test_guarantee.py::b", "the short one", done="> 1\n< 1"),
             )

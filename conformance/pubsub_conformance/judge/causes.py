@@ -48,7 +48,13 @@ def failed_tests(result: RequirementResult) -> list[TestResult]:
     and a short one plainer than a long one.
     """
     failed = [test for test, judged in result.judgements if judged.outcome in FAILED]
-    return sorted(failed, key=lambda test: (-RANK[test.outcome], _is_search(test), len(test.done)))
+
+    def is_less_plain(test: TestResult) -> tuple[object, ...]:
+        file, _, _ = test.name.partition("::")
+        of_other_page = result.requirement.key not in file
+        return -RANK[test.outcome], of_other_page, _is_search(test), len(test.done)
+
+    return sorted(failed, key=is_less_plain)
 
 
 def causes(results: Sequence[RequirementResult]) -> list[Cause]:
