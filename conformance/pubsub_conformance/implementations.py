@@ -35,7 +35,7 @@ def named(arguments: Iterable[str]) -> dict[str, list[str]]:
         except ValueError as error:
             raise Unusable(f"{argument!r}: {error}") from None
         if not equals or not _NAME.fullmatch(name) or not words:
-            raise Unusable(f"{argument!r} is not NAME=COMMAND")
+            raise Unusable(f"{argument!r} is not NAME=COMMAND, such as mine=./my-driver")
         if name in commands:
             raise Unusable(f"the name {name!r} is given twice")
         commands[name] = words

@@ -21,8 +21,10 @@ def load(path: Path, known: Mapping[str, Requirement]) -> dict[str, Requirement]
     """
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise SpecError(f"{path}: {error}") from None
+    except ValueError as error:
+        raise SpecError(f"{path} is not a copy of requirements.json: {error}") from None
     try:
         version = document["spec"]
         listed = [_requirement(entry) for entry in document["requirements"]]

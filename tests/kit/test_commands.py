@@ -93,6 +93,31 @@ def test_words_before_the_double_dash_are_no_driver() -> None:
     assert "unrecognized arguments: nonsense" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("run --requirements /dev/null -- a", "/dev/null is not a copy of requirements.json"),
+        ("matrix python driver.py", "'python' is not NAME=COMMAND, such as mine=./my-driver"),
+        ("check /dev/stdin", "as in the history.jsonl of a stress run: # no history"),
+        ("faults --point link:2:EIO -- a", "--point needs --operation"),
+        ("list --section publish PUB-7", "leave out --section and --role"),
+    ],
+)
+def test_what_is_no_use_is_refused_with_what_would_be(line: str, words: str) -> None:
+    command = [sys.executable, "-m", "pubsub_conformance", *line.split()]
+    done = subprocess.run(
+        command, input="# no history", capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert words in done.stderr
+
+
+def test_without_a_command_the_commands_are_listed() -> None:
+    done = run()
+    assert (done.returncode, done.stdout) == (2, "")
+    assert all(f"    {name} " in done.stderr for name in NAMES)
+
+
 def test_a_command_without_driver_does_without_the_double_dash(tmp_path: Path) -> None:
     assert "PUB-7" in run("list", "--", "pub-7").stdout
     for command in ("bench", "matrix"):
@@ -114,7 +139,9 @@ def test_a_command_without_driver_does_without_the_double_dash(tmp_path: Path) -
         (["fuzz", "--target", "message"], "no target 'message': there are "),
         (["bench", "a=b", "--only", "latent"], "no group 'latent': there are latency,"),
         (["bench", "a=b", "--baseline", "c"], "no implementation 'c': there are a\n"),
-        (["run", "-n", "many"], "-n: 'many' is not a whole number above 0"),
+        (["run", "-n", "many"], "-n: 'many' is neither a whole number nor auto"),
+        (["run", "--sektion", "a", "--", "b"], "arguments: --sektion: did you mean --section?"),
+        (["list", "--rolle=a"], "unrecognized arguments: --rolle=a: did you mean --role?"),
     ],
 )
 def test_an_unknown_name_lists_the_known_ones(arguments: list[str], words: str) -> None:

@@ -138,7 +138,7 @@ def test_a_page_loads_nothing_and_what_a_driver_wrote_stays_text() -> None:
 
 def test_a_page_without_a_result_says_so() -> None:
     page = Page(html.run_page(report_of()))
-    assert "was not judged: no test was selected" in page.text
+    assert "was not judged: no requirement matches all of the options" in page.text
     assert "no requirements" in page.text
 
 

@@ -18,7 +18,7 @@ from ..requirements import SpecError
 from ..surroundings import Unsuitable, settle
 from . import bench, check, docs, faults, fuzz, matrix, run, soak, stress
 from . import list as list_
-from .options import EXIT_CODES
+from .options import EXIT_CODES, refuse_unknown
 from .outputs import give_up, refusal
 
 COMMANDS = (run, stress, check, soak, faults, fuzz, matrix, bench, list_, docs)
@@ -60,7 +60,7 @@ def _run(argv: Sequence[str]) -> int:
         arguments = [word for word in arguments if word != "--"]
     at = arguments.index("--") if "--" in arguments else len(arguments)
     try:
-        options = _parser().parse_args(arguments[:at])
+        options = _options(arguments[:at])
         options.driver, options.arguments = arguments[at + 1 :], arguments
         if reason := refusal(options):
             note(reason)
@@ -89,7 +89,8 @@ def _flush() -> bool:
     return True
 
 
-def _parser() -> argparse.ArgumentParser:
+def _options(words: Sequence[str]) -> argparse.Namespace:
+    """What a command line asks for. Exits if it is wrong, or asks for help."""
     parser = argparse.ArgumentParser(
         prog="pubsub-conformance",
         description="Tests an implementation of the pubsub specification through its driver.",
@@ -99,4 +100,10 @@ def _parser() -> argparse.ArgumentParser:
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for command in COMMANDS:
         command.add(subparsers)
-    return parser
+    if not words:
+        parser.print_help(sys.stderr)
+        parser.exit(2)
+    options, unknown = parser.parse_known_args(words)
+    if unknown:  # argparse would show the usage of the whole program
+        refuse_unknown(subparsers.choices[options.command], unknown)
+    return options

@@ -7,6 +7,7 @@ import shlex
 import time
 
 from .. import faults
+from ..judge.report import note
 from .options import (
     EXIT_CODES,
     Subparsers,
@@ -56,6 +57,9 @@ def add(subparsers: Subparsers) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command. Returns the exit code. Raises OSError (`--home`)."""
+    if options.point and not options.operation:
+        note("--point needs --operation: in another operation the same call is another point")
+        return 2
     begun = time.monotonic()
     with Line() as line:
         found = faults.run(

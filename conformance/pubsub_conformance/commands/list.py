@@ -6,6 +6,7 @@ import argparse
 
 from .. import explain, requirements
 from ..driver.protocol import ROLES
+from ..judge.report import note
 from .options import Subparsers, add_several, requirement, role, section
 
 
@@ -28,14 +29,16 @@ def add(subparsers: Subparsers) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the command. Returns the exit code. Raises SpecError."""
+    if options.ids and (options.section or options.role):
+        note("ids select already: leave out --section and --role")
+        return 2
     known = requirements.load()
-    for each in map(known.__getitem__, options.ids or known):
+    for each in map(known.__getitem__, options.ids):
+        print(explain.text(each))
+    for each in () if options.ids else known.values():
         if options.section and each.key not in options.section:
             continue
         if options.role and not set(options.role) & set(each.roles):
             continue
-        if options.ids:
-            print(explain.text(each))
-        else:
-            print(f"{each.id:<11}{each.level:<8}{each.title}")
+        print(f"{each.id:<11}{each.level:<8}{each.title}")
     return 0

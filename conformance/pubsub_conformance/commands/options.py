@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import itertools
 import math
 import shlex
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 from .. import requirements, seeds
 from ..driver.protocol import ROLES
@@ -71,6 +72,14 @@ def section(name: str) -> str:
 
 
 role = one_of(ROLES, "role")
+
+
+def refuse_unknown(parser: argparse.ArgumentParser, words: Sequence[str]) -> NoReturn:
+    """Exit: the command has no such options. The nearest one that it has is named."""
+    name, *_ = words[0].partition("=")
+    near = difflib.get_close_matches(name, parser._option_string_actions, 1)
+    hint = f": did you mean {near[0]}?" if near else ""
+    parser.error(f"unrecognized arguments: {shlex.join(words)}{hint}")
 
 
 def add_several(parser: argparse.ArgumentParser, option: str, help: str, **more: Any) -> None:

@@ -104,7 +104,10 @@ def _workers(text: str) -> int:
     """A number of workers; 0: the main process tests. Raises argparse.ArgumentTypeError."""
     if text == "auto":  # half of the time they wait: for a process to start, for a clock to tick
         return 2 * (os.cpu_count() or 1)
-    return 0 if text == "0" else positive(text)
+    try:
+        return 0 if text == "0" else positive(text)
+    except argparse.ArgumentTypeError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a whole number nor auto") from None
 
 
 def run(options: argparse.Namespace) -> int:

@@ -200,7 +200,9 @@ def loads(line: str) -> Event:
                 raise TypeError(key)
         return _TYPES[name](**fields)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise BadHistory(f"not an event: {line.strip()[:200]}") from error
+        raise BadHistory(
+            f"not an event, as in the history.jsonl of a stress run: {line.strip()[:200]}"
+        ) from error
 
 
 def save(path: str | os.PathLike[str], events: Iterable[Event]) -> None:

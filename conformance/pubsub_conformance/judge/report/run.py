@@ -105,7 +105,7 @@ class RunReport:
         if not self.results and self.problems:
             return str(self.verdict)
         if not self.results:
-            return "was not judged: no test was selected"
+            return "was not judged: no requirement matches all of the options"
         if not self.outcomes & JUDGED:
             return "was not judged: nothing that was selected could be tested"
         if self.verdict is Verdict.BROKEN and Outcome.FAIL not in self.outcomes:
@@ -127,7 +127,7 @@ class RunReport:
         """What to do next; empty if there is nothing to advise."""
         if self.causes and self.causes[0].result.outcome is not Outcome.WARNING:
             id = self.causes[0].requirement.id
-            return f"mend {id} first; all of it: pubsub-conformance list {id}"
+            return f"mend {id} first; its text and tests: pubsub-conformance list {id}"
         if self.verdict is Verdict.CONFORMS and self.complete:
             command = shlex.join(["pubsub-conformance", "stress", "--", *self.command])
             return f"{command}, then faults, fuzz and soak"
