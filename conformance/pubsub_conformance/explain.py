@@ -24,6 +24,7 @@ def _lines(requirement: Requirement) -> Iterator[str]:
     yield requirement.text
     if requirement.untested:
         yield f"Untested: {requirement.untested}"
+        return
     for trace in traceability.traces():
         if trace.requirement == requirement.id:
             through = f" ({', '.join(sorted(trace.roles))})" if trace.roles else ""
