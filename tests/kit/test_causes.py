@@ -128,6 +128,7 @@ def test_a_failure_that_is_expected_is_no_finding() -> None:
             " +  where None = <built-in method get of dict object at 0x7f>('code')",
             "expected 'bad-request', found null",
         ),
+        ("assert 0 == 1\n +  where 0 = len([])", "expected 1, found 0"),
         (
             "assert [1, 2] == [1]\n  \n  Left contains one more item: 2",
             "expected [1], found [1, 2]",

@@ -186,6 +186,20 @@ def test_a_failed_handshake_is_not_a_verdict(
     assert result.err == ""
 
 
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_the_values_that_differ_are_shown_whole(kit: Callable[..., Kit], workers: str) -> None:
+    suite = """
+import pytest
+
+@pytest.mark.requirement("PUB-1")
+def test_octets():
+    assert bytes(range(200, 216)) == bytes(range(216, 232))
+"""
+    result = kit(suite).run("-n", workers)
+    values = f"expected {bytes(range(216, 232))!r}, found {bytes(range(200, 216))!r}"
+    assert values in result.out
+
+
 def test_many_failures_of_one_requirement_are_cut_short(kit: Callable[..., Kit]) -> None:
     suite = """
 import pytest

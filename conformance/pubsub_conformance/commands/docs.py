@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from .. import explain, requirements
+from ..judge.report import print_page
 from ..requirements import PACKAGE, SPEC
 from .options import Subparsers, one_of
 
@@ -34,10 +35,7 @@ def run(options: argparse.Namespace) -> int:
     """Run the command. Returns the exit code. Raises SpecError and OSError."""
     pages = _pages()
     if not options.name:
-        for name, path in pages.items():
-            heading = path.read_text(encoding="utf-8").partition("\n")[0]
-            print(f"{name:<14}{heading.lstrip('# ')}")
-        return 0
+        return print_page("\n".join(f"{name:<14}{_heading(path)}" for name, path in pages.items()))
     if options.name in pages:
         text = pages[options.name].read_text(encoding="utf-8")
     else:
@@ -45,9 +43,12 @@ def run(options: argparse.Namespace) -> int:
     if sys.stdout.isatty():
         os.environ.setdefault("LESS", "FRX")  # as git: what fits the screen is just printed
         pydoc.pager(text)
-    else:
-        print(text.rstrip("\n"))
-    return 0
+        return 0
+    return print_page(text.rstrip("\n"))
+
+
+def _heading(path: Path) -> str:
+    return path.read_text(encoding="utf-8").partition("\n")[0].lstrip("# ")
 
 
 def _name(text: str) -> str:

@@ -6,7 +6,7 @@ import argparse
 
 from .. import explain, requirements
 from ..driver.protocol import ROLES
-from ..judge.report import note
+from ..judge.report import note, print_page
 from .options import Subparsers, add_several, requirement, role, section
 
 
@@ -33,12 +33,13 @@ def run(options: argparse.Namespace) -> int:
         note("ids select already: leave out --section and --role")
         return 2
     known = requirements.load()
-    for each in map(known.__getitem__, options.ids):
-        print(explain.text(each))
-    for each in () if options.ids else known.values():
-        if options.section and each.key not in options.section:
-            continue
-        if options.role and not set(options.role) & set(each.roles):
-            continue
-        print(f"{each.id:<11}{each.level:<8}{each.title}")
-    return 0
+    if options.ids:
+        return print_page("\n".join(explain.text(known[id]) for id in options.ids))
+    return print_page(
+        "\n".join(
+            f"{each.id:<11}{each.level:<8}{each.title}"
+            for each in known.values()
+            if (not options.section or each.key in options.section)
+            and (not options.role or set(options.role) & set(each.roles))
+        )
+    )

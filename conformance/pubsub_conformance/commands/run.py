@@ -55,6 +55,7 @@ ISOLATED = (
     *("-p", "no:cacheprovider", "-p", "no:terminalprogress"),
     *("-p", "xdist.plugin", "-p", "pytest_timeout", "-p", "_hypothesis_pytestplugin"),
     *("-p", "pubsub_conformance.plugin"),
+    *("-o", "verbosity_assertions=2"),  # whole values: the report cuts them itself
 )
 
 WORKER = "import sys; sys.path = [path for path in sys.path if path]; exec(sys.argv[3])"

@@ -33,8 +33,9 @@ def plain(text: str) -> str:
     found = _as_expected_and_found(comparison)
     if message:
         return f"{message}\n{found}" if found else message
-    # "11 = publish('a')" says what was done to find 11.
+    # "11 = publish('a')" says what was done to find 11; "0 = len([])" says nothing.
     done = where[0].partition(" = ")[2] if where and " object at 0x" not in where[0] else ""
+    done = "" if done.startswith("len(") else done
     return f"{done}: {found or comparison}" if done else found or comparison
 
 

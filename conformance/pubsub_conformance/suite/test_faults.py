@@ -55,7 +55,7 @@ def _reports(found: object, *errnos: str) -> bool:
 def _check_nothing_left(base: Base, channels: int) -> None:
     """The base has to hold so many channels, and nothing in `tmp`."""
     left = base.tree()
-    assert not list(base.tmp.glob("*")), f"left in tmp:\n{left}"
+    assert not list(base.tmp.glob("*")), f"a file is left in tmp:\n{left}"
     assert len(base.channels()) == channels, f"expected {channels} channels:\n{left}"
 
 
@@ -77,7 +77,7 @@ def test_a_file_system_that_is_full(start: Start, home: Path) -> None:
         for _ in range(3):
             _check_fails(lambda: driver.publish("a", LARGE), "ENOSPC")
             _check_nothing_left(base, channels=1)
-            assert channel.files() == [], f"left in the channel:\n{base.tree()}"
+            assert channel.files() == [], f"a message is left in the channel:\n{base.tree()}"
             assert driver.publish("a", b"small") == 1
             assert [message.content for message in channel.fetch_all()] == [b"small"]
 
@@ -288,5 +288,6 @@ def test_a_clock_that_is_set_back(start: Start, base: Base, tmp_path: Path) -> N
             messages += channel.fetch_all()
     ids = [message.id for message in messages]
     assert ids == sorted(set(ids)), f"ids do not rise: {ids}"
+    assert len(ids) == 8, f"of 8 messages, {len(ids)} were in the queue"
     if messages[2].timestamp >= messages[1].timestamp:
         not_run("libfaketime does not reach the driver's clock")

@@ -61,6 +61,19 @@ def _lose(stream: IO[str]) -> None:
     os.close(nowhere)
 
 
+def print_page(text: str) -> int:
+    """Print a text for reading. Returns the exit code: 2 if nobody can have read it whole."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # after `| head`, which needs no word
+        _lose(sys.stdout)
+        return 2
+    except OSError as error:
+        lose_stdout(error)
+        return 2
+    return 0
+
+
 def show(report: Report) -> bool:
     """Print a report. Returns whether that was possible; if not, stderr has the error."""
     try:

@@ -75,7 +75,7 @@ def test_closing_removes_everything_in_it(driver: Driver, base: Base, outside: P
     assert base.channels() == [channel.directory]
     _furnish(channel.directory, outside)
     driver.close_channel(channel)
-    assert base.leftovers() == [], f"left after closing:\n{base.tree()}"
+    assert base.leftovers() == [], f"something is left after closing:\n{base.tree()}"
 
 
 @pytest.mark.requirement("CHAN-14", role="subscriber")
@@ -85,7 +85,7 @@ def test_closing_a_channel_that_is_full(driver: Driver, base: Base) -> None:
     put(channel.directory, a_message("a"))
     fill(channel.directory)
     driver.close_channel(channel)
-    assert base.leftovers() == [], f"left after closing:\n{base.tree()}"
+    assert base.leftovers() == [], f"something is left after closing:\n{base.tree()}"
 
 
 @pytest.mark.requirement("CHAN-14", role="subscriber")
@@ -154,7 +154,7 @@ def _check_claim(
         f"the claimed directory has the name of a message file: {claimed[0].name}"
     )
     assert not directory.exists(), f"the channel is visible again:\n{base.tree()}"
-    assert os.listdir(base.tmp) == [], f"left in tmp:\n{base.tree()}"
+    assert os.listdir(base.tmp) == [], f"something is left in tmp:\n{base.tree()}"
 
 
 @pytest.mark.requirement("CHAN-16", role="subscriber")
@@ -378,4 +378,4 @@ def test_a_directory_that_denies_access_is_removed(start: Start, base: Base, ful
         (closed / "inner").chmod(0)
     closed.chmod(0)
     driver.close_channel(channel)
-    assert not base.leftovers(), f"left after closing:\n{base.tree()}"
+    assert not base.leftovers(), f"something is left after closing:\n{base.tree()}"

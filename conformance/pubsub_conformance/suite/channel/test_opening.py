@@ -181,7 +181,7 @@ def _check_sound(base: Base, driver: Driver, channel: OpenChannel) -> None:
     assert has_reader(channel.directory), "the queue of the new channel has no reader"
     assert is_received(base, driver, channel), "the channel that was opened does not receive"
     driver.close_channel(channel)
-    assert base.leftovers() == [], f"left after closing:\n{base.tree()}"
+    assert base.leftovers() == [], f"something is left after closing:\n{base.tree()}"
 
 
 @pytest.mark.requirement("CHAN-13", role="subscriber")

@@ -80,7 +80,7 @@ def check_each_yields(channels: list[Channel], content: bytes) -> None:
 
 def nothing_left(base: Base, after: str) -> None:
     """The base may hold nothing but the channels of the kit."""
-    assert base.leftovers() == [], f"left after {after}:\n{base.tree()}"
+    assert base.leftovers() == [], f"something is left after {after}:\n{base.tree()}"
 
 
 @contextmanager

@@ -90,7 +90,7 @@ def test_no_staged_file_is_left_by_a_channel_that_closes(driver: Driver, base: B
     base.make()
     _publish_to_a_closing_channel(driver, base)
     left = os.listdir(base.tmp)
-    assert left == [], f"left in tmp after the channel was closed before the link: {left}"
+    assert left == [], f"a file is left in tmp after the channel was closed before the link: {left}"
 
 
 def _publish_to_a_closing_channel(driver: Driver, base: Base) -> tuple[bool, int]:
@@ -203,7 +203,7 @@ def test_no_staged_file_is_left_by_an_error(
             driver.publish("a", b"x")
         if not any(call.injected for call in trace.calls()):
             not_run("strace saw no call that it could make fail")
-        assert os.listdir(base.tmp) == [], f"left after an error:\n{base.tree()}"
+        assert os.listdir(base.tmp) == [], f"a file is left in tmp after an error:\n{base.tree()}"
 
 
 @pytest.mark.requirement("PUB-3", role="publisher")
@@ -225,7 +225,7 @@ def test_no_staged_file_is_left(driver: Driver, base: Base) -> None:
 
     def nothing_is_left(after: str) -> None:
         left = os.listdir(base.tmp) if base.tmp.exists() else []
-        assert not left, f"left in tmp after {after}: {left}"
+        assert not left, f"a file is left in tmp after {after}: {left}"
 
     with suppress(Rejected):  # PUB-17 says that it succeeds without a base
         driver.publish("a")
@@ -263,7 +263,7 @@ def test_no_room_for_the_staged_file(driver: Driver, base: Base) -> None:
         failed = [call for call in trace.calls(*WRITE) if call.injected]
         if not failed or failed[0].descriptor is None or failed[0].descriptor.parent != base.tmp:
             not_run("the writing of the staged file could not be made to fail")
-        assert os.listdir(base.tmp) == [], f"left after the error:\n{base.tree()}"
+        assert os.listdir(base.tmp) == [], f"a file is left in tmp after the error:\n{base.tree()}"
         assert isinstance(error, Rejected), f"expected io-error ENOSPC, found {error!r}"
         assert (error.code, error.errno) == ("io-error", "ENOSPC")
 

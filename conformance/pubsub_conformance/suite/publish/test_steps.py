@@ -241,7 +241,9 @@ def test_a_full_queue_is_not_counted(driver: Driver, base: Base) -> None:
         held = fill(channels[1].directory)
         for _ in range(3):
             assert driver.publish("a", b"some") == 2, "one of three channels is full"
-            assert channels[1].files() == [], f"left in the full channel:\n{base.tree()}"
+            assert channels[1].files() == [], (
+                f"the message is left in the full channel:\n{base.tree()}"
+            )
         assert len(ids_in(channels[1])) == held, "the full queue was changed"
         assert driver.publish("a", b"all") == 3, "all queues have room again"
         for channel, messages in zip(channels, (4, 1, 4), strict=True):
@@ -257,7 +259,7 @@ def test_a_queue_without_a_reader_is_not_counted(driver: Driver, base: Base) -> 
         before = dead.files()
         for _ in range(3):
             assert driver.publish("a") == 1, "one of two queues has no reader"
-        assert dead.files() == before, f"left in the dead channel:\n{base.tree()}"
+        assert dead.files() == before, f"the message is left in the dead channel:\n{base.tree()}"
         assert len(living.fetch_all()) == 4
 
 
@@ -308,7 +310,7 @@ def test_readers_that_die_all_the_time(driver: Driver, base: Base) -> None:
                 taken += len(steady.fetch_all())
         with answers("readers that die all the time"):
             done = events.finish()
-        assert done.messages == 2000, "every publish ended without an error"
+        assert done.messages == 2000, "of 2000 publishes, some ended with an error"
 
 
 def _a_file(queue: Path) -> None:

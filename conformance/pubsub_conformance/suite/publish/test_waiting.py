@@ -165,7 +165,7 @@ def test_it_waits_until_the_reader_is_gone(driver: Driver, base: Base) -> None:
             assert count.result() == 1, "one queue took the id, the other lost its reader"
             took = time.monotonic() - begin
         assert took < PATIENCE_SECONDS / 2, f"the publish waited for another {took:.1f} s"
-        assert full.files() == [], f"left in the dead channel:\n{base.tree()}"
+        assert full.files() == [], f"the message is left in the dead channel:\n{base.tree()}"
 
 
 @pytest.mark.requirement("PUB-19", role="publisher")
