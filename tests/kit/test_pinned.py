@@ -68,7 +68,7 @@ def test_selections_and_expected_failures_go_with_it(kit: Callable[..., Kit]) ->
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "pinned.json: "),
+        ("", "is not a copy of requirements.json"),
         ("[]", "is not a copy of requirements.json"),
         ('{"spec": "1", "requirements": [{"id": "PUB-1"}]}', "is not a copy of requirements.json"),
         ('{"spec": "2", "requirements": []}', "is of specification 2, this kit judges by 1"),
