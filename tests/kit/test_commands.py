@@ -58,9 +58,10 @@ def test_a_driver_is_needed(capsys: pytest.CaptureFixture[str], name: str) -> No
 
 
 def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """A command line, as a user types it."""
+    """A command line, as a user types it; its temporary files are in `cwd`, if that is given."""
     command = [sys.executable, "-m", "pubsub_conformance", *arguments]
-    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
+    env = {**os.environ, "TMPDIR": str(cwd)} if cwd else None
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("name", sorted(NEEDS_DRIVER))
@@ -70,6 +71,7 @@ def test_a_forgotten_double_dash_does_no_harm(name: str, words: list[str], tmp_p
     assert done.returncode == 2
     assert "absent" in done.stdout + done.stderr
     assert "usage" not in done.stderr
+    assert not os.listdir(tmp_path), "nothing happened, so there is no evidence to keep"
 
 
 @pytest.mark.parametrize(

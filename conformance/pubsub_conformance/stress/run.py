@@ -243,8 +243,11 @@ class _Run:
             self.found.leftovers = tuple(not_reaped(home, channels, stale))
 
     def _keep(self) -> None:
-        self._report("saving")
         found = self.found
-        directory = keep(self.scene, self.scene.history(), found.epochs, self.directory)
+        history = self.scene.history()
+        if not history and not found.publishes:  # the driver did not even start
+            return
+        self._report("saving")
+        directory = keep(self.scene, history, found.epochs, self.directory)
         found.evidence, found.seconds = directory, time.monotonic() - self.began
         (directory / "result.txt").write_text(f"{found}\n", encoding="utf-8")
