@@ -30,7 +30,9 @@ def test_the_last_screen_names_the_culprit_first(tmp_path: Path) -> None:
         f"--requirement={id}" for id in ("MSG-15", "PUB-3", "PUB-7", "PUB-12", "PUB-14", "PUB-17")
     ]
     command = [sys.executable, "-m", "pubsub_conformance", "run", *chosen, "--", *driver]
-    code, lines = on_terminal(command, 80, ROOT, os.environ)
+    # Where stress runs that fail leave their evidence.
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    code, lines = on_terminal(command, 80, ROOT, environment)
     last = "\n".join(lines[-ROWS:])
     assert code == 1, last
     begin = lines[-ROWS:].index("Failed:")
