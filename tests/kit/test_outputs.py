@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 import pytest
-from toykit import CLI, HELD, OUTCOMES, Kit, makes_kits
+from toykit import CLI, HELD, OUTCOMES, PASS_THEN_WAIT, Kit, makes_kits
 
 kit = pytest.fixture(makes_kits)
 
@@ -210,17 +210,7 @@ def test_a_driver_that_is_missing_leaves_every_output(kit: Callable[..., Kit]) -
 def test_ctrl_c_leaves_every_output(
     kit: Callable[..., Kit], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    suite = """
-import pytest
-
-@pytest.mark.requirement("PUB-1")
-def test_pass(driver):
-    driver.publish("a")
-
-@pytest.mark.requirement("PUB-2")
-def test_wait(driver):
-    driver.publish("a")"""
-    toy = kit(suite + HELD)
+    toy = kit(f'{PASS_THEN_WAIT}    driver.publish("a"){HELD}')
     process, _ = toy.start_held(monkeypatch, "--junit", "j.xml")
     os.killpg(process.pid, signal.SIGINT)
     result = toy.finish(process)

@@ -15,7 +15,7 @@ from xml.etree import ElementTree
 import pytest
 from pubsub_conformance.driver.protocol import ROLES
 from pubsub_conformance.judge.outcome import Outcome
-from toykit import CLI, OUTCOMES, SCHEMA, SPEC, SUITE, Kit, expect, makes_kits
+from toykit import CLI, OUTCOMES, PASS_THEN_WAIT, SCHEMA, SPEC, SUITE, Kit, expect, makes_kits
 
 kit = pytest.fixture(makes_kits)
 
@@ -218,21 +218,13 @@ def test_all(number):
 def test_ctrl_c_gives_a_partial_report_and_leaves_no_driver(
     kit: Callable[..., Kit], workers: str
 ) -> None:
-    suite = """
-import os, pytest
-
-@pytest.mark.requirement("PUB-1")
-def test_pass(driver):
-    driver.publish("a")
-
-@pytest.mark.requirement("PUB-2")
-def test_wait(driver):
+    body = """
     with open("pids", "w") as fifo:
         fifo.write(f"{driver.pid}")
     reading, writing = os.pipe()
     os.read(reading, 1)
 """
-    toy = kit(suite)
+    toy = kit(PASS_THEN_WAIT + body)
     os.mkfifo(toy.directory / "pids")
     process = toy.start_run("-n", workers)
     pid = int((toy.directory / "pids").read_text())

@@ -151,6 +151,18 @@ OUTCOMES = {
     "PUB-9": "fail",
 }
 
+PASS_THEN_WAIT = """
+import os, pytest
+
+@pytest.mark.requirement("PUB-1")
+def test_pass(driver):
+    driver.publish("a")
+
+@pytest.mark.requirement("PUB-2")
+def test_wait(driver):
+"""
+"""A suite of two tests; the second one lacks its body."""
+
 HELD = """
     with open("begun", "w"):
         pass

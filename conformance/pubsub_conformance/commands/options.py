@@ -97,7 +97,7 @@ def add_driver(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespac
 
     def run_with_driver(options: argparse.Namespace) -> int:
         if options.before and options.driver:
-            parser.error(f"unrecognized arguments: {shlex.join(options.before)}")
+            refuse_unknown(parser, options.before)
         if any(word.startswith("-") for word in options.before):
             own, words = _apart(parser, options.before)
             line = [*options.arguments[1 : -len(options.before)], *own, "--", *words]

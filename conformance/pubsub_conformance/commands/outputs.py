@@ -43,24 +43,12 @@ def _json(made: Report, options: argparse.Namespace) -> str:
     return report.as_text(made, options.driver, getattr(options, "seed", None))
 
 
-def _junit(made: RunReport, options: argparse.Namespace) -> str:
-    return junit.as_text(made)
-
-
 def _summary(made: Report, options: argparse.Namespace) -> str:
     if isinstance(made, RunReport):
         return markdown.run_summary(made)
     # Neither matrix nor bench judges one driver.
     verdict = f": {made.verdict}" if options.driver else ""
     return markdown.summary(f"pubsub-conformance {options.command}{verdict}", made)
-
-
-def _badge(made: RunReport, options: argparse.Namespace) -> str:
-    return badge(made)
-
-
-def _annotations(made: RunReport, options: argparse.Namespace) -> str:
-    return annotate(made)
 
 
 def as_page(page: Callable[[Any], str]) -> Output:
@@ -76,16 +64,20 @@ def as_page(page: Callable[[Any], str]) -> Output:
 
 
 JSON = Output("--json", "write the report as JSON too", _json)
-JUNIT = Output("--junit", "write the report as JUnit XML too", _junit)
+JUNIT = Output("--junit", "write the report as JUnit XML too", lambda made, _: junit.as_text(made))
 SUMMARY = Output("--summary", "write a summary in Markdown too", _summary)
-BADGE = Output("--badge", "write the verdict as a badge too, for shields.io", _badge)
+BADGE = Output(
+    "--badge", "write the verdict as a badge too, for shields.io", lambda made, _: badge(made)
+)
 ANNOTATIONS = Output(
-    "--annotations", "write the failures as commands of GitHub Actions too", _annotations
+    "--annotations",
+    "write the failures as commands of GitHub Actions too",
+    lambda made, _: annotate(made),
 )
 EXPECTED = Output(
     "--write-expected",
     "write the failures as a list for --expected",
-    lambda made, options: failures.as_toml(made),
+    lambda made, _: failures.as_toml(made),
 )
 OF_RUN = (JUNIT, BADGE, ANNOTATIONS, EXPECTED)
 """Those that only `run` has."""
