@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+from c_mutation import CMutant
 from falsification import DATA, PAGE, Entry, by_requirement, failed, kit, page
 from mutants import MUTANTS
+from mutants.c import C_MUTANTS
 from mutation import Mutant
 from pubsub_conformance import requirements
 
@@ -39,6 +42,21 @@ def test_the_kit_catches(mutant: Mutant, tmp_path: Path) -> None:
     (entry,) = (entry for entry in TABLE if _of(entry) == (mutant.requirement, mutant.what))
     known = {*entry["caught_by"], *DRAWN}
     assert failed(report)[mutant.requirement] <= known, "the table is out of date"
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("mutant", C_MUTANTS, ids=str)
+@pytest.mark.skipif(shutil.which("make") is None, reason="needs make and a C compiler")
+def test_the_kit_catches_in_c(mutant: CMutant, tmp_path: Path) -> None:
+    """By the rule's own assertion, too."""
+    report = tmp_path / "report.json"
+    selection = ("-x", "--requirement", mutant.requirement)
+    run = kit(mutant, tmp_path / "mutant", *selection, "--json", str(report))
+    assert report.exists(), run.stdout + run.stderr
+    (verdict,) = json.loads(report.read_text())["requirements"]
+    if verdict["outcome"] == "not run":
+        pytest.skip(verdict["reason"])
+    assert verdict["outcome"] == "fail", run.stdout
 
 
 def test_each_must_has_a_mutant() -> None:

@@ -8,7 +8,9 @@ import symtable
 from collections.abc import Iterator
 
 import pytest
+from c_mutation import SOURCES, CMutant
 from mutants import FURTHER, MUTANTS
+from mutants.c import C_MUTANTS
 from mutation import Edit, Mutant
 
 SOURCE = '''\
@@ -128,6 +130,11 @@ def test_a_mutant_applies_and_knows_its_names(mutant: Mutant) -> None:
         module = symtable.symtable(source, name, "exec")
         known = {*module.get_identifiers(), *dir(builtins), "__file__"}
         assert set(global_names(module)) <= known, name
+
+
+@pytest.mark.parametrize("mutant", C_MUTANTS, ids=str)
+def test_a_mutant_in_c_applies(mutant: CMutant) -> None:
+    assert mutant.source() != (SOURCES / mutant.file).read_text("utf-8")
 
 
 def global_names(table: symtable.SymbolTable) -> Iterator[str]:

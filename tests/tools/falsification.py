@@ -3,6 +3,9 @@
 python tests/tools/falsification.py            judges each mutant by the tests of its own
                                                requirement and writes the table (MUTANTS.md,
                                                and as data for `pubsub-conformance list`)
+python tests/tools/falsification.py --update PUB-9 …
+                                               the same, but judges again only the mutants of
+                                               these requirements, and new ones
 python tests/tools/falsification.py PUB-9 …    prints what the kit reports of the mutants of
                                                these requirements
 python tests/tools/falsification.py --fallout  judges each mutant by the whole kit and prints
@@ -18,11 +21,12 @@ import subprocess
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypedDict
 
+from c_mutation import CMutant
 from mutants import MUTANTS
 from mutation import ROOT, Mutant
 from pubsub_conformance import requirements
@@ -58,7 +62,9 @@ class Entry(TypedDict):
     caught_by: list[str]
 
 
-def kit(mutant: Mutant, directory: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def kit(
+    mutant: Mutant | CMutant, directory: Path, *options: str
+) -> subprocess.CompletedProcess[str]:
     """Runs the kit on the mutant, with these options. The mutant is made in a new directory."""
     command = [sys.executable, "-m", "pubsub_conformance", "run", "-n", "0", "--seed", "1"]
     driver = mutant.command(directory)
@@ -90,12 +96,18 @@ def judge(mutant: Mutant, *, whole: bool = False) -> dict[str, set[str]]:
         return found
 
 
-def judge_all() -> Iterator[Entry]:
+def _entry(mutant: Mutant) -> Entry:
+    tests = sorted(judge(mutant).get(mutant.requirement, ()))
+    print(f"{mutant.requirement:<10}{mutant.what}: {len(tests)}", file=sys.stderr)
+    return {"requirement": mutant.requirement, "mutant": mutant.what, "caught_by": tests}
+
+
+def judge_all(known: Mapping[tuple[str, str], Entry]) -> list[Entry]:
+    """An entry for each mutant: the known one, by requirement and fault, or what is found now."""
+    new = [mutant for mutant in MUTANTS if (mutant.requirement, mutant.what) not in known]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for mutant, found in zip(MUTANTS, pool.map(judge, MUTANTS), strict=True):
-            tests = sorted(found.get(mutant.requirement, ()))
-            print(f"{mutant.requirement:<10}{mutant.what}: {len(tests)}", file=sys.stderr)
-            yield {"requirement": mutant.requirement, "mutant": mutant.what, "caught_by": tests}
+        found = dict(zip(map(str, new), pool.map(_entry, new), strict=True))
+    return [found.get(str(mutant)) or known[mutant.requirement, mutant.what] for mutant in MUTANTS]
 
 
 def by_requirement() -> dict[str, list[str]]:
@@ -134,8 +146,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="The kit against each mutant: what catches it.")
     parser.add_argument("requirements", nargs="*", help="print the reports of their mutants")
     parser.add_argument("--fallout", action="store_true", help="judge each by the whole kit")
+    parser.add_argument("--update", action="store_true", help="write the table, judge only these")
     options = parser.parse_args()
-    if options.requirements:
+    if options.requirements and not options.update:
         for mutant in MUTANTS:
             if mutant.requirement in options.requirements:
                 print(mutant)
@@ -148,7 +161,15 @@ def main() -> None:
             others = sorted(set(judge(mutant, whole=True)) - {mutant.requirement})
             print(f"{mutant.requirement:<10}{mutant.what}: {' '.join(others) or '-'}", flush=True)
         return
-    entries = list(judge_all())
+    known: dict[tuple[str, str], Entry] = {}
+    if options.update:
+        table: list[Entry] = json.loads(DATA.read_text("utf-8"))
+        known = {
+            (entry["requirement"], entry["mutant"]): entry
+            for entry in table
+            if entry["requirement"] not in options.requirements
+        }
+    entries = judge_all(known)
     if not all(entry["caught_by"] for entry in entries):
         sys.exit("the table is not written: not all mutants were caught")
     DATA.write_text(json.dumps(entries, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -18,6 +18,9 @@ AT_ONCE_SECONDS = 1.0
 LOST_SECONDS = 4.0
 """The time limit from the loss of a channel to the end of a wait, which looks once a second."""
 
+ASLEEP_SECONDS = 0.1
+"""How long a driver sleeps before a test looks how fast it wakes up."""
+
 DELAY_SECONDS = 0.02
 """How long a message may take to end a wait, beyond a request that does not wait."""
 

@@ -23,6 +23,7 @@ from pubsub_conformance.plugin import not_run
 from pubsub_conformance.suite.helpers import refuses
 
 from .support import (
+    ASLEEP_SECONDS,
     DELAY_SECONDS,
     LOST_SECONDS,
     PART_SECONDS,
@@ -115,7 +116,7 @@ def _waiting(driver: Driver, channel: OpenChannel, timeout: float) -> Iterator[F
     """A wait on an empty queue that goes on while the test does."""
     with ThreadPoolExecutor(1) as thread:
         wait = thread.submit(driver.wait, channel, timeout)
-        concurrent.futures.wait([wait], 0.1)
+        concurrent.futures.wait([wait], ASLEEP_SECONDS)
         if wait.done():
             pytest.fail(f"a wait of {timeout:g} s on an empty queue ended at once: {wait}")
         yield wait
@@ -123,23 +124,28 @@ def _waiting(driver: Driver, channel: OpenChannel, timeout: float) -> Iterator[F
 
 @pytest.mark.requirement("FETCH-13", role="subscriber")
 def test_a_message_ends_a_wait_without_delay(driver: Driver, base: Base) -> None:
-    """A message ends a wait at once, measured against a wait of 0 seconds."""
+    """A message ends a wait at once, measured against a wait of 0 seconds.
+
+    Both wake a driver that has slept for as long: a busy machine takes its time for that.
+    """
     channel = driver.open("a")
-    requests, delays = [], []
+    requests, delays, ended = [], [], []
     for _ in range(11):
+        time.sleep(ASLEEP_SECONDS)
         begin = time.monotonic()
         assert not driver.wait(channel, 0)
         requests.append(time.monotonic() - begin)
         with _waiting(driver, channel, 8) as wait:
+            wait.add_done_callback(lambda _: ended.append(time.monotonic()))
             sent = base.publish("a")
             published = time.monotonic()
             assert wait.result(), "a message came, but the wait was not ready"
-            delays.append(time.monotonic() - published)
+        delays.append(ended[-1] - published)
         expect_message(driver, channel, sent, "the message that ended the wait")
-    delay, request = statistics.median(delays), statistics.median(requests)
-    assert delay < DELAY_SECONDS + 5 * request, (
+    delay, request = statistics.median(delays), max(requests)
+    assert delay < DELAY_SECONDS + 2 * request, (
         f"a message ended a wait {1000 * delay:.0f} ms after it was published (the median of"
-        f" {len(delays)}); a wait of 0 s takes {1000 * request:.0f} ms"
+        f" {len(delays)}); a wait of 0 s took {1000 * request:.0f} ms at most"
     )
 
 

@@ -1,0 +1,19 @@
+"""The mutants of the implementation in C.
+
+Each must fail the conformance test of its requirement. They break what is natural to break in C,
+such as the width of a number or the error that a call gave.
+"""
+
+from __future__ import annotations
+
+from c_mutation import CMutant
+
+C_MUTANTS = [
+    CMutant(
+        "MSG-5",
+        "cuts the time to 32 bits",
+        "clock.c",
+        "(uint64_t)t.tv_nsec / 1000;",
+        "(uint64_t)t.tv_nsec / 1000 & UINT32_MAX;",
+    ),
+]
