@@ -67,6 +67,11 @@ class Driver:
         return self._process.pid
 
     @property
+    def is_idle(self) -> bool:
+        """Whether it runs, nobody killed it, and it has answered every request."""
+        return not (self._killed or self._process.ended or self._exchange.op)
+
+    @property
     def stderr(self) -> str:
         """The tail of its stderr so far."""
         return self._process.output.stderr()

@@ -19,6 +19,7 @@ from ..implementations import Implementation, Unusable
 from ..judge.outcome import Outcome, TestResult, judge
 from ..linux import Unavailable
 from ..surroundings import end_in_order
+from . import left_open
 from .collector import Collector
 from .evidence import evidence_of, has_seen_calls
 from .outcome import not_applicable, not_run, outcome_of
@@ -194,7 +195,11 @@ def pytest_runtest_makereport(
         return made
     names = _selected(item, kit)
     outcome, reason, broken = outcome_of(call, item.path)
+    afterwards = call.excinfo is not None and isinstance(call.excinfo.value, left_open.LeftOpen)
+    if afterwards:
+        names = [left_open.REQUIREMENT]
     result = {"outcome": outcome.value, "reason": reason, "requirements": names, "broken": broken}
+    result["afterwards"] = afterwards
     failed = outcome in {Outcome.FAIL, Outcome.DRIVER_ERROR}
     if failed:
         item.stash[FAILED] = True

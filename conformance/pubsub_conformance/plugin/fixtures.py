@@ -7,12 +7,14 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ..driver import Driver
 from ..driver.protocol import OPS
 from ..oracle.base import Base
+from . import left_open
 from .outcome import not_applicable
 from .session import FAILED, HOME, SESSION, STARTED
 
@@ -20,8 +22,47 @@ from .session import FAILED, HOME, SESSION, STARTED
 class _Claimed(Driver):
     """A driver that is never asked for what it does not claim.
 
-    A requirement of two roles is tested through each; a publish-only driver meets half of it.
+    A requirement of two roles is tested through each; a publish-only driver meets half of it. It
+    also knows which channels are open, to find out what else is (BASE-16).
     """
+
+    def __init__(
+        self, command: Sequence[str], home: Path, *, env: Mapping[str, str | None] | None = None
+    ) -> None:
+        self._channels: dict[object, set[left_open.Identity]] = {}
+        self._is_known = True
+        """Whether all its open channels are in `_channels`."""
+        super().__init__(command, home, env=env)
+
+    def request(self, op: str, *, within: float | None = None, **fields: object) -> dict[str, Any]:
+        """As of every driver."""
+        try:
+            reply = super().request(op, within=within, **fields)
+        finally:
+            if op == "close":
+                self._channels.pop(fields.get("channel"), None)
+        if op == "open":
+            self._note_channel(reply["channel"], self.home / reply["directory"])
+        return reply
+
+    def raw(self, line: bytes, *, within: float | None = None) -> dict[str, Any]:
+        """As of every driver."""
+        self._is_known = False
+        return super().raw(line, within=within)
+
+    def _note_channel(self, handle: str, directory: Path) -> None:
+        try:
+            both = directory.stat(), (directory / "queue").stat()
+        except OSError:  # it is gone already, or it is in a place that the kit does not see
+            self._is_known = False
+        else:
+            self._channels[handle] = {(found.st_dev, found.st_ino) for found in both}
+
+    def check_descriptors(self, top: Path) -> None:
+        """Raise LeftOpen if the driver has more of `top` open than its channels need."""
+        if self._is_known and self.is_idle:
+            own = set().union(*self._channels.values())
+            left_open.check(self.pid, top, own, len(self._channels))
 
     def __repr__(self) -> str:  # in assertions
         return "driver"
@@ -64,15 +105,20 @@ def start(request: pytest.FixtureRequest, home: Path) -> Iterator[Callable[..., 
     kit = request.config.stash.get(SESSION, None)
     if kit is None:
         raise pytest.UsageError("--driver is missing")
-    started = request.node.stash[STARTED] = []
+    started: list[_Claimed] = []
+    request.node.stash[STARTED] = started
     with contextlib.ExitStack() as closing:
 
         def start(prefix: Sequence[str] = (), **env: str | None) -> Driver:
-            driver = closing.enter_context(_Claimed([*prefix, *kit.command], home, env=env))
+            driver = _Claimed([*prefix, *kit.command], home, env=env)
+            closing.enter_context(driver)
             started.append(driver)
             return driver
 
         yield start
+        if FAILED not in request.node.stash and left_open.REQUIREMENT in kit.selected:
+            for driver in started:
+                driver.check_descriptors(home.parent)
 
 
 @pytest.fixture

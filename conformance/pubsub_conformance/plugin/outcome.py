@@ -12,6 +12,7 @@ from ..driver import DriverError, Rejected
 from ..judge.findings import plain
 from ..judge.outcome import Outcome
 from ..oracle.message import InvalidMessage
+from .left_open import LeftOpen
 
 _NOT_APPLICABLE = "not applicable: "
 
@@ -41,6 +42,8 @@ def outcome_of(call: pytest.CallInfo[None], path: Path) -> tuple[Outcome, str, b
         return Outcome.NOT_RUN, reason, False
     if driver_error := _driver_error(error):
         return Outcome.DRIVER_ERROR, str(driver_error), False
+    if isinstance(error, LeftOpen):
+        return Outcome.FAIL, str(error), False
     # The last line of the test itself, not one of what it called.
     trace = call.excinfo.traceback
     where = [entry for entry in trace if Path(entry.path) == path] or trace

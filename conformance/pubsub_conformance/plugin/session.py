@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ class Session:
 
 SESSION = pytest.StashKey[Session]()
 """Of the configuration. Missing without `--driver`."""
-STARTED = pytest.StashKey[list[Driver]]()
+STARTED = pytest.StashKey[Sequence[Driver]]()
 """Of a test: the drivers that it started."""
 FAILED = pytest.StashKey[bool]()
 """Of a test that failed, or whose driver did."""

@@ -127,4 +127,35 @@ MUTANTS = [
         "lists whatever tmp leads to",
         Edit("reap", "tmp.open(base.tmp, LIST)", "tmp.open(base.tmp, os.O_RDONLY)"),
     ),
+    Mutant(
+        "BASE-16",
+        "leaves a file open that is no message",
+        Edit(
+            "Inbox._read_message",
+            "head, content = _read(file[0])",
+            """
+            try:
+                ...
+            except InvalidMessage:
+                os.dup(file[0])
+                raise
+            """,
+        ),
+    ),
+    Mutant(
+        "BASE-16",
+        "leaves the queue open where the link is refused",
+        Edit(
+            "_Delivery._make_link",
+            """
+            if error.errno not in _TAKEN:
+                raise
+            """,
+            """
+            if error.errno not in _TAKEN:
+                os.dup(self._queue[-1])
+                raise
+            """,
+        ),
+    ),
 ]

@@ -16,4 +16,26 @@ C_MUTANTS = [
         "(uint64_t)t.tv_nsec / 1000;",
         "(uint64_t)t.tv_nsec / 1000 & UINT32_MAX;",
     ),
+    CMutant(
+        "BASE-16",
+        "leaves a file open that is no message",
+        "channel.c",
+        """    ps_close_fd(&fd);
+    if (!err && (*message)->id""",
+        """    if (!err)
+        ps_close_fd(&fd);
+    if (!err && (*message)->id""",
+    ),
+    CMutant(
+        "BASE-16",
+        "leaves tmp open where it may not make a file in it",
+        "publish.c",
+        """        close(tmp);
+        return ps_entry_fail(&p->base, path, err, e);
+    }
+    ps_put(""",
+        """        return ps_entry_fail(&p->base, path, err, e);
+    }
+    ps_put(""",
+    ),
 ]

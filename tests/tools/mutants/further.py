@@ -105,6 +105,21 @@ NOTES_WHAT_IT_PUBLISHES = Mutant(
     ),
 )
 
+# --- run: what is open after each test ---
+
+LEAVES_A_QUEUE_OPEN = Mutant(
+    "BASE-16",
+    "leaves the queue open where its id is taken",
+    Edit(
+        "_Delivery._make_link",
+        "self._staged = self._copies.renew(staged)",
+        """
+        os.dup(self._queue[-1])
+        ...
+        """,
+    ),
+)
+
 # --- stress ---
 
 # Ids of several publishers meet in slow channels all the time.
