@@ -75,6 +75,11 @@ class Base(NamedTuple):
         """The mode of directories in the base (BASE-8)."""
         return 0o700 | self.mode & 0o077
 
+    @property
+    def message_mode(self) -> int:
+        """The mode of message files: who may not write in the base reads none (BASE-8, BASE-9)."""
+        return 0o600 | self.mode & (self.mode & 0o022) << 1
+
     def make_directory(self, held: Descriptors, tmp: int, name: str) -> int:
         """Make a directory in `tmp`, and open it."""
         os.mkdir(name, self.directory_mode, dir_fd=tmp)

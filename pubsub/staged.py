@@ -48,7 +48,7 @@ class Copies:
         while True:
             staged = Staged(base, self._id)
             try:
-                self._write(staged, base.mode & 0o044)
+                self._write(staged, base.message_mode)
             except of_system(FileExistsError):
                 self._count_attempt(staged.path)
                 self._take_fresh_id()
@@ -59,14 +59,14 @@ class Copies:
             else:
                 return staged
 
-    def _write(self, staged: Staged, bits: int) -> None:
-        """Write a new file; `bits` are the permissions of others that BASE-9 demands."""
+    def _write(self, staged: Staged, mode: int) -> None:
+        """Write a new file of this mode, whatever the umask (BASE-9)."""
         self._making = staged.path
-        file = self._file.open(staged.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 | bits)
+        file = self._file.open(staged.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
         self._made.append(staged.path)
         try:
-            if bits:
-                os.fchmod(file, 0o600 | bits)
+            if mode & 0o077:
+                os.fchmod(file, mode)
             for octets in filter(None, self._encoded):
                 written = os.write(file, octets)
                 while written < len(octets):

@@ -63,14 +63,19 @@ MUTANTS = [
         "message files that others may read",
         Edit(
             "Copies._write",
-            "self._file.open(staged.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600 | bits)",
+            "self._file.open(staged.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)",
             "self._file.open(staged.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)",
         ),
     ),
     Mutant(
+        "BASE-8",
+        "who may read in the base may read its messages",
+        Edit("Base.message_mode", "self.mode & (self.mode & 0o022) << 1", "self.mode & 0o044"),
+    ),
+    Mutant(
         "BASE-9",
         "the umask counts",
-        Edit("Copies._write", "os.fchmod(file, 0o600 | bits)", "pass"),
+        Edit("Copies._write", "os.fchmod(file, mode)", "pass"),
     ),
     Mutant(
         "BASE-10",
