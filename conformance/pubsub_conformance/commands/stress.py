@@ -37,8 +37,9 @@ def add(subparsers: Subparsers) -> None:
         epilog=EXIT_CODES,
     )
     add = parser.add_argument
-    add_number(parser, "--seconds", "how long (default 30, without --messages)")
+    add_number(parser, "--seconds", "how long (default 30, without the next two)")
     add_number(parser, "--messages", "how many messages, of all publishers")
+    add_number(parser, "--deliveries", "how many deliveries, to all subscribers")
     add_number(parser, "--publishers", "running at the same time (default 4)", 4)
     mix = "running at the same time (default 6): a mix of steady, slow and short-lived ones"
     add_number(parser, "--subscribers", mix, 6)
@@ -75,8 +76,9 @@ def run(options: argparse.Namespace) -> int:
     load = Load(
         publishers=options.publishers,
         readers=tuple(HABITS[i % len(HABITS)] for i in range(options.subscribers)),
-        seconds=options.seconds or (math.inf if options.messages else 30),
+        seconds=options.seconds or (math.inf if options.messages or options.deliveries else 30),
         messages=options.messages or math.inf,
+        deliveries=options.deliveries or math.inf,
         kills=not options.no_kills,
         chaos=chaos,
     )

@@ -30,6 +30,8 @@ class Judgement:
     due: int = 0
     """The number of deliveries that had to happen, and did or are violations. Where none was due,
     nothing is proved."""
+    full: int = 0
+    """The number of deliveries that full queues prevented."""
     failed: dict[str, int] = field(default_factory=dict)
     """The number of publishes that failed, by error code. A history does not say whose fault it
     is."""
@@ -92,9 +94,10 @@ def check(events: Iterable[Event]) -> Judgement:
         for rule in CHANNEL_RULES
         for violation in rule(history, channel)
     ]
-    due = 0
+    due = full = 0
     for reach in reaches(history):
         due += reach.due
+        full += reach.prevented
         for rule in PUBLISH_RULES:
             violations += rule(history, reach)
     publishes = [event for event in known if isinstance(event, Publish)]
@@ -103,6 +106,7 @@ def check(events: Iterable[Event]) -> Judgement:
         len(publishes),
         sum(len(channel.deliveries) for channel in history.channels),
         due,
+        full,
         dict(Counter(publish.code for publish in publishes if publish.code)),
         tuple(sorted(violations, key=lambda violation: violation.events[0].start)),
     )

@@ -35,6 +35,8 @@ class Load:
     seconds: float = math.inf
     messages: float = math.inf
     """Of all publishers together."""
+    deliveries: float = math.inf
+    """To all subscribers together."""
     kills: bool = True
     """Processes are killed and stopped."""
     chaos: tuple[What, ...] = ()

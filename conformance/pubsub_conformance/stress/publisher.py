@@ -11,8 +11,9 @@ from .recorded import RecordedPublisher
 from .scene import Scene
 from .worker import Worker
 
-MOST_WITH_TIMEOUT: Final = 20
-"""Messages in a burst that waits for full queues, or an epoch would not end."""
+PATIENCE: Final = 0.4
+"""Seconds for which a burst waits for full queues, all its messages together: a publisher that
+waits publishes nothing."""
 
 
 class Burst(NamedTuple):
@@ -78,7 +79,7 @@ class Publisher(Worker[Scene]):
             sizes = [0, *(rng.randrange(200) for _ in range(4)), rng.randrange(10_000)]
             sizes.append(rng.randrange(70_000))
         if timeout:
-            count = min(count, MOST_WITH_TIMEOUT)
+            count = min(count, max(1, round(PATIENCE / timeout)))
         rng.shuffle(sizes)
         cut = tuple(min(size, largest) for size in sizes)
         return Burst(topic, int(min(count, self.left)), cut, timeout)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -16,6 +16,7 @@ from pubsub_conformance.judge.violations import Violation, render
 
 from .disturb import describe
 from .load import What
+from .memory import Memory
 
 MOST_SHOWN: Final = 10  # errors or files left over, in a result
 
@@ -54,8 +55,14 @@ class Result:
     receives: int = 0
     due: int = 0
     """Deliveries that had to happen. Where there is none, nothing is proved."""
+    full: int = 0
+    """Deliveries that full queues prevented."""
+    opened: int = 0
+    """The number of channels that were opened."""
     checking: float = 0.0
     """Seconds that it took to judge the longest epoch."""
+    memory: Memory = field(default_factory=Memory)
+    """Of the kit, at the beginning of each epoch."""
     violations: tuple[Violation, ...] = ()
     leftovers: tuple[str, ...] = ()
     """Names in the base directory after all was read: messages that nobody has any more, and what
@@ -81,13 +88,16 @@ class Result:
     def summary(self) -> str:
         text = (
             f"seed {self.seed}: {self.publishes} publishes, {self.receives} deliveries,"
-            f" {self.due} of them due, {describe(self.done)} in"
-            f" {self.seconds:.0f} s; {len(self.violations)} violations,"
-            f" {len(self.errors)} errors, {len(self.leftovers)} files left over"
+            f" {self.due} of them due, {self.full} prevented by full queues,"
+            f" {self.opened} channels opened, {describe(self.done)} in {self.seconds:.0f} s;"
+            f" {len(self.violations)} violations, {len(self.errors)} errors,"
+            f" {len(self.leftovers)} files left over"
         )
         if self.excused:
             errors = ", ".join(f"{n} {error}" for error, n in sorted(self.excused.items()))
             text += f"\nexplained by a disturbance: {errors}"
+        if memory := str(self.memory):
+            text += f"\n{memory}"
         return f"{text}\nevidence: {self.evidence}" if self.evidence else text
 
     def __str__(self) -> str:
@@ -115,10 +125,13 @@ class Result:
             "publishes": self.publishes,
             "receives": self.receives,
             "due": self.due,
+            "full": self.full,
+            "opened": self.opened,
             "disturbances": dict(self.done),
             "not_done": list(self.not_done),
             "excused": dict(self.excused),
             "checking": round(self.checking, 3),
+            "memory": self.memory.as_dict(),
             "violations": [violation.as_dict() for violation in self.violations],
             "errors": list(map(str, self.errors)),
             "leftovers": list(self.leftovers),

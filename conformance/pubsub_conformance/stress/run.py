@@ -10,7 +10,8 @@ full, or a process may open no more files. An operation may fail meanwhile with 
 so. Any other error is a fault, and all promises before, after and in between hold.
 
 A run has epochs. At the end of each the publishers pause, all queues are read until they are empty,
-and what happened is judged and forgotten: a long run needs no more memory than a short one.
+and what happened is judged and forgotten: a long run needs no more memory than a short one. What
+comes of an earlier epoch afterwards comes too late, or twice.
 """
 
 from __future__ import annotations
@@ -112,9 +113,15 @@ class _Run:
 
     @property
     def over(self) -> bool:
-        return time.monotonic() - self.began >= self.scene.load.seconds or not any(
-            publisher.left for publisher in self.publishers
+        return (
+            time.monotonic() - self.began >= self.scene.load.seconds
+            or self._received >= self.scene.load.deliveries
+            or not any(publisher.left for publisher in self.publishers)
         )
+
+    @property
+    def _received(self) -> int:
+        return sum(subscriber.received for subscriber in self.subscribers)
 
     def go(self, pool: ThreadPoolExecutor) -> None:
         """Run to the end, or to an interrupt."""
@@ -150,6 +157,7 @@ class _Run:
         scene = self.scene
         channels = [s.channel for s in self.subscribers if s.channel]
         scene.begin_epoch([channel.opened for channel in channels if channel.opened])
+        self.found.memory.take(self.found.receives)
         self.judged = False
         self._wait([pool.submit(worker.prepare) for worker in self.workers], "starting")
         timeline = Timeline()
@@ -160,7 +168,11 @@ class _Run:
         reading = [pool.submit(subscriber.work) for subscriber in self.subscribers]
 
         def ended(seconds: float) -> bool:
-            return not wait(writing, seconds).not_done or scene.ending.is_set()
+            return (
+                not wait(writing, seconds).not_done
+                or scene.ending.is_set()
+                or self._received >= scene.load.deliveries
+            )
 
         timeline.run(seconds, ended, lambda: self._report("publishing"))
         scene.ending.set()
@@ -200,7 +212,7 @@ class _Run:
                 time.monotonic() - self.began,
                 doing,
                 sum(publisher.published for publisher in self.publishers),
-                sum(subscriber.received for subscriber in self.subscribers),
+                self._received,
                 sum(map(waiting, self._open_channels())),
                 self.disturber.done,
                 violations + len(self.scene.errors) + len(found.leftovers),
@@ -211,6 +223,7 @@ class _Run:
 
     def _judge(self) -> None:
         self._report("judging")
+        self.found.opened = sum(subscriber.opened for subscriber in self.subscribers)
         began, found = time.monotonic(), self.found
         judgement = check(self.scene.history())
         for text in judgement.contradictions[:1]:
@@ -219,6 +232,7 @@ class _Run:
         found.publishes += judgement.publishes
         found.receives += judgement.receives
         found.due += judgement.due
+        found.full += judgement.full
         found.violations = judgement.violations
         self.unknown += self.scene.unknown()
         self.judged = True

@@ -16,6 +16,8 @@ from typing import Any, Final, NamedTuple
 
 from pubsub_conformance.oracle.base import CHANNEL_NAME, names_in
 
+from .memory import anonymous
+
 
 class Kind(NamedTuple):
     """Something that is counted."""
@@ -162,13 +164,10 @@ def _process_counts(pid: int) -> dict[str, float]:
     """Empty for a process that has just died, and where the system does not say."""
     try:
         descriptors = len(os.listdir(f"/proc/{pid}/fd"))
-        status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     except OSError:
         return {}
-    fields = dict(line.split(":", 1) for line in status.splitlines() if ":" in line)
-    # Anonymous memory alone: pages of programs and libraries come and go as the system likes.
-    memory = fields.get("RssAnon") or fields.get("VmRSS")
-    return {"descriptors": descriptors, "memory": int(memory.split()[0])} if memory else {}
+    memory = anonymous(pid)
+    return {} if memory is None else {"descriptors": descriptors, "memory": memory}
 
 
 def _base_counts(home: Path) -> dict[str, float]:

@@ -39,7 +39,8 @@ class Subscriber(Worker[Scene]):
         self.received = self.broken = 0
         self.channel: RecordedChannel | None = None
         self._patterns = PATTERNS[place % len(PATTERNS)]
-        self._opened = 0
+        self.opened = 0
+        """The number of channels that it has opened."""
         self._reaping = 0
         """When its last reaping began."""
 
@@ -114,8 +115,8 @@ class Subscriber(Worker[Scene]):
         driver.reap(stale)
 
     def _open(self, driver: Driver) -> RecordedChannel:
-        self._opened += 1
-        owner = f"{self.name}.{self._opened}"
+        self.opened += 1
+        owner = f"{self.name}.{self.opened}"
         channel = RecordedChannel(self.host.note, owner, self.rng.choice(self._patterns))
         self.channel = channel
         handle = channel.open(driver)

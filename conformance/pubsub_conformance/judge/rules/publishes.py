@@ -19,6 +19,8 @@ class Place(NamedTuple):
     channel: Channel
     must: bool
     """The channel had to take it."""
+    full: bool
+    """The channel had to take it, but for its queue, which may have been full."""
     yielded: Receive | None
     empty: Drained | None
     """A later fetch that found nothing: the channel does not hold the message any more."""
@@ -36,6 +38,11 @@ class Reach(NamedTuple):
     def due(self) -> int:
         """The number of deliveries that had to happen, and did or are known to be lost."""
         return sum(place.must and bool(place.yielded or place.proof) for place in self.places)
+
+    @property
+    def prevented(self) -> int:
+        """The number of deliveries that did not happen, and only a full queue explains it."""
+        return sum(place.full and bool(place.proof) for place in self.places)
 
 
 def reaches(history: History) -> Iterator[Reach]:
@@ -64,23 +71,20 @@ def reaches(history: History) -> Iterator[Reach]:
 
 def _place(publish: Publish, channel: Channel) -> Place:
     start, end, life = publish.start, or_never(publish.end), channel.life
-    must = (
-        publish.outcome == "ok"
-        and life.ready < start
-        and life.closing > end
-        and not channel.may_be_full(start, end)
-    )
+    must = publish.outcome == "ok" and life.ready < start and life.closing > end
+    full = must and channel.may_be_full(start, end)
+    must = must and not full
     yielded = channel.yielded.get(publish.publisher, {}).get(publish.n)
     if yielded:
-        return Place(channel, must, yielded, None, None)
+        return Place(channel, must, full, yielded, None, None)
     empty = channel.drained_after(end)
-    return Place(channel, must, None, empty, empty or channel.overtaker(publish))
+    return Place(channel, must, full, None, empty, empty or channel.overtaker(publish))
 
 
 def never_yielded(history: History, reach: Reach) -> Iterator[Violation]:
     """*lost*: an open channel with room yields what is published to it."""
     publish, at = reach.publish, history.at
-    for channel, must, _, _, proof in reach.places:
+    for channel, must, _, _, _, proof in reach.places:
         if must and proof:
             seen = (
                 f"was found empty at {at(proof.start)}"
