@@ -68,6 +68,8 @@ static int remove_entry(int top, const char *name, bool *progress)
         dir = ps_open_dir(top, name);
     if (!dir)
         return -1;
+    if (~st.st_mode & 0700)             /* CHAN-14; if this fails, so does what follows */
+        (void)fchmod(dirfd(dir), 0700);
     for (const char *child; (child = ps_next_name(dir));) {
         if (fstatat(dirfd(dir), child, &st, AT_SYMLINK_NOFOLLOW))
             continue;

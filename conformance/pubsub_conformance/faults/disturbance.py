@@ -85,16 +85,16 @@ def disturb(
         options = [stop.injection()] if stop else []
         options += [point.injection(last)] if point else []
         outcome = Outcome()
-        usual = scene.victim.limits
         patience = REPETITIONS * tally.seconds if point else UNDISTURBED_SECONDS
-        scene.victim.limits = usual._replace(reply_seconds=usual.reply_seconds + patience)
+        patience += scene.victim.limits.reply_seconds
         injections = map(strace.Injection, options)
-        with strace.traced(scene.victim, *injections, helpers=False) as trace:
+        with strace.traced(
+            scene.victim, *injections, helpers=False, reply_seconds=patience
+        ) as trace:
             began = time.monotonic()
             _ask(operation, scene, trace, outcome, stop)
             if not point:
                 tally.seconds = max(tally.seconds, time.monotonic() - began)
-        scene.victim.limits = usual
         calls = trace.calls()
         ran = Disturbed(outcome, calls, tree=scene.base.tree())
         if point and not outcome.killed and trace.helper_was_hit():

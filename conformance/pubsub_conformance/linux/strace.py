@@ -38,7 +38,10 @@ from .processes import BIRTHS, Processes, spellings
 ATTACH_SECONDS = 20.0
 """The time limit for strace to attach. It takes milliseconds on an idle machine."""
 
-STOP_SECONDS = 20.0
+REPLY_SECONDS = 40.0
+"""The time limit for a reply under strace: a hundred repetitions on a busy machine took over 10 s."""
+
+STOP_SECONDS = 50.0
 """The time limit for a request to come to its stop. It is longer than that of any reply."""
 
 DETACH_SECONDS = 10.0
@@ -288,14 +291,19 @@ def _threads(thread: int) -> set[int]:
 
 @contextmanager
 def traced(
-    driver: Driver, *injections: Injection, paths: Sequence[str | Path] = (), helpers: bool = True
+    driver: Driver,
+    *injections: Injection,
+    paths: Sequence[str | Path] = (),
+    helpers: bool = True,
+    reply_seconds: float = REPLY_SECONDS,
 ) -> Iterator[Trace]:
     """Attach strace to a driver: to all threads of all processes of its group.
 
     `injections` are made by `stop` and `fail`. With `paths`, strace sees, counts and disturbs only
     calls that name one of them (as it is written, or relative to the base), or that use a
     descriptor of one; each may be reached through `/proc/self/fd`. Without
-    `helpers`, strace leaves the programs alone that the driver starts. Raises CannotTrace.
+    `helpers`, strace leaves the programs alone that the driver starts. Meanwhile, a reply may take
+    `reply_seconds`. Raises CannotTrace.
     """
     if sys.platform != "linux" or not shutil.which("strace"):
         raise CannotTrace("forcing an interleaving needs strace (Linux)")
@@ -312,12 +320,15 @@ def traced(
         command += [word for process in processes for word in ("-p", str(process))]
         log.touch()
         trace = Trace(driver, log)
+        usual = driver.limits
+        driver.limits = usual._replace(reply_seconds=reply_seconds)
         with messages.open("wb") as stderr:
             strace = subprocess.Popen(command, stdin=subprocess.DEVNULL, stderr=stderr)
         try:
             _wait_until_attached(strace, messages, processes)
             yield trace
         finally:
+            driver.limits = usual
             if seen := trace.last_calls():
                 driver.seen.append(seen)
             strace.terminate()  # it detaches, and the driver goes on

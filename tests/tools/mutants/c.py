@@ -38,4 +38,11 @@ C_MUTANTS = [
     }
     ps_put(""",
     ),
+    CMutant(
+        "CHAN-14",
+        "gives itself access to a directory only if it cannot open it",
+        "reap.c",
+        "if (~st.st_mode & 0700) ",
+        "if (0) ",
+    ),
 ]

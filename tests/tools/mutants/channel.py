@@ -137,6 +137,11 @@ MUTANTS = [
     ),
     Mutant(
         "CHAN-14",
+        "gives itself access to a directory only if it cannot open it",
+        Edit("_empty", "_allow_emptying(at)", "pass"),
+    ),
+    Mutant(
+        "CHAN-14",
         "leaves what is unread",
         Edit("Inbox.remove", "reaper.remove(self._tmp[0], self._claimed)", "None"),
     ),

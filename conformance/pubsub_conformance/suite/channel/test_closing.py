@@ -366,16 +366,18 @@ def test_another_directory_comes_before_the_claim(driver: Driver, base: Base) ->
 @pytest.mark.requirement("CHAN-14", role="subscriber")
 @pytest.mark.parametrize("full", [False, True], ids=["empty", "full"])
 def test_a_directory_that_denies_access_is_removed(start: Start, base: Base, full: bool) -> None:
-    """Closing removes directories of the owner without permissions, for it can give itself
+    """Closing removes directories of the owner that lack permissions, for it can give itself
     access."""
     driver = start_without_privileges(start)
     channel = driver.open("a")
-    closed = channel.directory / "closed"
-    closed.mkdir()
-    if full:
-        (closed / "inner").mkdir()
-        (closed / "inner" / "file").write_bytes(b"foreign")
-        (closed / "inner").chmod(0)
-    closed.chmod(0)
+    for mode in range(0, 0o700, 0o100):
+        closed = channel.directory / f"{mode:04o}"
+        closed.mkdir()
+        if full:
+            (closed / "file").write_bytes(b"foreign")
+            (closed / "inner" / "empty").mkdir(parents=True)
+            (closed / "inner" / "file").write_bytes(b"foreign")
+            (closed / "inner").chmod(mode)
+        closed.chmod(mode)
     driver.close_channel(channel)
     assert not base.leftovers(), f"something is left after closing:\n{base.tree()}"
