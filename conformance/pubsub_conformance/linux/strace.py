@@ -39,7 +39,7 @@ ATTACH_SECONDS = 20.0
 """The time limit for strace to attach. It takes milliseconds on an idle machine."""
 
 REPLY_SECONDS = 40.0
-"""The time limit for a reply under strace: a hundred repetitions on a busy machine took over 10 s."""
+"""The time limit for a reply under strace. A busy machine took 10 s for a hundred repetitions."""
 
 STOP_SECONDS = 50.0
 """The time limit for a request to come to its stop. It is longer than that of any reply."""
