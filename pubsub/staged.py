@@ -97,8 +97,12 @@ class Copies:
         return fresh
 
     def restage(self, staged: Staged) -> Staged:
-        """Stage again what another process removed; the base may have to be made again (PUB-12)."""
+        """Stage again what another process removed; the base may have to be made again (PUB-12).
+
+        Under a fresh id: if this fails, no later channel may link the half of a file (PUB-5).
+        """
         self._count_attempt(staged.path)
+        self._take_fresh_id()
         return self.stage(make())
 
     def remove(self, staged: Staged) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 from pubsub_conformance.bench.measures import GROUPS
@@ -58,7 +59,9 @@ def result_of(name: str, outcome: Outcome, text: str = "It MUST be so.") -> Requ
     """A requirement with one test, each of whose texts is its own."""
     requirement = Requirement(name, "MUST", ("publisher",), "Publishing", "publish.md", text)
     passed = outcome is Outcome.PASS
-    texts = {} if passed else {"reason": f"found in {name}", "expected": f"expected of {name}"}
+    texts: dict[str, Any] = (
+        {} if passed else {"reason": f"found in {name}", "expected": f"expected of {name}"}
+    )
     texts |= {} if passed else {"done": f"done in {name}", "base": f"base of {name}"}
     test = TestResult(f"test_it.py::test_{name}", OF_A_TEST.get(outcome, outcome), 0.5, **texts)
     return RequirementResult(requirement, outcome, texts.get("reason", ""), [test])

@@ -9,6 +9,6 @@ and the operation itself).
 from .operations import OPERATIONS
 from .points import FAULTS, KILL, parse
 from .report import Run
-from .runner import run
+from .runner import run, run_steps
 
-__all__ = ["FAULTS", "KILL", "OPERATIONS", "Run", "parse", "run"]
+__all__ = ["FAULTS", "KILL", "OPERATIONS", "Run", "parse", "run", "run_steps"]

@@ -140,10 +140,12 @@ def _judge(operation: Operation, verdict: Verdict, ran: Disturbed, tally: Tally)
     scene, outcome = verdict.scene, verdict.outcome
     answered = outcome.broken is None or outcome.killed
     verdict.expect(
-        answered, "GUAR-8: the driver replies, without crash or hang", outcome.describe()
+        answered,
+        f"{operation.reports}: the operation ends, without crash or hang",
+        outcome.describe(),
     )
     verdict.check_visible()
-    verdict.check_living()
+    verdict.check_living(operation.spares)
     if answered:
         operation.judge(verdict)
     else:
@@ -155,11 +157,12 @@ def _judge(operation: Operation, verdict: Verdict, ran: Disturbed, tally: Tally)
         if tally.descriptors:
             verdict.expect(
                 ran.descriptors <= tally.descriptors,
-                f"no descriptor leaks: {tally.descriptors} are open, as without a fault",
+                "BASE-16: after an error no descriptor stays open:"
+                f" {tally.descriptors} are open, as without a fault",
                 f"{ran.descriptors}: {_open_files(scene.victim.pid)}",
             )
         verdict.check_end()
-    verdict.check_living()
+    verdict.check_living(operation.spares)
     verdict.check_others()
 
 

@@ -16,6 +16,8 @@ class Fetch(Operation):
     """The fetch of a good message, which another one follows."""
 
     roles = ("subscriber",)
+    reports = "FETCH-8"
+    promises: tuple[str, ...] = ("GUAR-2", "FETCH-3", "FETCH-4", "FETCH-14", "BASE-16")
     expected: tuple[str, ...] = ("first", "second")
     """The contents and error codes that fetches yield, in order, where no call fails."""
 
@@ -44,11 +46,12 @@ class Fetch(Operation):
         elif outcome.error.code == "channel-lost":
             self._check_lost(verdict, outcome.error)
         else:
-            verdict.check_error("FETCH-8")
+            verdict.check_error(self.reports)
         if came == ["nothing"] and self.expected:
             verdict.expect(
                 any(hit.errno == "EAGAIN" for hit in verdict.hits) or self._is_skipped(verdict),
-                "FETCH-8, GUAR-2: a message is in the queue, so fetch yields it or the error",
+                f"{self._keeps(verdict)}: a message is in the queue, so fetch yields it or the"
+                " error",
                 "nothing",
             )
         came = [*filter("nothing".__ne__, came), *self._rest(scene)]
@@ -57,15 +60,13 @@ class Fetch(Operation):
             right += [list(self.expected[1:])] + [[]] * (not verdict.is_once)
         verdict.expect(
             came in right,
-            "FETCH-8, GUAR-2: all that the queue took is yielded once, in order:"
+            f"{self._keeps(verdict)}: all that the queue took is yielded once, in order:"
             f" {', '.join(self.expected) or 'nothing'}",
             ", ".join(came) or "nothing",
         )
         left = [name for name in names_in(scene.own_channel.directory) if name != "queue"]
         excused = any((hit.removes or hit.says_gone) for hit in verdict.hits)
-        verdict.expect(
-            not left or excused, "FETCH-4, FETCH-5: a fetched file is removed", ", ".join(left)
-        )
+        verdict.expect(not left or excused, "FETCH-4: a fetched file is removed", ", ".join(left))
 
     def _check_lost(self, verdict: Verdict, error: Rejected) -> None:
         verdict.expect(
@@ -77,6 +78,10 @@ class Fetch(Operation):
     def _is_skipped(self, verdict: Verdict) -> bool:
         """Whether a call said that the message's file does not exist (FETCH-3)."""
         return any(hit.says_gone and hit.message for hit in verdict.hits)
+
+    def _keeps(self, verdict: Verdict) -> str:
+        """The requirement that keeps a message where these calls fail."""
+        return "FETCH-8" if any(hit.message for hit in verdict.hits) else "GUAR-2"
 
     def _rest(self, scene: Scene) -> list[str]:
         """The outcomes of further fetches, until there is nothing more."""
@@ -94,7 +99,7 @@ class Fetch(Operation):
         came = self._rest(scene)
         verdict.expect(
             came == list(self.expected),
-            f"FETCH-8: the next fetches yield {', '.join(self.expected) or 'nothing'}",
+            f"GUAR-2: the next fetches yield {', '.join(self.expected) or 'nothing'}",
             ", ".join(came) or "nothing",
         )
 
@@ -142,6 +147,8 @@ class FetchLarge(Fetch):
 class Wait(Fetch):
     """A wait while a message is in the queue."""
 
+    reports = "FETCH-13"
+    promises = ("GUAR-2", "FETCH-14", "BASE-16")
     ready = True
 
     def request(self, scene: Scene) -> object:
@@ -154,7 +161,7 @@ class Wait(Fetch):
         if outcome.error is not None and outcome.error.code == "channel-lost":
             self._check_lost(verdict, outcome.error)
         elif outcome.error:
-            verdict.check_error("FETCH-13")
+            verdict.check_error(self.reports)
         else:
             verdict.expect(
                 outcome.result is self.ready, f"FETCH-13: ready is {self.ready}", outcome.describe()

@@ -15,6 +15,8 @@ class Open(Operation):
     """The opening of a channel, in a base with a dead channel to reap."""
 
     roles = ("subscriber",)
+    reports = "CHAN-21"
+    promises = ("CHAN-10", "CHAN-11", "CHAN-13", "CHAN-16", "GUAR-2", "GUAR-7", "BASE-16")
 
     def arrange(self, scene: Scene) -> None:
         scene.channels.add_dead()
@@ -27,11 +29,11 @@ class Open(Operation):
     def judge(self, verdict: Verdict) -> None:
         scene, outcome = verdict.scene, verdict.outcome
         if not outcome.killed:
-            verdict.check_error("channel.md, opening")
+            verdict.check_error(self.reports)
             if verdict.is_once and verdict.hits[0].errno == "ENOENT" and outcome.error:
                 verdict.expect(
                     outcome.error.code != "io-error",
-                    "CHAN-11, CHAN-12: opening starts again where its directory is gone",
+                    "CHAN-11: opening starts again where its directory is gone",
                     outcome.describe(),
                 )
             if outcome.error:
@@ -52,7 +54,7 @@ class Open(Operation):
         reaping = any((hit.entry or "").startswith("a.+") for hit in verdict.hits)
         verdict.expect(
             not names or excused or reaping,
-            "channel.md, opening: after an error the directory is removed",
+            "CHAN-21: after an error the directory is removed",
             names,
         )
 
@@ -73,7 +75,7 @@ class Open(Operation):
 
     def repeat(self, verdict: Verdict) -> None:
         scene = verdict.scene
-        with verdict.expect_success("channel.md: without the fault, the next opening works"):
+        with verdict.expect_success("CHAN-10: without the fault, the next opening works"):
             if scene.victim_channel:
                 scene.victim.close_channel(scene.victim_channel)
             self.request(scene)
@@ -93,6 +95,9 @@ class Close(Operation):
     """The closing of a channel with unread messages, a foreign file and a foreign directory."""
 
     roles = ("subscriber",)
+    reports = "CHAN-14"
+    promises = ("CHAN-16", "CHAN-18", "GUAR-7", "BASE-16")
+    spares = "CHAN-20"
 
     def arrange(self, scene: Scene) -> None:
         scene.victim_channel = channel = scene.victim.open("victim")
@@ -119,17 +124,17 @@ class Close(Operation):
             )
         if outcome.killed:
             return
-        verdict.check_error("CHAN-14")
+        verdict.check_error(self.reports)
         found = fetch(scene, scene.own_channel)
         verdict.expect(
             found == "channel-closed",
-            "channel.md, closing: after any error, the channel is closed (CHAN-18)",
+            "CHAN-18: after any error, the channel is closed",
             found,
         )
         if directory.is_dir():
             verdict.expect(
                 not has_reader(directory),
-                "channel.md, closing: the descriptors of its queue are closed",
+                "CHAN-14: after any error, the descriptors of the queue are closed",
                 f"{directory.name} has a reader",
             )
         left = [directory.name] if directory.is_dir() else []

@@ -23,6 +23,15 @@ class Operation:
     roles: tuple[str, ...]
     """The roles that a driver needs."""
 
+    reports: str
+    """The requirement that says what this operation does if the system reports an error."""
+
+    promises: tuple[str, ...] = ()
+    """The other requirements that its judgement finds broken. They bind its roles."""
+
+    spares = "CHAN-13"
+    """The requirement that keeps this operation from harming a living channel."""
+
     base_exists = True
     """Whether the base exists before the request."""
 

@@ -147,7 +147,7 @@ def points(calls: Iterable[Call], where: Path) -> list[Point]:
             found[Point(call.name, nth, KILL)] = None
             for errno in errors(call):
                 found[Point(call.name, nth, errno)] = None
-                if _may_last(call, errno):
+                if may_last(call, errno):
                     found[Point(call.name, nth, errno, ever=True)] = None
         elif call.name in strace.WRITE and is_own(call):
             found[Point(call.name, nth, KILL)] = None
@@ -157,8 +157,8 @@ def points(calls: Iterable[Call], where: Path) -> list[Point]:
 
 def errors(call: Call) -> tuple[str, ...]:
     """The errors that this call can have."""
-    kind = _kind(call)
-    return ERRORS[kind][1] if kind else ()
+    of = kind(call)
+    return ERRORS[of][1] if of else ()
 
 
 def bound(point: Point, last: int | None, calls: Iterable[Call], own: Container[str]) -> int | None:
@@ -179,7 +179,7 @@ def bound(point: Point, last: int | None, calls: Iterable[Call], own: Container[
     return max(others) if point.ever and last is None and point.call in own else None
 
 
-def _may_last(call: Call, errno: str) -> bool:
+def may_last(call: Call, errno: str) -> bool:
     """Whether an error may last.
 
     A call that is always interrupted may be repeated endlessly. So may the removal of an entry, if
@@ -190,7 +190,8 @@ def _may_last(call: Call, errno: str) -> bool:
     return errno != "EINTR" and not (errno == "ENOENT" and removal)
 
 
-def _kind(call: Call) -> str | None:
+def kind(call: Call) -> str | None:
+    """The kind of a call, one of `ERRORS`."""
     is_queue = call.descriptor is not None and call.descriptor.name == "queue"
     by_descriptor = call.name == "fstat" or "AT_EMPTY_PATH" in call.args
     unfit = {
@@ -198,9 +199,9 @@ def _kind(call: Call) -> str | None:
         "look" if by_descriptor else "look at an open file",
         *(("write a file", "read a file") if is_queue else ("write a queue", "read a queue")),
     }
-    for kind, (names, _) in ERRORS.items():
-        if call.name in names and kind not in unfit:
-            return kind
+    for found, (names, _) in ERRORS.items():
+        if call.name in names and found not in unfit:
+            return found
     return None
 
 

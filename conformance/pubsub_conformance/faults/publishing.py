@@ -26,6 +26,12 @@ class Publish(Operation):
     """A publish to several channels, of the kit and of bystanders."""
 
     roles = ("publisher",)
+    reports = "PUB-13"
+    promises: tuple[str, ...] = (
+        *("GUAR-1", "GUAR-3", "GUAR-5", "GUAR-7", "REAP-2", "BASE-16"),
+        *("PUB-3", "PUB-5", "PUB-8", "PUB-10", "PUB-12", "PUB-14", "PUB-17"),
+    )
+    spares = "REAP-2"
     content = b"content"
     headers: dict[str, Scalar] = {}  # noqa: RUF012 (nobody writes to it)
     timeout: float | None = None
@@ -53,7 +59,7 @@ class Publish(Operation):
                 f"GUAR-1: the count is {due}, the number of queues that took the id",
                 outcome.describe(),
             )
-        verdict.check_error("PUB-13")
+        verdict.check_error(self.reports)
         self._check_served(verdict, receivers, taken)
         self._check_leftovers(verdict, receivers)
 
@@ -63,7 +69,7 @@ class Publish(Operation):
             messages, faults = receiver.drain()
         except DriverError as error:
             messages, faults = [], [str(error)]
-        verdict.expect(not faults, f"PUB-8, GUAR-3: {receiver.owner} gets whole messages", faults)
+        verdict.expect(not faults, f"PUB-8: {receiver.owner} finds whole messages", faults)
         for message in messages:
             verdict.expect(
                 (message.topic, dict(message.headers), message.content)
@@ -73,7 +79,7 @@ class Publish(Operation):
             )
         verdict.expect(
             len(messages) <= 1,
-            f"GUAR-2: {receiver.owner} gets the message at most once",
+            f"GUAR-1: {receiver.owner} gets the message at most once",
             len(messages),
         )
         return len(messages)
@@ -95,8 +101,7 @@ class Publish(Operation):
             names = [each.owner for each in missed if not self._is_excused(verdict, each)]
             verdict.expect(
                 not names,
-                "PUB-13, GUAR-5: each living channel with room gets the message, or the error is"
-                " reported",
+                "GUAR-5: each living channel with room gets the message, or the error is reported",
                 f"success, and no message for {', '.join(names)}",
             )
         elif verdict.is_once:
@@ -105,7 +110,7 @@ class Publish(Operation):
                 names = [each.owner for each in missed if not verdict.hit_channel(each)]
                 verdict.expect(
                     not names,
-                    "GUAR-7, PUB-13: the failure of one channel keeps the message from no other",
+                    "GUAR-7: the failure of one channel keeps the message from no other",
                     f"no message for {', '.join(names)}",
                 )
             if hit.errno == "EMLINK" and hit.call.name in strace.LINK:
@@ -113,7 +118,7 @@ class Publish(Operation):
             if hit.errno == "ENOENT" and hit.channel is None and not self.is_cleaned:
                 verdict.expect(
                     error.code != "io-error",
-                    "publish.md, steps: a publisher passes over a missing entry, or makes it again",
+                    "PUB-17: a publisher passes over a missing entry, or makes it again",
                     error,
                 )
 
@@ -159,11 +164,11 @@ class Publish(Operation):
         verdict.expect_count(
             lambda: self.request(scene),
             len(receivers),
-            f"PUB-13: without the fault, the next publish reaches all {len(receivers)} channels",
+            f"GUAR-5: without the fault, the next publish reaches all {len(receivers)} channels",
         )
         for receiver in receivers:
             n = self._take(verdict, receiver)
-            verdict.expect(n == 1, f"GUAR-2: {receiver.owner} gets the next message once", n)
+            verdict.expect(n == 1, f"GUAR-5: {receiver.owner} gets the next message once", n)
         self._take_elsewhere(verdict)
         excused = any(hit.staged and (hit.says_gone or hit.removes) for hit in verdict.hits)
         self._check_staged(verdict, excused)
@@ -279,6 +284,8 @@ class PublishDying(Publish):
 class PublishFirst(Publish):
     """A publish before the base and its parent exist."""
 
+    reports = "BASE-3"
+    promises = ("PUB-17", "GUAR-7", "BASE-16")
     base_exists = False
 
     def arrange(self, scene: Scene) -> None:
@@ -287,7 +294,7 @@ class PublishFirst(Publish):
     def judge(self, verdict: Verdict) -> None:
         outcome = verdict.outcome
         if not outcome.killed:
-            verdict.check_error("BASE-3")
+            verdict.check_error(self.reports)
         if not outcome.killed and outcome.error is None:
             verdict.expect(
                 outcome.result == 0, "PUB-17: the count without a channel is 0", outcome.describe()

@@ -16,6 +16,9 @@ class Reap(Operation):
     """Reaping with dead channels, stale entries of `tmp`, and an orphan in the reaper's channel."""
 
     roles = ("reaper",)
+    reports = "REAP-11"
+    promises = ("REAP-3", "REAP-4", "REAP-7", "REAP-9", "CHAN-16", "BASE-16")
+    spares = "REAP-4"
 
     def arrange(self, scene: Scene) -> None:
         channels = scene.channels
@@ -46,7 +49,7 @@ class Reap(Operation):
         scene, outcome = verdict.scene, verdict.outcome
         if outcome.killed:
             return
-        verdict.check_error("REAP-11")
+        verdict.check_error(self.reports)
         left = self._left(scene)
         if verdict.point is None:
             # An implementation that counts whole seconds takes nothing for stale yet.
@@ -76,5 +79,11 @@ class Reap(Operation):
             self.request(scene)
             left = self._left(scene)
             if not scene.stage.slow_clock:
-                rule = "REAP-3, REAP-7, REAP-9: the next reaping removes all"
-                verdict.expect(not left, rule, left)
+                verdict.expect(not left, f"{_rule(left)}: the next reaping removes all", left)
+
+
+def _rule(left: list[str]) -> str:
+    """The requirement that removes the first of these."""
+    if not left or not left[0].startswith("tmp/"):
+        return "REAP-3"
+    return "REAP-7" if left[0].removeprefix("tmp/").isdecimal() else "REAP-9"

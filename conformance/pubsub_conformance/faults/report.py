@@ -15,6 +15,7 @@ from ..driver import Hello
 from ..judge.report import count
 from ..judge.verdict import Verdict, conclude
 from .points import Point, Stop
+from .steps import Step
 from .verdict import Problem
 
 SHOWN_CHARACTERS = 300
@@ -47,7 +48,7 @@ class Violation:
     def __str__(self) -> str:
         """The violation in one line."""
         first = self.problems[0]
-        return f"VIOLATION: {self.title}: expected {first.expected}; found {_cut(first.found)}"
+        return f"VIOLATION: {self.title}: {_cut(str(first))}"
 
 
 @dataclass
@@ -60,6 +61,8 @@ class Tally:
     """How many points of each kind were run: crash, error, helper, untouched, same, failed."""
     descriptors: int = 0
     """How many descriptors the process has open after an undisturbed operation."""
+    steps: dict[Step, list[Point]] = field(default_factory=dict)
+    """The points of each step: far fewer than `points`."""
     stops: list[Stop] = field(default_factory=list)
     """The calls after which the process may be stopped."""
     seconds: float = 0.0

@@ -8,8 +8,9 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from .operations import OPERATIONS
 from .points import Point, Stop
 from .report import Run, Tally, Violation
 from .scenes import Stage
+from .steps import Step, steps
 
 STRACE_TRIES = 5
 """How often a point is tried. A busy machine may keep strace from attaching in time."""
@@ -58,41 +60,79 @@ def run(
     how many at a time. `other` starts a driver of another implementation, whose processes have to
     go on as well. `home` is the directory for the bases. Raises OSError if it cannot be used.
     """
-    begun = time.monotonic()
     result = Run(command, {"the other implementation": other} if other else {}, sampled=sample)
     with tempfile.TemporaryDirectory(prefix="pubsub-", dir=home) as directory:
-        where = Path(directory).resolve()
-        work = _Work(result, where, workers, tell, report)
         try:
-            with Driver(command, where / "probe") as probe:
-                result.hello = probe.hello
-            chosen = {}
-            for name in operations or OPERATIONS:
-                if set(OPERATIONS[name].roles) <= result.hello.roles:
-                    chosen[name] = OPERATIONS[name]
-                else:
-                    result.not_applicable.append(name)
-            work.dry_runs(chosen)
-            if result.not_run:
-                return result
-            points = [
-                (name, point)
-                for name, tally in result.tallies.items()
-                for point in (only or tally.points)
-                if not faults or point.fault in faults
-            ]
-            work.points(points if sample is None else listed.sample(points, sample))
+            with _at_work(result, operations, Path(directory), workers, tell, report) as work:
+                points = [
+                    (name, point)
+                    for name, tally in result.tallies.items()
+                    for point in (only or tally.points)
+                    if not faults or point.fault in faults
+                ]
+                work.points(points if sample is None else listed.sample(points, sample))
         except DriverError as error:
             result.failed.append(str(error))
         except (KeyboardInterrupt, Exception) as error:
             show_crash(error)
             result.interrupted = True
-        finally:
-            work.close()
-    order = list(OPERATIONS)
-    result.violations.sort(key=lambda found: (order.index(found.operation), str(found.point)))
-    result.seconds = time.monotonic() - begun
     return result
+
+
+def run_steps(command: Sequence[str], operations: Sequence[str], home: str | None) -> Run:
+    """Disturb each step of these operations, by the errors that `steps` has of it.
+
+    A step that two operations have is disturbed in the first, and after each stop. Raises
+    DriverError, and OSError if `home` cannot be used.
+    """
+    result = Run(command, {})
+    with (
+        tempfile.TemporaryDirectory(prefix="pubsub-", dir=home) as directory,
+        _at_work(result, operations, Path(directory), workers=1) as work,
+    ):
+        work.points(list(_of_each_step(result.tallies)))
+    return result
+
+
+def _of_each_step(tallies: Mapping[str, Tally]) -> Iterator[tuple[str, Point]]:
+    before: set[Step] = set()
+    for name, tally in tallies.items():
+        for step, points in tally.steps.items():
+            if tally.stops or step not in before:
+                yield from ((name, point) for point in points)
+        if not tally.stops:
+            before.update(tally.steps)
+
+
+@contextmanager
+def _at_work(
+    result: Run,
+    operations: Sequence[str],
+    directory: Path,
+    workers: int,
+    tell: Tell = lambda _: None,
+    report: Report = lambda _: None,
+) -> Iterator[_Work]:
+    """Workers that know the calls of each operation; what they find is in order at the end."""
+    begun = time.monotonic()
+    where = directory.resolve()
+    work = _Work(result, where, workers, tell, report)
+    try:
+        with Driver(result.command, where / "probe") as probe:
+            result.hello = probe.hello
+        chosen = {}
+        for name in operations or OPERATIONS:
+            if set(OPERATIONS[name].roles) <= result.hello.roles:
+                chosen[name] = OPERATIONS[name]
+            else:
+                result.not_applicable.append(name)
+        work.dry_runs(chosen)
+        yield work
+    finally:
+        work.close()
+        order = list(OPERATIONS)
+        result.violations.sort(key=lambda found: (order.index(found.operation), str(found.point)))
+        result.seconds = time.monotonic() - begun
 
 
 class _Work:
@@ -132,13 +172,17 @@ class _Work:
             self._note(name, None, ran)
             points = listed.points(ran.calls, stage.where)
             tally.points += [point for point in points if tally.stop_for(point) == stop]
+            for step, points in steps(ran.calls, stage.where, stage.path, stop).items():
+                if points and tally.stop_for(points[0]) == stop:
+                    tally.steps[step] = points
             if stop == tally.stop_for(None):
                 tally.calls = sum(listed.concerns(call, stage.where) for call in ran.calls)
                 tally.descriptors = ran.descriptors
                 tally.own = {call.name for call in ran.calls if listed.is_own(call)}
 
     def points(self, points: list[tuple[str, Point]]) -> None:
-        self._each(points, "points", self._point)
+        if not self.result.not_run:
+            self._each(points, "points", self._point)
 
     def _point(self, stage: Stage, named: tuple[str, Point]) -> None:
         name, point = named

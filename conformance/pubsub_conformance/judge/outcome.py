@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, NamedTuple
 
@@ -61,13 +61,23 @@ class TestResult:
     expected: str = ""
     done: str = ""
     base: str = ""
+    reasons: Mapping[str, str] = field(default_factory=dict)
+    """What was found of each requirement that this test found broken; empty: `reason`, of all."""
+
+    def about(self, requirement: str) -> TestResult:
+        """What the test says of one of its requirements."""
+        if not self.reasons:
+            return self
+        if requirement in self.reasons:
+            return replace(self, reason=self.reasons[requirement], reasons={})
+        return TestResult(self.name, Outcome.PASS, self.seconds)
 
     def as_dict(self, kind: str = "name") -> dict[str, Any]:
         """The result as JSON, with the name in the field `kind`."""
         found = {kind: self.name, "outcome": self.outcome.value, "seconds": round(self.seconds, 3)}
-        for field in ("reason", "expected", "done", "base"):
-            if text := getattr(self, field):
-                found[field] = text
+        for name in ("reason", "expected", "done", "base"):
+            if text := getattr(self, name):
+                found[name] = text
         return found
 
 

@@ -22,11 +22,11 @@ from ..surroundings import end_in_order
 from . import left_open
 from .collector import Collector
 from .evidence import evidence_of, has_seen_calls
-from .outcome import not_applicable, not_run, outcome_of
+from .outcome import broken, not_applicable, not_run, outcome_of, reasons_of
 from .session import FAILED, SESSION, Session, name_in_suite, session_of
 from .shown import Shown
 
-__all__ = ["TEST_SECONDS", "not_run"]
+__all__ = ["TEST_SECONDS", "broken", "not_run"]
 
 TEST_SECONDS = 120
 """The limit of a test that sets none. A silent driver is noticed within one request; this limit is
@@ -194,26 +194,35 @@ def pytest_runtest_makereport(
     if kit is None or (call.excinfo is None and call.when != "call"):
         return made
     names = _selected(item, kit)
-    outcome, reason, broken = outcome_of(call, item.path)
+    outcome, reason, at_fault = outcome_of(call, item.path)
     afterwards = call.excinfo is not None and isinstance(call.excinfo.value, left_open.LeftOpen)
     if afterwards:
         names = [left_open.REQUIREMENT]
-    result = {"outcome": outcome.value, "reason": reason, "requirements": names, "broken": broken}
-    result["afterwards"] = afterwards
+    reasons = dict(reasons_of(call))
+    result: dict[str, object] = {
+        "outcome": outcome.value,
+        "reason": reason,
+        "reasons": reasons,
+        "requirements": names,
+        "broken": at_fault,
+        "afterwards": afterwards,
+    }
     failed = outcome in {Outcome.FAIL, Outcome.DRIVER_ERROR}
     if failed:
         item.stash[FAILED] = True
     if failed or (outcome is Outcome.NOT_RUN and has_seen_calls(item)):
         result |= evidence_of(item, reason)
     vars(made)["conformance"] = result  # plain data, so that xdist carries it
-    tested = TestResult(name_in_suite(item.nodeid), outcome, reason=reason)
-    meant = {name: judge(kit.requirements[name], tested, kit.expected) for name in names}
+    tested = TestResult(name_in_suite(item.nodeid), outcome, reason=reason, reasons=reasons)
+    meant = {
+        name: judge(kit.requirements[name], tested.about(name), kit.expected) for name in names
+    }
     if outcome is Outcome.FAIL and Outcome.FAIL not in {each.outcome for each in meant.values()}:
         # For pytest's own terminal and JUnit report, an expected failure is an xfail.
         made.outcome = "skipped"
-        reasons = [
+        excused = [
             f"{name} is a SHOULD" if each.outcome is Outcome.WARNING else each.reason
             for name, each in meant.items()
         ]
-        vars(made)["wasxfail"] = "; ".join(reasons)
+        vars(made)["wasxfail"] = "; ".join(excused)
     return made

@@ -22,6 +22,9 @@ SKIPPED = "the test was not started"
 AFTERWARDS = "[descriptors]"
 """Behind the name of a test: what its drivers had open when it ended."""
 
+_FIELDS = ("reason", "expected", "done", "base", "reasons")
+"""Of a test's result, where there is something to say."""
+
 
 class Collector:
     """The plugin of the main process alone."""
@@ -57,7 +60,7 @@ class Collector:
             name_in_suite(node),
             Outcome(found["outcome"]),
             report.duration,
-            *(found.get(key, "") for key in ("reason", "expected", "done", "base")),
+            **{key: found[key] for key in _FIELDS if key in found},
         )
         if found["broken"]:
             self._problems.append(f"{result.name}: {result.reason}")
@@ -91,7 +94,11 @@ class Collector:
             if requirement.id not in self._kit.selected:
                 continue
             nodes = [node for node, ids in self._kit.tests.items() if requirement.id in ids]
-            tests = [self._tests[node] for node in sorted(nodes) if node in self._tests]
+            tests = [
+                self._tests[node].about(requirement.id)
+                for node in sorted(nodes)
+                if node in self._tests
+            ]
             if requirement.id in self._kit.without_test:
                 results.append(RequirementResult(requirement, Outcome.NOT_RUN, NO_TEST, []))
             elif tests or requirement.untested:

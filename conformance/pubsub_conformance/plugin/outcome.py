@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
@@ -20,6 +21,29 @@ _NOT_APPLICABLE = "not applicable: "
 def not_run(reason: str) -> NoReturn:
     """End a test that this machine cannot run."""
     pytest.skip(reason)
+
+
+class _Broken(AssertionError):
+    """A failure that says what it means for each requirement of its test."""
+
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        super().__init__("\n".join(reasons.values()))
+        self.reasons = reasons
+
+
+def broken(reasons: Mapping[str, str]) -> None:
+    """End a test that found these requirements broken; without any, it goes on.
+
+    The other requirements of the test pass.
+    """
+    if reasons:
+        raise _Broken(reasons)
+
+
+def reasons_of(call: pytest.CallInfo[None]) -> Mapping[str, str]:
+    """What a failure means for each requirement; empty: the same for all of its test."""
+    error = call.excinfo.value if call.excinfo else None
+    return error.reasons if isinstance(error, _Broken) else {}
 
 
 def not_applicable(*roles: str) -> NoReturn:
@@ -42,7 +66,7 @@ def outcome_of(call: pytest.CallInfo[None], path: Path) -> tuple[Outcome, str, b
         return Outcome.NOT_RUN, reason, False
     if driver_error := _driver_error(error):
         return Outcome.DRIVER_ERROR, str(driver_error), False
-    if isinstance(error, LeftOpen):
+    if isinstance(error, LeftOpen | _Broken):
         return Outcome.FAIL, str(error), False
     # The last line of the test itself, not one of what it called.
     trace = call.excinfo.traceback
