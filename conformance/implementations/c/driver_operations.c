@@ -231,7 +231,7 @@ static void op_reap(void)
         bad_request("stale_age");
         return;
     }
-    long long stale_ms = ms > 1e12 ? 1000000000000LL : (long long)ms;
+    long long stale_ms = ms > 1e15 ? 1000000000000000LL : (long long)ms;
     enum pubsub_code code = pubsub_reap(stale_ms, &e);
     for (size_t i = 0; i < n_channels && !code; i++)
         if (channels[i])

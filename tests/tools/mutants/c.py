@@ -45,4 +45,25 @@ C_MUTANTS = [
         "if (~st.st_mode & 0700) ",
         "if (0) ",
     ),
+    CMutant(
+        "REAP-8",
+        "an age without a sign",
+        "clock.c",
+        "return seconds > ms / 1000 + 1 ||",
+        "return (unsigned long long)seconds > (unsigned long long)ms / 1000 + 1 ||",
+    ),
+    CMutant(
+        "REAP-10",
+        "an age of 32 bits in milliseconds",
+        "reap.c",
+        "code = ps_reap_base(&b, stale_ms, e);",
+        "code = ps_reap_base(&b, (int)stale_ms, e);",
+    ),
+    CMutant(
+        "FETCH-15",
+        "timeouts by the clock on the wall",
+        "clock.c",
+        "now(CLOCK_MONOTONIC)",
+        "now(CLOCK_REALTIME)",
+    ),
 ]

@@ -180,4 +180,19 @@ MUTANTS = [
         Edit("Channel._sleep", "not inbox.hand", "True"),
     ),
     Mutant("FETCH-22", "skips for ever", Edit("Channel._next", "left != 0", "True")),
+    Mutant(
+        "FETCH-15",
+        "timeouts by the clock on the wall",
+        Edit("clock.monotonic", "time.CLOCK_MONOTONIC", "time.CLOCK_REALTIME"),
+    ),
+    Mutant(
+        "FETCH-17",
+        "whatever is there after ten minutes is an orphan",
+        Edit("Channel._when_empty", "inbox.sweep(STALE_AGE)", "inbox.sweep(0)"),
+    ),
+    Mutant(
+        "FETCH-17",
+        "an age of 32 bits in an inbox",
+        Edit("Inbox.sweep", "wall_clock() - stale_age", "wall_clock() - stale_age % 2**32"),
+    ),
 ]

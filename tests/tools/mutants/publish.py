@@ -218,4 +218,14 @@ MUTANTS = [
             '... and os.path.exists(f"{path}/queue")',
         ),
     ),
+    Mutant(
+        "PUB-1",
+        "ids from the clock alone",
+        Edit("ids._last", "2**46", "0"),
+    ),
+    Mutant(
+        "PUB-19",
+        "a timeout by the clock on the wall",
+        Edit("_Delivery._deliver", "monotonic()", "time.time()", times=2),
+    ),
 ]

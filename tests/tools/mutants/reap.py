@@ -138,4 +138,52 @@ MUTANTS = [
         "leaves what it cannot rename",
         Edit("_remove_in_place", None, "pass"),
     ),
+    Mutant(
+        "REAP-3",
+        "grace for two hours",
+        Edit("base.STALE_AGE", "3600.0", "7200.0"),
+    ),
+    Mutant(
+        "REAP-5",
+        "grace for half an hour",
+        Edit("base.STALE_AGE", "3600.0", "1800.0"),
+    ),
+    Mutant(
+        "REAP-7",
+        "counts from the st_mtime, too",
+        Edit(
+            "_reap_staged",
+            "entry.stat(follow_symlinks=False).st_ctime >= stale_before",
+            "max(entry.stat(follow_symlinks=False)[8:10]) >= stale_before",
+        ),
+    ),
+    Mutant(
+        "REAP-8",
+        "an age in whole minutes",
+        Edit("reap", "number(stale_age, 'stale_age')", "number(stale_age, 'stale_age') // 60 * 60"),
+    ),
+    Mutant(
+        "REAP-9",
+        "nothing is as old as a day",
+        Edit("reap", "number(stale_age, 'stale_age')", "... if stale_age < 86400 else 10**10"),
+    ),
+    Mutant(
+        "REAP-10",
+        "an age of 32 bits",
+        Edit("reap", "number(stale_age, 'stale_age')", "... % 2**32"),
+    ),
+    Mutant(
+        "REAP-6",
+        "an age without its sign",
+        Edit(
+            "_is_dead",
+            "os.lstat(path).st_ctime < stale_before and not runs[pid]",
+            """
+            (
+                abs(wall_clock() - os.lstat(path).st_ctime) > wall_clock() - stale_before
+                and not runs[pid]
+            )
+            """,
+        ),
+    ),
 ]
