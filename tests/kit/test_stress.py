@@ -20,6 +20,7 @@ from mutants.further import (
     COUNTS_WITHOUT_ROOM,
     DIES_WHILE_IT_PUBLISHES,
     DROPS_WITHOUT_DESCRIPTORS,
+    ENDS_LARGE_MESSAGES_LATER,
     NEVER_LOOKS,
     OVERWRITES,
 )
@@ -29,7 +30,7 @@ from pubsub_conformance.driver import Rejected
 from pubsub_conformance.judge.events import Close, Open, Publish, Receive
 from pubsub_conformance.judge.fullness import full_spans
 from pubsub_conformance.stress.disturb import Trouble, moments
-from pubsub_conformance.stress.load import CHAOS, HABITS, Load, What
+from pubsub_conformance.stress.load import CHAOS, HABITS, SHORT, Load, What
 from pubsub_conformance.stress.publisher import Publisher
 from pubsub_conformance.stress.run import run
 from pubsub_conformance.stress.scene import Scene
@@ -69,6 +70,16 @@ def test_racy_mutant_is_caught_and_explained(
     assert json.loads(report.read_text())["exit"] == 1
     explained = capsys.readouterr().out
     assert re.search(rf"^{kind}: .*\n( +[0-9.]+ to [0-9.]+ ms  .*\n)+", explained, re.MULTILINE)
+
+
+def test_drawn_load_of_run_catches_what_its_other_tests_do_not(tmp_path: Path) -> None:
+    """It needs a large message that is read while it is written; some seeds make none."""
+    driver = ENDS_LARGE_MESSAGES_LATER.command(tmp_path / "mutant")
+    for seed in range(1, 11):
+        result = run(driver, tmp_path / f"home{seed}", seed, SHORT, evidence=tmp_path)
+        if result.violations:
+            break
+    assert "torn" in {violation.kind for violation in result.violations}, result
 
 
 def test_reference_passes_with_kills_and_stops(tmp_path: Path) -> None:
@@ -183,7 +194,7 @@ def test_same_seed_makes_the_same_schedule(tmp_path: Path) -> None:
         scene = Scene([], tmp_path, seed, load)
         publishers = [Publisher(scene, name, 1000) for name in ("p0", "p1")]
         bursts = [publisher.draw(load) for publisher in publishers for _ in range(20)]
-        disturbances = moments(seed, 0, ["p0", "s0", "s1"], load.disturbances)
+        disturbances = moments(seed, 0, ["p0", "s0", "s1"], load)
         return [*bursts, *islice(disturbances, 20)]
 
     assert schedule(1) == schedule(1)

@@ -22,7 +22,7 @@ from pubsub_conformance.judge.events import Event, Removed
 from pubsub_conformance.linux.disk import Disk
 from pubsub_conformance.waiting import now
 
-from .load import What
+from .load import Load, What
 from .process import Process
 from .timeline import Action, Timeline
 
@@ -146,15 +146,14 @@ class Moment(NamedTuple):
     """The number of descriptors, blocks or inodes that are left."""
 
 
-def moments(
-    seed: int, epoch: int, victims: Sequence[str], kinds: Sequence[What]
-) -> Iterator[Moment]:
-    """The disturbances of an epoch; without end if there are kinds of them."""
+def moments(seed: int, epoch: int, victims: Sequence[str], load: Load) -> Iterator[Moment]:
+    """The disturbances of an epoch; without end if the load has kinds of them."""
+    kinds = load.disturbances
     rng = random.Random(f"{seed} disruptions {epoch}")
     often = [DISTURBANCES[what].often for what in kinds]
     at = 0.0
     while kinds:
-        at += rng.uniform(0.05, 0.6)
+        at += rng.uniform(*load.calm)
         (what,) = rng.choices(kinds, often)
         # Short stops widen the gaps between two system calls, long ones fill queues.
         stop = rng.choice((rng.uniform(0.01, 0.1), rng.uniform(0.3, LONGEST_STOP)))
@@ -200,20 +199,20 @@ class Disturber:
     def __init__(
         self,
         seed: int,
-        kinds: Sequence[What],
+        load: Load,
         world: World,
         victims: Mapping[str, Process],
         troubles: list[Trouble],
     ) -> None:
         """`victims` are the processes by the names of their workers; `troubles` is added to."""
-        self.seed, self.kinds, self.world = seed, kinds, world
+        self.seed, self.load, self.world = seed, load, world
         self.victims, self.troubles = victims, troubles
-        self.done: dict[What, int] = dict.fromkeys(("kill", "stop", *kinds), 0)
+        self.done: dict[What, int] = dict.fromkeys(("kill", "stop", *load.disturbances), 0)
         """How many disturbances of each kind there were."""
 
     def disturb(self, timeline: Timeline, epoch: int) -> None:
         """Put the disturbances of an epoch on its timeline."""
-        coming = moments(self.seed, epoch, list(self.victims), self.kinds)
+        coming = moments(self.seed, epoch, list(self.victims), self.load)
 
         def wait_for_next() -> None:
             for moment in itertools.islice(coming, 1):

@@ -42,6 +42,8 @@ class Load:
     chaos: tuple[What, ...] = ()
     """Disturbances out of CHAOS. Those of DISK need a base right below the mount point of a
     Disk."""
+    calm: tuple[float, float] = (0.05, 0.6)
+    """Seconds between two disturbances: at least, and at most."""
     timeouts: tuple[float | None, ...] = (None, None, None, None, 0.02, 0.2)
     """Seconds for which a publisher waits for full queues; one is drawn for each burst."""
     largest: int = LARGEST
@@ -53,3 +55,8 @@ class Load:
     def as_dict(self) -> dict[str, Any]:
         """Without what does not limit the run: infinity is not JSON."""
         return {name: value for name, value in asdict(self).items() if value != math.inf}
+
+
+SHORT: Final = Load(readers=(*HABITS * 2, "late"), seconds=3.0, calm=(0.0, 0.2))
+"""A run of `stress` in a few seconds: processes are stopped and killed all the time, channels come
+and go, queues are full, and messages have up to 4 MiB. The seed draws everything."""

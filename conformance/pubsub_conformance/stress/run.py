@@ -97,7 +97,7 @@ class _Run:
         disk = Disk(scene.home.parent) if set(load.chaos) & set(DISK) else None
         world = World(scene.home, disk, scene.note)
         victims = {worker.name: worker.process for worker in self.workers}
-        self.disturber = Disturber(scene.seed, load.disturbances, world, victims, scene.troubles)
+        self.disturber = Disturber(scene.seed, load, world, victims, scene.troubles)
         done, excused = self.disturber.done, scene.excused
         self.found = Result(scene.seed, done, excused, scene.errors, not_done)
         self.unknown = 0

@@ -249,3 +249,22 @@ DOES_NOT_ASK_THE_CLOCK = Mutant(
         "key is not None and key == place.key()",
     ),
 )
+
+# --- run: its drawn load ---
+
+ENDS_LARGE_MESSAGES_LATER = Mutant(
+    "GUAR-3",
+    "writes the end of a message above 1 MiB after its first id",
+    Edit("Copies._write", "os.write(file, octets)", "os.write(file, memoryview(octets)[:2**20])"),
+    Edit("Copies._write", "written < len(octets)", "written < min(len(octets), 2**20)"),
+    Edit(
+        "_Delivery._write_id",
+        "write(opened, self._staged.word, self._written)",
+        """
+        ...
+        with open(self._staged.path, "r+b") as file:
+            for octets in filter(None, self._copies._encoded):
+                file.write(octets)
+        """,
+    ),
+)
