@@ -57,6 +57,6 @@ class Load:
         return {name: value for name, value in asdict(self).items() if value != math.inf}
 
 
-SHORT: Final = Load(readers=(*HABITS * 2, "late"), seconds=3.0, calm=(0.0, 0.2))
+SHORT: Final = Load(readers=("late", *HABITS * 2), seconds=3.0, calm=(0.0, 0.2))
 """A run of `stress` in a few seconds: processes are stopped and killed all the time, channels come
 and go, queues are full, and messages have up to 4 MiB. The seed draws everything."""
