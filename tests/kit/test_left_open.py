@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
-from falsification import failed, kit
+from falsification import failed
 from mutants.further import LEAVES_A_QUEUE_OPEN
+from pubsub_conformance import suite
+
+TAKEN = "publish/test_ids.py::test_an_id_taken_in_a_channel"
+
+
+def judged(directory: Path, *requirements: str) -> tuple[dict[str, set[str]], str]:
+    """What fails where an id is taken, and the report. No test of BASE-16 takes an id."""
+    report = directory / "report.json"
+    command = [sys.executable, "-m", "pytest", "-p", "pubsub_conformance.plugin", "-n", "0"]
+    command += ["--driver", shlex.join(LEAVES_A_QUEUE_OPEN.command(directory / "mutant"))]
+    command += [word for one in requirements for word in ("--requirement", one)]
+    tests = f"{suite.__path__[0]}/{TAKEN}"
+    run = subprocess.run([*command, "--json", report, tests], capture_output=True, text=True)
+    assert report.exists(), run.stdout + run.stderr
+    return failed(report), run.stdout
 
 
 def test_what_a_test_leaves_open_breaks_the_requirement_of_descriptors(tmp_path: Path) -> None:
-    """The tests of PUB-3 find nothing wrong, and none of BASE-16 has an id that is taken."""
-    report = tmp_path / "report.json"
-    selection = ("--requirement", "BASE-16", "--requirement", "PUB-3", "--json", str(report))
-    run = kit(LEAVES_A_QUEUE_OPEN, tmp_path / "mutant", *selection)
-    assert report.exists(), run.stdout + run.stderr
-    found = failed(report)
-    assert found.keys() == {"BASE-16"}, run.stdout
-    assert "publish/test_ids.py::test_an_id_taken_in_a_channel" in found["BASE-16"]
-    assert "/queue" in run.stdout
+    found, shown = judged(tmp_path, "BASE-16", "PUB-3")
+    assert found == {"BASE-16": {TAKEN}}, shown
+    assert "/queue" in shown
 
 
 def test_the_requirement_of_descriptors_is_judged_only_if_it_is_selected(tmp_path: Path) -> None:
-    report = tmp_path / "report.json"
-    kit(LEAVES_A_QUEUE_OPEN, tmp_path / "mutant", "--requirement", "PUB-3", "--json", str(report))
-    assert failed(report) == {}
+    found, shown = judged(tmp_path, "PUB-3")
+    assert found == {}, shown

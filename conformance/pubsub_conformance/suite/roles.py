@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from pubsub_conformance.driver import Driver
 from pubsub_conformance.oracle.arrange import dead_pid
 from pubsub_conformance.oracle.base import Base
@@ -31,6 +33,34 @@ def check_that_it_works(role: str, driver: Driver, base: Base) -> None:
         dead = base.dead_channel("a", dead_pid())
         driver.reap()
         assert not dead.exists(), f"the reaper left the dead channel {dead}"
+
+
+def settle(driver: Driver, base: Base, topic: str) -> None:
+    """Publish until an implementation that keeps a listing of the base (PUB-21) has kept it."""
+    probe = base.path.with_name("probe")
+    listed = base.path.stat()
+    while True:
+        probe.write_bytes(b"")
+        if probe.stat().st_mtime_ns > max(listed.st_mtime_ns, listed.st_ctime_ns):
+            break
+    for _ in range(2):
+        driver.publish(topic)
+
+
+cold_or_warm = pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
+"""Run the test with a driver that has done nothing, and with one that has worked in the base.
+
+Only the second shows what an implementation keeps from one operation to the next.
+"""
+
+
+def warm_up(role: str, driver: Driver, base: Base) -> None:
+    """Have the role work in the base until it has kept whatever it keeps."""
+    for _ in range(2):
+        check_that_it_works(role, driver, base)
+    if role == "publisher":
+        with base.open("a"):
+            settle(driver, base, "a")
 
 
 def attempt(role: str, driver: Driver) -> None:

@@ -163,4 +163,66 @@ MUTANTS = [
             """,
         ),
     ),
+    Mutant(
+        "BASE-5",
+        "trusts for ever the directory that it trusted once",
+        Edit(
+            "Place._trusted",
+            "return stat.S_IMODE(mode)",
+            """
+            Place._trusted.__dict__[str(found.st_ino)] = True
+            ...
+            """,
+        ),
+        Edit(
+            "Place._trusted",
+            "mode & writers",
+            "str(found.st_ino) not in Place._trusted.__dict__ and ...",
+        ),
+    ),
+    Mutant(
+        "BASE-8",
+        "makes entries for ever with the mode that the base had first",
+        Edit(
+            "Place._trusted",
+            "return stat.S_IMODE(mode)",
+            "return Place._trusted.__dict__.setdefault(str(found.st_ino), stat.S_IMODE(mode))",
+        ),
+    ),
+    Mutant(
+        "BASE-12",
+        "looks at tmp once",
+        Edit(
+            "Base.make_tmp",
+            "os.lstat(self.tmp).st_mode",
+            """
+            Base.make_tmp.__dict__.get(self.tmp) or Base.make_tmp.__dict__.setdefault(
+                self.tmp if stat.S_ISDIR(os.lstat(self.tmp).st_mode) else "",
+                os.lstat(self.tmp).st_mode,
+            )
+            """,
+        ),
+    ),
+    Mutant(
+        "BASE-3",
+        "open to everybody for a moment",
+        Edit(
+            "Place._make_directories",
+            "_make_directory(self.path, 0o700)",
+            """
+            _make_directory(self.path, 0o777)
+            os.chmod(self.path, 0o700)
+            """,
+        ),
+    ),
+    Mutant(
+        "BASE-8",
+        "message files that others may read for a moment",
+        Edit(
+            "Copies._write",
+            "self._file.open(staged.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)",
+            "self._file.open(staged.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)",
+        ),
+        Edit("Copies._write", "if mode & 0o077: os.fchmod(file, mode)", "os.fchmod(file, mode)"),
+    ),
 ]

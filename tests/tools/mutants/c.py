@@ -66,4 +66,50 @@ C_MUTANTS = [
         "now(CLOCK_MONOTONIC)",
         "now(CLOCK_REALTIME)",
     ),
+    CMutant(
+        "BASE-9",
+        "keeps the mode that a base had first",
+        "base.c",
+        "    b->share = st.st_mode & 022 ? st.st_mode & 077 : 0;",
+        """    static ino_t known;
+    static mode_t kept;
+    if (known != st.st_ino)
+        kept = st.st_mode & 022 ? st.st_mode & 077 : 0;
+    known = st.st_ino;
+    b->share = kept;""",
+    ),
+    CMutant(
+        "FETCH-14",
+        "does not take a file in the place of a channel for a loss",
+        "channel.c",
+        "return errno == ENOTDIR ? ENOENT : errno;",
+        "return errno;",
+    ),
+    CMutant(
+        "PUB-13",
+        "takes a file in the place of a channel for an error",
+        "publish.c",
+        "errno != ENXIO && errno != ENOTDIR",
+        "errno != ENXIO",
+    ),
+    CMutant(
+        "BASE-9",
+        "queues that others may read for a moment",
+        "channel.c",
+        'return mkfifoat(dir, "queue", 0600);',
+        'return mkfifoat(dir, "queue", 0666);',
+    ),
+    CMutant(
+        "BASE-9",
+        "opens a queue to others when the channel is visible",
+        "channel.c",
+        """        ps_set_mode(ch->reader, 0600 | (b->share & 022)) ||
+        (ch->writer = open_queue_end(ch->dir, O_WRONLY)) < 0 ||
+        fstat(ch->reader, &made) || fstat(ch->dir, &st) ||
+        renameat(tmp, dir, b->fd, ch->name)) {""",
+        """        (ch->writer = open_queue_end(ch->dir, O_WRONLY)) < 0 ||
+        fstat(ch->reader, &made) || fstat(ch->dir, &st) ||
+        renameat(tmp, dir, b->fd, ch->name) ||
+        ps_set_mode(ch->reader, 0600 | (b->share & 022))) {""",
+    ),
 ]

@@ -139,6 +139,15 @@ MUTANTS = [
         Edit("Channel._sleep", "inbox.look()", ""),
     ),
     Mutant(
+        "FETCH-14",
+        "does not take a file in the place of the channel for a loss",
+        Edit(
+            "Inbox.look",
+            "of_system(FileNotFoundError, NotADirectoryError)",
+            "of_system(FileNotFoundError)",
+        ),
+    ),
+    Mutant(
         "FETCH-17",
         "removes by age alone",
         Edit(

@@ -228,4 +228,22 @@ MUTANTS = [
         "a timeout by the clock on the wall",
         Edit("_Delivery._deliver", "monotonic()", "time.time()", times=2),
     ),
+    Mutant(
+        "PUB-11",
+        "keeps queues open",
+        Edit(
+            "_Delivery._enqueue",
+            "opened = self._queue.open(path, queue.WRITE)",
+            """
+            opened = publish.__dict__.get(path, -1)
+            if opened < 0:
+                opened = publish.__dict__[path] = os.open(path, queue.WRITE)
+            """,
+        ),
+    ),
+    Mutant(
+        "PUB-21",
+        "takes the tick of the last change for a later one",
+        Edit("list_anew", "clock > max(key[2:])", "clock >= max(key[2:])"),
+    ),
 ]

@@ -186,4 +186,18 @@ MUTANTS = [
             """,
         ),
     ),
+    Mutant(
+        "REAP-3",
+        "asks once whether a process runs",
+        Edit("reap", "_Processes()", "reap.__dict__.setdefault('runs', _Processes())"),
+    ),
+    Mutant(
+        "REAP-5",
+        "takes a time without a fraction for exact",
+        Edit(
+            "_is_of_an_earlier_process",
+            "_TICK_SECONDS if changed % 1 else _COARSE_SECONDS",
+            "_TICK_SECONDS",
+        ),
+    ),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 from pubsub_conformance.driver import Driver
@@ -29,3 +30,20 @@ def start_on_the_default_base(start: Start, directory: Path) -> tuple[Driver, Ba
     directory.mkdir()
     driver = start(PUBSUB_HOME=None, TMPDIR=str(directory))
     return driver, Base(directory / "pubsub")
+
+
+def make_things(role: str, driver: Driver, home: Path, opened: ExitStack) -> list[Path]:
+    """Have the role make all its entries in a base without any. Returns their paths.
+
+    `opened` closes the kit's channel in the end.
+    """
+    if role == "subscriber":
+        directory = driver.open("a").directory
+        made = [directory, directory / "queue"]
+    else:
+        channel = opened.enter_context(Base(home).open("a", pid=driver.pid))
+        (home / "tmp").rmdir()  # for the publisher to make
+        driver.publish("a")
+        made = [channel.directory / name for name in channel.files()]
+    tmp = home / "tmp"
+    return [tmp, *made] if tmp.exists() else made  # not every implementation needs it (BASE-11)

@@ -30,26 +30,11 @@ from pubsub_conformance.suite.roles import (
     EVERYBODY,
     attempt,
     check_that_it_works,
+    cold_or_warm,
+    warm_up,
 )
 
-from .support import others
-
-
-def make_things(role: str, driver: Driver, home: Path, opened: ExitStack) -> list[Path]:
-    """Have the role make all its entries in a base without any. Returns their paths.
-
-    `opened` closes the kit's channel in the end.
-    """
-    if role == "subscriber":
-        directory = driver.open("a").directory
-        made = [directory, directory / "queue"]
-    else:
-        channel = opened.enter_context(Base(home).open("a", pid=driver.pid))
-        (home / "tmp").rmdir()  # for the publisher to make
-        driver.publish("a")
-        made = [channel.directory / name for name in channel.files()]
-    tmp = home / "tmp"
-    return [tmp, *made] if tmp.exists() else made  # not every implementation needs it (BASE-11)
+from .support import make_things, others
 
 
 def _readable(mode: int) -> int:
@@ -239,12 +224,15 @@ def test_tmp_is_made_to_reap(driver: Driver, base: Base) -> None:
 
 @through("BASE-12", *EVERYBODY)
 @pytest.mark.parametrize("kind", ["file", "fifo", "link", "dangling"])
+@cold_or_warm
 def test_a_tmp_that_is_no_directory_is_refused(
-    driver: Driver, base: Base, role: str, kind: str
+    driver: Driver, base: Base, role: str, kind: str, warm: bool
 ) -> None:
     """Where `tmp` is a file or a symbolic link, an operation that needs it fails as
     base-unusable and changes nothing."""
     base.make()
+    if warm:
+        warm_up(role, driver, base)
     base.dead_channel("a", dead_pid())
     elsewhere = base.path.with_name("elsewhere")
     with base.open("a") as channel, ExitStack() as restoring:
@@ -273,6 +261,7 @@ def test_a_tmp_that_is_no_directory_is_refused(
         assert refusal.code == "base-unusable", f"{what}: expected base-unusable, found {refusal}"
         assert snapshot(base.path.parent) == before, f"{what}: refused, but something was changed"
         assert channel.fetch_all() == []
+    check_that_it_works(role, driver, base)
 
 
 @through("BASE-13", "publisher", "subscriber")

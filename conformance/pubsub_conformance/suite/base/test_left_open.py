@@ -219,7 +219,8 @@ def test_a_fetch_leaves_nothing_open(start: Start, base: Base) -> None:
         assert driver.fetch(channel) is None
 
     def of_no_id() -> None:
-        queue.open("ab", buffering=0).write(b"123")
+        with queue.open("ab", buffering=0) as end:
+            end.write(b"123")
         with refuses("damaged-queue", what="a fetch of 3 octets"):
             driver.fetch(channel)
 

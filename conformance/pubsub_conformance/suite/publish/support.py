@@ -58,18 +58,6 @@ def make_room(channel: Channel, held: int) -> None:
         os.read(channel.read_end, 8)
 
 
-def settle(driver: Driver, base: Base, topic: str) -> None:
-    """Publish until an implementation that keeps a listing of the base (PUB-21) has kept it."""
-    probe = base.path.with_name("probe")
-    listed = base.path.stat()
-    while True:
-        probe.write_bytes(b"")
-        if probe.stat().st_mtime_ns > max(listed.st_mtime_ns, listed.st_ctime_ns):
-            break
-    for _ in range(2):
-        driver.publish(topic)
-
-
 def check_each_yields(channels: list[Channel], content: bytes) -> None:
     """Each of the channels has to hold one message, with this content."""
     contents = [[message.content for message in channel.fetch_all()] for channel in channels]

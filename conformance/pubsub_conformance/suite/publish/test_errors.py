@@ -25,6 +25,7 @@ from pubsub_conformance.oracle.base import Base
 from pubsub_conformance.oracle.queue import fill
 from pubsub_conformance.plugin import not_run
 from pubsub_conformance.suite.helpers import Start, answers
+from pubsub_conformance.suite.roles import settle
 from pubsub_conformance.suite.scenes import close_off, start_without_privileges
 
 from .support import (
@@ -32,7 +33,6 @@ from .support import (
     LARGE,
     check_each_yields,
     nothing_left,
-    settle,
     several,
 )
 

@@ -16,11 +16,11 @@ from pubsub_conformance.linux.strace import (
 from pubsub_conformance.oracle.base import Base
 from pubsub_conformance.oracle.message import decode
 from pubsub_conformance.oracle.queue import fill
+from pubsub_conformance.suite.roles import settle
 
 from .support import (
     comes,
     octets_in,
-    settle,
     several,
 )
 

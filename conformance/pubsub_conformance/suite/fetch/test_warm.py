@@ -1,0 +1,179 @@
+"""How a channel is lost, whatever its owner did with it before (FETCH-14, FETCH-20)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pubsub_conformance.driver import Driver, OpenChannel
+from pubsub_conformance.oracle.base import Base
+from pubsub_conformance.suite.helpers import Start, refuses
+from pubsub_conformance.suite.scenes import close_off, start_without_privileges
+
+from .support import LOST_SECONDS, expect_message
+
+pytestmark = pytest.mark.timing
+
+Lose = Callable[[OpenChannel, Base], object]
+
+
+def elsewhere(path: Path) -> Path:
+    """Rename a file or directory to a place beside the base."""
+    return path.rename(path.parents[path.name != "base"] / f"elsewhere-{time.monotonic_ns()}")
+
+
+def channel_removed(channel: OpenChannel, _: Base) -> None:
+    shutil.rmtree(channel.directory)
+
+
+def channel_renamed(channel: OpenChannel, base: Base) -> None:
+    channel.directory.rename(base.path / "elsewhere")
+
+
+def channel_is_a_file(channel: OpenChannel, base: Base) -> None:
+    channel_renamed(channel, base)
+    channel.directory.write_bytes(b"")
+
+
+def channel_is_another(channel: OpenChannel, base: Base) -> None:
+    channel_renamed(channel, base)
+    channel.directory.mkdir(0o700)
+    os.mkfifo(channel.directory / "queue", 0o600)
+
+
+def channel_is_empty(channel: OpenChannel, base: Base) -> None:
+    channel_renamed(channel, base)
+    channel.directory.mkdir(0o700)
+
+
+def channel_is_a_link_to_nothing(channel: OpenChannel, base: Base) -> None:
+    channel_renamed(channel, base)
+    channel.directory.symlink_to("nowhere")
+
+
+def queue_removed(channel: OpenChannel, _: Base) -> None:
+    (channel.directory / "queue").unlink()
+
+
+def queue_is_another(channel: OpenChannel, base: Base) -> None:
+    queue_removed(channel, base)
+    os.mkfifo(channel.directory / "queue", 0o600)
+
+
+def queue_is_a_file(channel: OpenChannel, base: Base) -> None:
+    queue_removed(channel, base)
+    (channel.directory / "queue").write_bytes(b"")
+
+
+def base_removed(_: OpenChannel, base: Base) -> None:
+    shutil.rmtree(base.path)
+
+
+def base_is_a_file(_: OpenChannel, base: Base) -> None:
+    base.path.rename(base.path.with_name("elsewhere"))
+    base.path.write_bytes(b"")
+
+
+def base_is_another(_: OpenChannel, base: Base) -> None:
+    base.path.rename(base.path.with_name("elsewhere"))
+    base.make()
+
+
+LOSSES = pytest.mark.parametrize(
+    "lose",
+    [
+        *(channel_removed, channel_renamed, channel_is_a_file, channel_is_another),
+        *(channel_is_empty, channel_is_a_link_to_nothing, queue_removed, queue_is_another),
+        *(queue_is_a_file, base_removed, base_is_a_file, base_is_another),
+    ],
+    ids=lambda lose: lose.__name__.replace("_", " "),
+)
+
+
+@pytest.mark.requirement("FETCH-14", role="subscriber")
+@LOSSES
+def test_a_wait_notices_each_loss(driver: Driver, base: Base, lose: Lose) -> None:
+    """A wait fails as channel-lost, before its time is over, however the channel was lost."""
+    for warm in (False, True):
+        channel = driver.open("a")
+        if warm:
+            assert not driver.wait(channel, 0), "the queue is empty"
+            sent = base.publish("a")
+            assert driver.wait(channel, 1), "the queue holds an id"
+            expect_message(driver, channel, sent, "before the channel is lost")
+            assert driver.fetch(channel) is None, "the queue is empty"
+            assert not driver.wait(channel, 0.01), "the queue is empty"
+        lose(channel, base)
+        for timeout in (0, 2 * LOST_SECONDS):
+            begin = time.monotonic()
+            with refuses("channel-lost", what=f"a wait of {timeout:g} s; {lose.__name__}"):
+                driver.wait(channel, timeout)
+            took = time.monotonic() - begin
+            assert took < LOST_SECONDS, f"channel-lost came only after {took:.1f} s"
+        _restore(base)
+
+
+@pytest.mark.requirement("FETCH-20", role="subscriber")
+@LOSSES
+def test_a_fetch_notices_each_loss(driver: Driver, base: Base, lose: Lose) -> None:
+    """Fetches from an empty queue soon fail as channel-lost, however the channel was lost."""
+    channel = driver.open("a")
+    sent = base.publish("a")
+    expect_message(driver, channel, sent, "before the channel is lost")
+    lose(channel, base)
+    deadline = time.monotonic() + LOST_SECONDS
+    with refuses("channel-lost", what=f"fetching for {LOST_SECONDS} s; {lose.__name__}"):
+        while time.monotonic() < deadline:
+            assert driver.fetch(channel) is None
+            time.sleep(0.05)
+
+
+def _restore(base: Base) -> None:
+    """Make a good base for the next round."""
+    if base.path.is_dir():
+        shutil.rmtree(base.path)
+    else:
+        base.path.unlink(missing_ok=True)
+    shutil.rmtree(base.path.with_name("elsewhere"), ignore_errors=True)
+
+
+@pytest.mark.requirement("FETCH-14", role="subscriber")
+def test_a_message_of_a_lost_channel_comes_first(driver: Driver, base: Base) -> None:
+    """What is in the queue when the channel is moved comes before channel-lost."""
+    channel = driver.open("a")
+    assert not driver.wait(channel, 0)
+    sent = base.publish("a", b"last")
+    channel.directory.rename(base.path / "elsewhere")
+    assert driver.wait(channel, 0), "an id is in the queue"
+    found = driver.fetch(channel)
+    assert found is None or found == sent, f"expected the message or none, found {found}"
+    with refuses("channel-lost", what="a wait after the last message"):
+        driver.wait(channel, 2 * LOST_SECONDS)
+
+
+@pytest.mark.requirement("FETCH-14", role="subscriber")
+@pytest.mark.parametrize("denied", ["base", "channel"])
+def test_a_look_that_fails_is_no_loss(start: Start, base: Base, denied: str) -> None:
+    """An owner that may not look at its queue keeps waiting, and gets the next message."""
+    driver = start_without_privileges(start)
+    channel = driver.open("a")
+    assert not driver.wait(channel, 0)
+    place = base.path if denied == "base" else channel.directory
+    mode = place.stat().st_mode & 0o777
+    for _ in range(2):
+        close_off(place, 0)
+        try:
+            assert not driver.wait(channel, 0), "the queue is empty, and nothing says it is lost"
+            assert driver.fetch(channel) is None, "the queue is empty"
+        finally:
+            place.chmod(mode)
+            if os.geteuid() == 0:
+                os.chown(place, 0, 0)
+        sent = base.publish("a")
+        assert driver.wait(channel, 1), "a message came"
+        expect_message(driver, channel, sent, "after the look had failed")

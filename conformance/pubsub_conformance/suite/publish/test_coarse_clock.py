@@ -1,0 +1,87 @@
+"""A base on a file system with a coarse clock: the times of files prove less than elsewhere.
+
+Two changes of the base within one tick leave it with the same times. The tick of ramfs is a few
+milliseconds long, that of ext2 with small inodes a second.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pubsub_conformance.driver import Driver
+from pubsub_conformance.linux.coarse import of_seconds, of_ticks
+from pubsub_conformance.linux.namespace import seen_by
+from pubsub_conformance.oracle.base import Base
+from pubsub_conformance.suite.helpers import Start
+from pubsub_conformance.suite.roles import settle
+
+pytestmark = pytest.mark.timing
+
+CLOCKS = pytest.mark.parametrize(
+    "mounted", [of_ticks, of_seconds], ids=lambda mounted: mounted.__name__[3:]
+)
+"""Run the test on each of these file systems."""
+
+Mounted = Callable[[Path], tuple[str, ...]]
+
+
+def start_on(start: Start, home: Path, mounted: Mounted) -> tuple[Driver, Base]:
+    """A driver whose base is on such a file system, and the base as the kit sees it."""
+    place = home.with_name("coarse")
+    place.mkdir()
+    driver = start(prefix=mounted(place), PUBSUB_HOME=str(place / "base"))
+    base = Base(seen_by(driver, place / "base"))
+    base.make()
+    return driver, base
+
+
+@pytest.mark.requirement("PUB-21", role="publisher")
+@CLOCKS
+def test_a_channel_opens_within_the_tick_of_a_publish(
+    start: Start, home: Path, mounted: Mounted
+) -> None:
+    """A publish reaches a channel that was opened within the same tick as the last publish."""
+    driver, base = start_on(start, home, mounted)
+    for number in range(100):
+        driver.publish("a")
+        with base.open("a") as channel:
+            assert driver.publish("a") == 1, f"one channel was open (round {number})"
+            assert len(channel.fetch_all()) == 1
+
+
+@pytest.mark.requirement("PUB-21", role="publisher")
+@CLOCKS
+def test_a_channel_opens_in_the_tick_of_another(start: Start, home: Path, mounted: Mounted) -> None:
+    """A publish between two openings of one tick does not keep a list without the second channel,
+    even after the tick is over."""
+    driver, base = start_on(start, home, mounted)
+    with base.open("a"):
+        settle(driver, base, "a")
+        with base.open("a"):
+            assert driver.publish("a") == 2, "two channels were open"
+            with base.open("a"):
+                for _ in range(2):
+                    assert driver.publish("a") == 3, "three channels were open"
+                settle(driver, base, "a")
+                assert driver.publish("a") == 3, "three channels were open"
+
+
+@pytest.mark.requirement("REAP-5", role="reaper")
+def test_a_channel_that_only_seems_older_than_the_reaper(start: Start, home: Path) -> None:
+    """Where times are whole seconds, a channel of the reaper's own process may seem to be older
+    than the process, by up to two seconds: it stays."""
+    for _ in range(2):
+        time.sleep(-(time.time() - 0.4) % 1)  # so that driver and channel begin in one second
+        driver, base = start_on(start, home, of_seconds)
+        young = base.dead_channel("a", driver.pid)
+        driver.reap()
+        assert young.exists(), (
+            f"the reaper has removed a channel of its own process {driver.pid}, which was made"
+            " after the process had started; its time has no fraction of a second"
+        )
+        driver.close()
+        home.with_name("coarse").rmdir()
