@@ -61,21 +61,21 @@ def _spans(
 ) -> Iterator[Full]:
     """The publishes match the channel, by start; `ends` are those of what it yielded, sorted."""
     began = [publish.start for publish in publishes]
-    span: Full | None = None
+    begin, until = 0, -1  # of the span that is open; none at first
     for publish in publishes:
         start, end = publish.start, _end(publish)
         if publish.timeout and end - start < publish.timeout * 1e9 / 2:
             continue
         if bisect_right(began, end) - bisect_left(ends, start) <= room:
             continue
-        if span and start <= span.end:
-            span = span._replace(end=max(span.end, end))
-        else:
-            if span:
-                yield span
-            span = Full(channel, start, end)
-    if span:
-        yield span
+        if start <= until:
+            until = max(until, end)
+            continue
+        if until >= 0:
+            yield Full(channel, begin, until)
+        begin, until = start, end
+    if until >= 0:
+        yield Full(channel, begin, until)
 
 
 def _end(publish: Publish) -> int:
