@@ -13,9 +13,11 @@ from mutants.further import (
     LEAVES_DESCRIPTORS,
     LEAVES_STAGED_FILES,
 )
-from mutation import REFERENCE, Mutant
+from mutation import REFERENCE, Edit, Mutant
+from pubsub_conformance import faketime
 from pubsub_conformance.commands import main
 from pubsub_conformance.judge.verdict import Verdict
+from pubsub_conformance.oracle.base import STALE_AGE
 from pubsub_conformance.stress import soak
 from pubsub_conformance.stress.samples import Samples, series_of
 
@@ -67,6 +69,29 @@ def test_interrupted_soak_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["mutant"]
 
 
+@pytest.mark.skipif(faketime.library() is None, reason="needs libfaketime")
+def test_tmp_levels_out_once_what_is_left_there_is_stale(tmp_path: Path) -> None:
+    """Both leave staged files all the time, as killed processes do; only one of them reaps."""
+    reaps = LEAVES_STAGED_FILES
+    keeps = Mutant("REAP-7", "does not reap tmp", *reaps.edits, Edit("_reap_tmp", None, "pass"))
+    for name, mutant in (("reaps", reaps), ("keeps", keeps)):
+        command = mutant.command(tmp_path / name)
+        ahead = faketime.ahead(command, STALE_AGE - 2, tmp_path / f"{name}-clock")
+        base = tmp_path / f"{name}-base"
+        result = soak.run(ahead, base, seconds=12, channels=30, seed=1, stale=True)
+        assert not result.errors
+        tmp = next(series for series in result.series if series.what == "entries of tmp")
+        assert tmp.grows == (mutant is keeps), str(result)
+
+
+def test_clock_ahead_needs_four_times_the_time_until_something_is_stale(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["soak", "--home", str(tmp_path), "--clock-ahead", "3540", "--seconds", "239"]
+    assert main([*arguments, "--", "true"]) == 2
+    assert "--clock-ahead 3540 needs --seconds 240 or more" in capsys.readouterr().err
+
+
 def test_driver_that_dies_by_itself_is_no_verdict(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -100,3 +125,10 @@ def test_killed_processes_may_leave_one_file_each() -> None:
     assert not series_of("base", "tmp", [*range(40)], kills).grows
     assert series_of("base", "tmp", [*range(0, 400, 10)], kills).grows
     assert series_of("base", "base", [*range(0, 400, 10)], kills).grows
+
+
+def test_once_it_is_stale_what_they_leave_to_a_reaper_may_not_grow() -> None:
+    kills = [*range(40)]
+    assert series_of("base", "tmp", [*range(40)], kills, stale=True).grows
+    assert not series_of("base", "tmp", [*range(10), *[10] * 30], kills, stale=True).grows
+    assert not series_of("base", "files", [*range(0, 80, 2)], kills, stale=True).grows

@@ -12,11 +12,13 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 from pubsub_conformance.oracle.base import CHANNEL_NAME, names_in
 
 from .memory import anonymous
+
+Left = Literal["nothing", "to a reaper", "to an owner"]
 
 
 class Kind(NamedTuple):
@@ -25,8 +27,9 @@ class Kind(NamedTuple):
     what: str
     margin: float
     """By how much more it may be: noise."""
-    per_kill: bool
-    """Each killed process may leave one behind, which becomes stale only later."""
+    left: Left
+    """Each killed process may leave one behind, which a reaper removes once it is stale, or which
+    the owner of a channel may keep as long as the channel."""
     breach: str
     """What is broken if it grows."""
 
@@ -35,14 +38,14 @@ PROCESS: Final = {
     "descriptors": Kind(
         "open descriptors",
         4,
-        False,
+        "nothing",
         "closing a channel ends with its descriptors closed (channel.md, Closing, step 2), and a"
         " publish with that of the queue (publish.md, step 4.4)",
     ),
     "memory": Kind(
         "resident memory, KiB",
         1024,
-        False,
+        "nothing",
         "no requirement by itself: a process that grows ends in ENOMEM",
     ),
 }
@@ -50,24 +53,26 @@ BASE: Final = {
     "base": Kind(
         "entries of the base",
         10,
-        False,
+        "nothing",
         "CHAN-14: a closed channel is removed; REAP-1, REAP-3: opening reaps those of the dead",
     ),
     "tmp": Kind(
         "entries of tmp",
         10,
-        True,
+        "to a reaper",
         "PUB-14: no publish leaves its staged file; CHAN-14: no closing leaves a directory",
     ),
     "files": Kind(
         "message files in channels",
         50,
-        True,
+        "to an owner",
         "PUB-10: a link without an id is withdrawn; FETCH-4: the file of a yielded message is"
         " removed",
     ),
-    "base size": Kind("octets of the base directory itself", 8192, False, "as entries of the base"),
-    "tmp size": Kind("octets of tmp itself", 8192, True, "as entries of tmp"),
+    "base size": Kind(
+        "octets of the base directory itself", 8192, "nothing", "as entries of the base"
+    ),
+    "tmp size": Kind("octets of tmp itself", 8192, "to a reaper", "as entries of tmp"),
 }
 ENTRY: Final = 64
 """Octets that one more entry may make a directory larger."""
@@ -111,14 +116,16 @@ class Series:
         return {**asdict(self), "grows": self.grows}
 
 
-def series_of(who: str, what: str, values: Sequence[float], kills: Sequence[int]) -> Series:
+def series_of(
+    who: str, what: str, values: Sequence[float], kills: Sequence[int], *, stale: bool = False
+) -> Series:
     """Compare the second and the last quarter of the values. `kills` is the number of kills by
-    each."""
+    each. With `stale`, what the killed leave to a reaper is stale within a quarter of the time."""
     kind = {**PROCESS, **BASE}[what]
     quarter = len(values) // 4
     earlier, later = values[quarter : 2 * quarter] or values, values[-quarter or -1 :]
     margin = kind.margin
-    if kind.per_kill and kills:
+    if kills and (kind.left == "to an owner" or (kind.left == "to a reaper" and not stale)):
         died = kills[-1] - kills[quarter]
         margin += died * (ENTRY if "octets" in kind.what else 1)
     return Series(
@@ -156,8 +163,11 @@ class Samples:
         for what, value in counts.items():
             self._found.setdefault((who, what), []).append(value)
 
-    def series(self) -> list[Series]:
-        return [series_of(*key, values, self.kills) for key, values in self._found.items()]
+    def series(self, *, stale: bool = False) -> list[Series]:
+        """All series; `stale` as in `series_of`."""
+        return [
+            series_of(*key, values, self.kills, stale=stale) for key, values in self._found.items()
+        ]
 
 
 def _process_counts(pid: int) -> dict[str, float]:

@@ -233,11 +233,14 @@ def run(
     seconds: float,
     channels: int,
     seed: int,
+    stale: bool = False,
     tell: Callable[[float, str], object] = lambda *_: None,
 ) -> Result:
     """Soak the base directory `home`. After a KeyboardInterrupt, the result is of what there was.
 
-    `tell` gets the progress: seconds, and a line of text.
+    With `stale`, the clocks of the drivers are so far ahead that what killed processes leave in
+    `tmp` is stale within a quarter of the time: then it may not grow, either. `tell` gets the
+    progress: seconds, and a line of text.
     """
     ground = _Ground(command, home, seed, channels)
     soak = _Soak(ground, channels, tell)
@@ -251,7 +254,7 @@ def run(
     result.seconds = time.monotonic() - soak.began
     result.samples = len(samples.kills)
     if result.samples >= LEAST_SAMPLES:
-        result.series = samples.series()
+        result.series = samples.series(stale=stale)
     result.not_checked = samples.not_checked
     result.errors = list(map(str, ground.errors))
     result.driver_errors = sum(isinstance(error, DriverError) for error in ground.errors)

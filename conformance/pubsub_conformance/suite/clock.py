@@ -7,22 +7,16 @@ it otherwise.
 
 from __future__ import annotations
 
-import glob
 import os
 import time
 from pathlib import Path
 
 from pubsub_conformance.driver import Driver
+from pubsub_conformance.faketime import library
 from pubsub_conformance.oracle.base import Base
 from pubsub_conformance.plugin import not_run
 
 from .helpers import Start
-
-LIBRARIES = (
-    "/usr/lib/*/faketime/libfaketime.so.1",
-    "/usr/lib*/faketime/libfaketime.so.1",
-    "/usr/local/lib/faketime/libfaketime.so.1",
-)
 
 BEFORE_SECONDS = 5
 """How long before it is stale an entry has to stay. On a machine that needs so long to make and to
@@ -71,14 +65,14 @@ def start_with_clock(
 
     Without libfaketime, or a driver that obeys it, the test is not run.
     """
-    library = next((found for pattern in LIBRARIES for found in glob.glob(pattern)), None)
-    if library is None:
+    found = library()
+    if found is None:
         not_run("setting the driver's clock needs libfaketime")
     clock = Clock(directory / "clock")
     clock.set(begin)
     dont_fake = None if monotonic else "1"
     driver = start(
-        LD_PRELOAD=library,
+        LD_PRELOAD=found,
         FAKETIME_TIMESTAMP_FILE=str(directory / "clock"),
         FAKETIME_NO_CACHE="1",
         FAKETIME_DISABLE_SHM="1",
