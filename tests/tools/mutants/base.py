@@ -30,6 +30,11 @@ MUTANTS = [
     ),
     Mutant(
         "BASE-4",
+        "trusts the base of the real user",
+        Edit("Place._trusted", "os.geteuid()", "os.getuid()"),
+    ),
+    Mutant(
+        "BASE-4",
         "anybody's default base",
         Edit(
             "Place._trusted",

@@ -112,4 +112,25 @@ C_MUTANTS = [
         renameat(tmp, dir, b->fd, ch->name) ||
         ps_set_mode(ch->reader, 0600 | (b->share & 022))) {""",
     ),
+    CMutant(
+        "MSG-9",
+        "compares keys up to a NUL",
+        "message.c",
+        "memcmp(x->octets, y->octets, x->size);",
+        "strncmp(x->octets, y->octets, x->size);",
+    ),
+    CMutant(
+        "BASE-4",
+        "trusts the base of the real user",
+        "base.c",
+        "!is_explicit && st.st_uid != geteuid()",
+        "!is_explicit && st.st_uid != getuid()",
+    ),
+    CMutant(
+        "FETCH-14",
+        "follows a link to its queue",
+        "channel.c",
+        "if (lstat(ch->queue_path, &st))",
+        "if (stat(ch->queue_path, &st))",
+    ),
 ]

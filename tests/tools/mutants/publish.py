@@ -196,6 +196,11 @@ MUTANTS = [
         Edit("_Delivery._deliver", "tuple(full)", "()"),
     ),
     Mutant(
+        "PUB-19",
+        "tries the first sixteen full queues again",
+        Edit("_Delivery._deliver", "tuple(full)", "tuple(full[:16])"),
+    ),
+    Mutant(
         "PUB-20",
         "waits at the first full queue",
         Edit(

@@ -157,6 +157,11 @@ def _remove_queue(channel: OpenChannel, _: Base) -> None:
     (channel.directory / "queue").unlink()
 
 
+def _link_to_the_queue(channel: OpenChannel, base: Base) -> None:
+    queue = channel.directory / "queue"
+    queue.symlink_to(queue.rename(base.path.with_name("queue")))
+
+
 def _rename_base(_: OpenChannel, base: Base) -> None:
     base.path.rename(base.path.with_name("elsewhere"))
 
@@ -183,7 +188,7 @@ def test_a_fetch_reports_that_the_channel_is_lost(driver: Driver, base: Base) ->
 @pytest.mark.requirement("FETCH-14", role="subscriber")
 @pytest.mark.parametrize(
     "lose",
-    [_remove_channel, _remove_queue, _rename_base, _replace_channel],
+    [_remove_channel, _remove_queue, _link_to_the_queue, _rename_base, _replace_channel],
     ids=lambda lose: lose.__name__.strip("_").replace("_", " "),
 )
 def test_a_wait_ends_when_the_channel_is_lost(

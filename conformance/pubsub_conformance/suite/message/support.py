@@ -34,5 +34,15 @@ KINDS: dict[str, Scalar] = {
 }
 """A header of each kind that MSG-8 allows."""
 
-ALIKE: dict[str, Scalar] = {"k": 1, "K": 2, "": 3, " k": 4, "k\0": 5, "\u00e9": 6, "e\u0301": 7}
+ALIKE: dict[str, Scalar] = {
+    "k": 1,
+    "K": 2,
+    "": 3,
+    " k": 4,
+    "k\0": 5,
+    "k\0a": 8,
+    "k\0b": 9,
+    "\u00e9": 6,
+    "e\u0301": 7,
+}
 """Headers whose keys differ by case, white space, U+0000 or Unicode normalisation."""
