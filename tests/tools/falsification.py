@@ -87,6 +87,7 @@ def failed(report: Path) -> dict[str, set[str]]:
 def judge(mutant: Mutant, *, whole: bool = False) -> dict[str, set[str]]:
     """What fails, of the tests of the mutant's own requirement or of all."""
     with tempfile.TemporaryDirectory() as directory:
+        os.chmod(directory, 0o711)  # the kit has drivers run as another user
         report = Path(directory, "report.json")
         selection = ["-n", "auto"] if whole else ["--requirement", mutant.requirement]
         run = kit(mutant, Path(directory, "mutant"), *selection, "--json", str(report))
