@@ -49,7 +49,7 @@ def main() -> int:
             Path(directory).chmod(0o755)  # the kit has drivers run as another user
             maker = MAKERS[options.implementation](Path(directory, "common"))
             judge = Judge(maker, results, excused, Limits(points=options.points), options.workers)
-            if not options.function:
+            if not (results or options.function):
                 judge.control()
             judge.judge(
                 options.number, options.seed, again=options.again, function=options.function

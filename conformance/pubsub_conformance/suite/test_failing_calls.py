@@ -49,7 +49,7 @@ def _marked(scene: str) -> ParameterSet:
     return pytest.param(scene, marks=mark)
 
 
-@pytest.mark.parametrize("scene", map(_marked, SCENES))
+@pytest.mark.parametrize("scene", [*map(_marked, SCENES)])
 def test_a_call_that_fails(request: pytest.FixtureRequest, scene: str) -> None:
     """Whatever call fails, once or from then on, the operation works or reports the error; nothing
     is lost, left over or half done, and everybody else goes on."""

@@ -32,7 +32,7 @@ _fork = multiprocessing.get_context("fork")
 class Limits:
     """How long each stage may take, in seconds; how many points of `faults` are tried."""
 
-    run: float = 400.0
+    run: float = 1200.0
     faults: float = 180.0
     fuzz: float = 10.0
     stress: float = 8.0
@@ -215,9 +215,13 @@ class Judge:
         death: kit.Death | None = kit.Death("run", "time limit")
         if one.answer.poll():
             try:
-                death, _ = one.answer.recv()
+                death, seconds = one.answer.recv()
+                self._seconds.update(seconds)
             except EOFError:
-                death = kit.Death("run", "problem", why="the process that judged has died")
+                output = (one.scratch / "output").read_text("utf-8", "replace")[-2000:]
+                print(f"not judged: {result.key}\n{output}", flush=True)
+                self._clean(one)
+                return
         self._clean(one)
         result.outcome = KILLED if death else SURVIVED
         result.seconds = round(time.monotonic() - one.began, 2)

@@ -114,8 +114,8 @@ def run(
     if exit_first:
         arguments.append("--exitfirst")
     report = under_pytest.run([*arguments, *SUITE], said)
-    if report is None:
-        return Death("run", "problem", why="there is no report"), {}
+    if report is None or len(first) != len({t.name for r in report.results for t in r.tests}):
+        raise RuntimeError(f"the suite is not what it was: {report and report.problems}")
     tests = {test.name: test for result in report.results for test in result.tests}
     seconds = {name: test.seconds for name, test in tests.items() if test.seconds}
     if report.verdict is Verdict.CONFORMS:
@@ -124,7 +124,7 @@ def run(
     how = "fail"
     if not bad:
         bad = [test for test in tests.values() if test.outcome is Outcome.DRIVER_ERROR]
-        how = "driver error" if bad else "problem"
+        how = "driver error" if bad else "kit error"
     names = sorted(test.name for test in bad)
     requirements = [
         result.requirement.id
@@ -132,8 +132,9 @@ def run(
         if result.outcome in {Outcome.FAIL, Outcome.DRIVER_ERROR}
     ]
     concerns = set(names) & set(first[:concerned])
+    stage = "concerned" if concerns else "run"
     why = _brief(bad[0].reason if bad else "; ".join(report.problems))
-    return Death("concerned" if concerns else "run", how, names, requirements, why), seconds
+    return Death(stage, how, names, requirements, why), seconds
 
 
 def further(scratch: Path, seconds: float, stage: str, *arguments: str) -> Death | None:

@@ -53,6 +53,9 @@ class Results:
     def __iter__(self) -> Iterator[Result]:
         return iter(self._by_name.values())
 
+    def __len__(self) -> int:
+        return len(self._by_name)
+
     def get(self, name: str) -> Result | None:
         """The result of this candidate."""
         return self._by_name.get(name)
