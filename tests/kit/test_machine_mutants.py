@@ -52,7 +52,7 @@ def test_a_mutant_is_killed_and_a_run_goes_on(tmp_path: Path) -> None:
 
 
 def test_an_excused_mutant_is_not_judged(tmp_path: Path) -> None:
-    options = ("--number", "1", "--function", "channel.Channel.__repr__", "reference")
+    options = ("--number", "1", "--function", "message.Message.__hash__", "reference")
     status, kept = judged(tmp_path / "results", *options)
     assert (status, [one["outcome"] for one in kept]) == (0, ["excused"])
 
