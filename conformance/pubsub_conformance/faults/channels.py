@@ -126,9 +126,13 @@ class Holder:
         if taken := waiting(self.directory):
             for message in self.directory.glob("[1-9]*"):
                 message.unlink()
+        self.end()
+        return taken
+
+    def end(self) -> None:
+        """Kill the reader."""
         self._process.kill()
         self._process.communicate()
-        return taken
 
 
 class Channels:
@@ -142,6 +146,7 @@ class Channels:
         self.full: Channel | None = None
         self.dead: list[Path] = []
         self.held: Holder | None = None
+        self.revived: Holder | None = None
         self.lost = 0
         """How many messages died with the holder. They were counted."""
         self.planted: set[Path] = set()
@@ -183,6 +188,25 @@ class Channels:
             self.dead.append(self.held.directory)
             self.held = None
 
+    def revive(self, directory: Path) -> None:
+        """Have a process read the queue in this directory, until `let_go`."""
+        self.revived = Holder(directory)
+
+    def let_go(self) -> None:
+        """Kill the process that reads the revived channel, if there is one."""
+        if self.revived:
+            self.revived.end()
+            self.revived = None
+
+    def close_all(self) -> None:
+        """Close all channels of receivers."""
+        for receiver in self.receivers:
+            if receiver.oracle:
+                receiver.oracle.close()
+            else:
+                receiver.close()
+        self.receivers.clear()
+
     def close_oracle(self, channel: Channel) -> None:
         """Close a channel of the kit. It receives nothing from then on."""
         self.receivers = [each for each in self.receivers if each.oracle is not channel]
@@ -202,5 +226,6 @@ class Channels:
     def stop(self) -> None:
         """Kill the holder, and close the queues that the kit reads."""
         self.kill_holder()
+        self.let_go()
         for channel in self.oracles:
             channel.stop_reading()

@@ -1,7 +1,11 @@
-"""Opening and closing a channel, disturbed."""
+"""Opening a channel, disturbed."""
 
 from __future__ import annotations
 
+import shutil
+
+from pubsub_conformance.linux import strace
+from pubsub_conformance.linux.calls import Call
 from pubsub_conformance.oracle.base import names_in, put
 from pubsub_conformance.oracle.message import a_message
 from pubsub_conformance.oracle.queue import has_reader
@@ -82,6 +86,17 @@ class Open(Operation):
             self._check_receives(verdict)
 
 
+def makes_queue(call: Call) -> bool:
+    """Whether the call makes a queue."""
+    return call.name in strace.MAKE_FIFO
+
+
+def reads_new_queue(call: Call) -> bool:
+    """Whether the call opens a queue for reading."""
+    names = [path.name for path in call.paths[-1:]]
+    return call.name in strace.OPEN and names == ["queue"] and "O_RDONLY" in call.flags
+
+
 class OpenFirst(Open):
     """The opening of a channel before the base and its parent exist."""
 
@@ -91,69 +106,10 @@ class OpenFirst(Open):
         pass
 
 
-class Close(Operation):
-    """The closing of a channel with unread messages, a foreign file and a foreign directory."""
+class OpenCleaned(Open):
+    """An opening during which a cleaner removes `tmp`, with the directory that is being made."""
 
-    roles = ("subscriber",)
-    reports = "CHAN-14"
-    promises = ("CHAN-16", "CHAN-18", "GUAR-7", "BASE-16")
-    spares = "CHAN-20"
+    stops = (makes_queue, reads_new_queue)
 
-    def arrange(self, scene: Scene) -> None:
-        scene.victim_channel = channel = scene.victim.open("victim")
-        for content in (b"first", b"second"):
-            put(channel.directory, a_message("victim", content))
-        (channel.directory / "foreign").write_bytes(b"")
-        (channel.directory / "directory").mkdir()
-        (channel.directory / "directory" / "deeper").write_bytes(b"")
-        scene.channels.planted.add(channel.directory)
-
-    def request(self, scene: Scene) -> object:
-        scene.victim.close_channel(scene.own_channel)
-        return None
-
-    def judge(self, verdict: Verdict) -> None:
-        scene, outcome = verdict.scene, verdict.outcome
-        directory = scene.own_channel.directory
-        if directory.is_dir():
-            names = set(names_in(directory))
-            verdict.expect(
-                {"queue", "foreign", "directory"} <= names and len(names) == 5,
-                "CHAN-16: a half-emptied channel is never visible",
-                sorted(names),
-            )
-        if outcome.killed:
-            return
-        verdict.check_error(self.reports)
-        found = fetch(scene, scene.own_channel)
-        verdict.expect(
-            found == "channel-closed",
-            "CHAN-18: after any error, the channel is closed",
-            found,
-        )
-        if directory.is_dir():
-            verdict.expect(
-                not has_reader(directory),
-                "CHAN-14: after any error, the descriptors of the queue are closed",
-                f"{directory.name} has a reader",
-            )
-        left = [directory.name] if directory.is_dir() else []
-        left += [f"tmp/{name}" for name in names_in(scene.base.tmp)]
-        gone = any(hit.says_gone for hit in verdict.hits)
-        verdict.expect(
-            not left or outcome.error is not None or gone,
-            "CHAN-14: closing removes the directory with everything in it, or fails as io-error",
-            f"success, and left: {', '.join(left)}",
-        )
-
-    def repeat(self, verdict: Verdict) -> None:
-        scene = verdict.scene
-        with verdict.expect_success("CHAN-14: without the fault, the next closing works"):
-            scene.victim_channel = scene.victim.open("victim")
-            directory = scene.victim_channel.directory
-            self.request(scene)
-            verdict.expect(
-                not directory.exists(),
-                "CHAN-14: the next closing removes the directory",
-                directory.name,
-            )
+    def between(self, scene: Scene) -> None:
+        shutil.rmtree(scene.base.tmp)

@@ -1,11 +1,12 @@
 """All operations that are disturbed, by name."""
 
-from . import fetching, opening, publishing, reaping
+from . import closing, fetching, opening, publishing, reaping
 from .operation import Operation
 
 OPERATIONS: dict[str, Operation] = {
     "open": opening.Open(),
     "open-first": opening.OpenFirst(),
+    "open-cleaned": opening.OpenCleaned(),
     "publish-one": publishing.PublishToOne(),
     "publish-several": publishing.Publish(),
     "publish-large": publishing.PublishLarge(),
@@ -14,6 +15,7 @@ OPERATIONS: dict[str, Operation] = {
     "publish-dead": publishing.PublishToDead(),
     "publish-cleaned": publishing.PublishCleaned(),
     "publish-closing": publishing.PublishClosing(),
+    "publish-vanishing": publishing.PublishVanishing(),
     "publish-dying": publishing.PublishDying(),
     "publish-first": publishing.PublishFirst(),
     "fetch": fetching.Fetch(),
@@ -23,6 +25,9 @@ OPERATIONS: dict[str, Operation] = {
     "fetch-nothing": fetching.FetchNothing(),
     "wait": fetching.Wait(),
     "wait-in-vain": fetching.WaitInVain(),
-    "close": opening.Close(),
+    "close": closing.Close(),
+    "close-late": closing.CloseLate(),
+    "close-swapped": closing.CloseSwapped(),
     "reap": reaping.Reap(),
+    "reap-revived": reaping.ReapRevived(),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 
 from pubsub_conformance.driver import DriverError
@@ -260,6 +261,20 @@ class PublishClosing(Publish):
 
     def between(self, scene: Scene) -> None:
         scene.channels.close_oracle(scene.channels.oracles[-1])
+
+
+class PublishVanishing(Publish):
+    """A publish during which the base is removed, when all channels are closed."""
+
+    stops = (lists, writes_staged)
+
+    def between(self, scene: Scene) -> None:
+        scene.channels.close_all()
+        shutil.rmtree(scene.base.path)
+
+    def judge(self, verdict: Verdict) -> None:
+        super().judge(verdict)
+        verdict.scene.populate()
 
 
 class PublishDying(Publish):

@@ -7,6 +7,7 @@ import os
 from pubsub_conformance.oracle.base import fresh_name, names_in, put
 from pubsub_conformance.oracle.message import a_message, fresh_id
 
+from .closing import claims
 from .operation import Operation
 from .scenes import Scene
 from .verdict import Verdict
@@ -17,7 +18,7 @@ class Reap(Operation):
 
     roles = ("reaper",)
     reports = "REAP-11"
-    promises = ("REAP-3", "REAP-4", "REAP-7", "REAP-9", "CHAN-16", "BASE-16")
+    promises: tuple[str, ...] = ("REAP-3", "REAP-4", "REAP-7", "REAP-9", "CHAN-16", "BASE-16")
     spares = "REAP-4"
 
     def arrange(self, scene: Scene) -> None:
@@ -80,6 +81,38 @@ class Reap(Operation):
             left = self._left(scene)
             if not scene.stage.slow_clock:
                 verdict.expect(not left, f"{_rule(left)}: the next reaping removes all", left)
+
+
+class ReapRevived(Reap):
+    """Reaping a channel whose owner opens its queue after the reaper has claimed it."""
+
+    promises = ("REAP-13", "REAP-4", "CHAN-16", "BASE-16")
+    stops = (claims,)
+
+    def arrange(self, scene: Scene) -> None:
+        scene.channels.add_dead()
+
+    def between(self, scene: Scene) -> None:
+        (claimed,) = scene.base.tmp.iterdir()
+        scene.channels.revive(claimed)
+
+    def judge(self, verdict: Verdict) -> None:
+        scene, outcome = verdict.scene, verdict.outcome
+        if scene.channels.revived and not outcome.killed:
+            verdict.check_error(self.reports)
+            (directory,) = scene.channels.dead
+            in_tmp = [scene.base.tmp / name for name in names_in(scene.base.tmp)]
+            kept = [one for one in (directory, *in_tmp) if len(names_in(one)) == 2]
+            verdict.expect(
+                kept == [directory] or (bool(kept) and bool(verdict.hits)),
+                "REAP-13: a channel with a reader is renamed back, or at least left alone in tmp",
+                scene.base.tree(),
+            )
+        scene.channels.let_go()
+
+    def repeat(self, verdict: Verdict) -> None:
+        with verdict.expect_success("REAP-11: without the fault, the next reaping works"):
+            self.request(verdict.scene)
 
 
 def _rule(left: list[str]) -> str:

@@ -31,6 +31,9 @@ STRACE_TRIES = 5
 """How often a point is tried. A busy machine may keep strace from attaching in time."""
 
 
+AFTER_A_STOP = 2
+"""How many errors `run_steps` tries of each step that follows what others did to the operation."""
+
 _PACE_SECONDS = 3.0
 """How long it takes to know the pace."""
 
@@ -98,6 +101,8 @@ def _of_each_step(tallies: Mapping[str, Tally]) -> Iterator[tuple[str, Point]]:
     before: set[Step] = set()
     for name, tally in tallies.items():
         for step, points in tally.steps.items():
+            if tally.stops:
+                points = points[:AFTER_A_STOP]
             if tally.stops or step not in before:
                 yield from ((name, point) for point in points)
         if not tally.stops:

@@ -23,7 +23,7 @@ Step = tuple[str, ...]
 TELLING: dict[str, tuple[str, ...]] = {
     "create": ("ENOSPC", "EMFILE+", "ENOENT"),
     "open": ("EMFILE", "EACCES+", "ENOENT"),
-    "entry": ("EMLINK", "EMLINK+", "ENOSPC", "EACCES+", "ENOENT"),
+    "entry": ("ENOSPC", "EACCES+", "ENOENT", "EMLINK", "EMLINK+"),
     "node": ("ENOSPC", "EIO+", "ENOENT"),
     "remove": ("EIO", "EACCES+", "ENOENT"),
     "list": ("EIO", "ENOMEM+"),

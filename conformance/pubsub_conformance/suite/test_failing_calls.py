@@ -27,12 +27,17 @@ SCENES = {
     ),
     "publish-cleaned": ("publish-cleaned",),
     "publish-closing": ("publish-closing",),
+    "publish-vanishing": ("publish-vanishing",),
     "publish-dying": ("publish-dying",),
     "fetch": ("fetch", "fetch-large", "fetch-invalid", "fetch-missing", "fetch-nothing"),
     "wait": ("wait", "wait-in-vain"),
     "open": ("open", "open-first"),
+    "open-cleaned": ("open-cleaned",),
     "close": ("close",),
+    "close-late": ("close-late",),
+    "close-swapped": ("close-swapped",),
     "reap": ("reap",),
+    "reap-revived": ("reap-revived",),
 }
 """The operations of `faults` that are run together: each step is disturbed in the first of them."""
 
