@@ -31,7 +31,7 @@ int ps_set_mode(int fd, mode_t mode)
 
 int ps_open_place(int at, const char *name)
 {
-    return openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    return ps_open(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
 }
 
 DIR *ps_open_dir(int at, const char *name)
@@ -173,9 +173,9 @@ enum pubsub_code ps_base_open(struct ps_base *b, bool make, struct pubsub_error 
         return errno == ENAMETOOLONG ? unusable(e, b, "is too long a path")
                                      : unusable_for(e, b, "cannot be found", errno);
     do
-        b->fd = open(b->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | (is_explicit ? 0 : O_NOFOLLOW));
-    while (b->fd < 0 && (errno == EINTR ||
-                         (errno == ENOENT && make && tries-- && !base_make(b->path))));
+        b->fd = ps_open(AT_FDCWD, b->path,
+                        O_RDONLY | O_DIRECTORY | (is_explicit ? 0 : O_NOFOLLOW));
+    while (b->fd < 0 && errno == ENOENT && make && tries-- && !base_make(b->path));
     if (b->fd < 0) {
         int err = errno;
         if (err == ENOENT && lstat(b->path, &st) && !make)
@@ -272,7 +272,7 @@ enum ps_life ps_open_queue(int at, const char *dir, int *fd, struct stat *st)
         errno = ENAMETOOLONG;
         return PS_UNKNOWN;
     }
-    *fd = openat(at, queue, O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC);
+    *fd = ps_open(at, queue, O_WRONLY | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY);
     int err = *fd < 0 ? errno : 0;
     if (err == ENOENT)
         return PS_NO_QUEUE;

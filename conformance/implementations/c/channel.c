@@ -87,7 +87,7 @@ static int make_queue(const struct ps_base *b, const char *name, int dir)
 
 static int open_queue_end(int dir, int end)
 {
-    return openat(dir, "queue", end | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC);
+    return ps_open(dir, "queue", end | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY);
 }
 
 /* Steps 2 to 6 of opening. io-error with ENOENT, EEXIST, ENOTEMPTY or ENOTDIR: start again. */
@@ -281,8 +281,7 @@ static int read_and_remove(struct pubsub_channel *ch, struct pubsub_message **me
     char name[24];
     struct stat st;
     snprintf(name, sizeof name, "%" PRIu64, ch->hand);
-    int fd = openat(ch->dir, name,
-                    O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY | O_CLOEXEC);
+    int fd = ps_open(ch->dir, name, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_NOCTTY);
     int err = fd < 0 ? errno : 0;
     if (err == ENOENT || err == ENOTDIR)
         return ENOENT;

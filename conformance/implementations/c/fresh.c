@@ -17,7 +17,7 @@ static int random_octets(unsigned char *out, size_t n)
     static _Thread_local pid_t owner;
     for (; n; n--) {
         if (!left || owner != getpid()) {
-            int fd = open("/dev/urandom", O_RDONLY | O_CLOEXEC);
+            int fd = ps_open(AT_FDCWD, "/dev/urandom", O_RDONLY);
             if (fd < 0)
                 return -1;
             ssize_t got = read(fd, pool, sizeof pool);

@@ -1,6 +1,6 @@
 /* internal.h - what the files of the library share; a program includes pubsub.h alone
  *
- *     error.c     errors
+ *     error.c     errors, opening a file
  *     clock.c     deadlines and ages
  *     fresh.c     names and ids that are taken by nobody
  *     json.c      JSON text (json.h)
@@ -69,6 +69,9 @@ enum pubsub_code ps_fail(struct pubsub_error *e, enum pubsub_code code, int errn
 enum pubsub_code ps_io_fail(struct pubsub_error *e, int errnum, const char *what);
 
 const char *ps_reason(int errnum, char text[128]);
+
+/* Opens a file that exists, closed on exec; a signal does not keep it from that. */
+int ps_open(int at, const char *path, int flags);
 
 /* ---- clock.c ---------------------------------------------------------------------------- */
 

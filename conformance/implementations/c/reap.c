@@ -129,7 +129,7 @@ static bool is_zombie(long long pid)
 {
     char path[64], text[512], *end;
     snprintf(path, sizeof path, "/proc/%lld/stat", pid);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = ps_open(AT_FDCWD, path, O_RDONLY);
     ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
     ps_close_fd(&fd);
     if (n <= 0)
@@ -160,7 +160,7 @@ static void bury(int tmp, const char *grave, int at, const char *name)
 /* Removes a directory that cannot be renamed, its queue first (REAP-18). */
 static void bury_in_place(int at, const char *name)
 {
-    int dir = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int dir = ps_open(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
     if (dir < 0)
         return;
     if (!unlinkat(dir, "queue", 0) || errno == ENOENT)

@@ -131,6 +131,8 @@ class Verdict:
             bool(self.hits), f"{requirement}: no error where no call failed", error
         ):
             return
+        interrupted = all(hit.errno == "EINTR" for hit in self.hits)  # spec/README.md
+        self.expect(not interrupted, f"{requirement}: an interrupted call is repeated", error)
         right = error.code in ("io-error", "base-unusable", *codes)
         self.expect(right, f"{requirement}: io-error (or base-unusable, BASE-3)", error)
         if error.code == "base-unusable":

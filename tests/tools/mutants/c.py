@@ -10,6 +10,13 @@ from c_mutation import CMutant
 
 C_MUTANTS = [
     CMutant(
+        "FETCH-13",
+        "ends a wait that is interrupted",
+        "channel.c",
+        "if (n < 0 && errno != EINTR)",
+        "if (n < 0)",
+    ),
+    CMutant(
         "MSG-5",
         "cuts the time to 32 bits",
         "clock.c",

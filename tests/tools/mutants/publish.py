@@ -251,4 +251,14 @@ MUTANTS = [
         "takes the tick of the last change for a later one",
         Edit("list_anew", "clock > max(key[2:])", "clock >= max(key[2:])"),
     ),
+    Mutant(
+        "PUB-5",
+        "links the half of a file that it could not stage again",
+        Edit("Copies.restage", "self._take_fresh_id()", "pass"),
+    ),
+    Mutant(
+        "PUB-10",
+        "forgets a link that the system refuses to remove",
+        Edit("_Delivery._withdraw", "FileNotFoundError", "OSError"),
+    ),
 ]

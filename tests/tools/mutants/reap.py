@@ -200,4 +200,17 @@ MUTANTS = [
             "_TICK_SECONDS",
         ),
     ),
+    Mutant(
+        "REAP-11",
+        "ends where there is no room to claim a channel",
+        Edit(
+            "_reap_directory",
+            "raise",
+            """
+            if error.errno == errno.ENOSPC:
+                raise RuntimeError("no room") from error
+            ...
+            """,
+        ),
+    ),
 ]
