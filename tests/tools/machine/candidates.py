@@ -59,7 +59,7 @@ class Change:
     def key(self) -> str:
         """The identity of a mutant."""
         again = f" #{self.nth}" if self.nth > 1 else ""
-        return f"{self.function} | {self.operator} | {self.old} => {self.new}{again}"
+        return f"{self.function} | {self.operator} | {self.old} => {self.new}{again}".rstrip()
 
 
 def change(candidate: Candidate, text: str) -> Change:

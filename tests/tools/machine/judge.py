@@ -23,7 +23,7 @@ from .draw import draw
 from .excuses import Excuses
 from .making import Invalid, Maker
 from .places import OTHERS, PLACES
-from .results import EQUAL, EXCUSED, INVALID, KILLED, SURVIVED, Result, Results
+from .results import ALIVE, EQUAL, EXCUSED, INVALID, KILLED, SURVIVED, Result, Results
 
 _fork = multiprocessing.get_context("fork")
 
@@ -60,6 +60,7 @@ class _Running:
     answer: Connection
     scratch: Path
     began: float
+    concerned: bool | None
 
 
 class Judge:
@@ -87,7 +88,7 @@ class Judge:
         file = self._maker.files[0]
         text = file.read_text("utf-8")
         code = self._maker.code(file, text)
-        one = self._start(Mutant(Result(file.stem, "", code=code), file, text), whole=False)
+        one = self._start(Mutant(Result(file.stem, "", code=code), file, text), None)
         death, self._seconds = one.answer.recv()
         self._clean(one)
         if death:
@@ -96,14 +97,20 @@ class Judge:
     def judge(self, number: int, seed: int, *, again: bool = False, function: str = "") -> None:
         """Judges the first `number` mutants of the draw, of one function or of all.
 
-        What has a result is left as it is; with `again`, what survived is judged once more.
+        The tests that concern a mutant look at each first; then the rest of the kit looks at those
+        that are still alive. What has a result is left as it is; with `again`, what survived is
+        judged once more.
         """
-        mutants = self._mutants(number, seed, again, function)
+        self._judge(self._mutants(number, seed, again, function), concerned=True)
+        self._judge(self._mutants(number, seed, False, function), concerned=False)
+
+    def _judge(self, mutants: Iterator[Mutant], concerned: bool) -> None:
         running: list[_Running] = []
         try:
             while True:
                 while len(running) < self._workers and (mutant := next(mutants, None)):
-                    running.append(self._start(mutant))
+                    if concerned != (mutant.result.outcome == ALIVE):
+                        running.append(self._start(mutant, concerned))
                 if not running:
                     return
                 for one in self._ended(running):
@@ -140,7 +147,7 @@ class Judge:
                     known.outcome = EXCUSED
                     self._results.add(known)
                 continue
-            if known.outcome == EXCUSED or (known.outcome == SURVIVED and again):
+            if known.outcome in (EXCUSED, ALIVE) or (known.outcome == SURVIVED and again):
                 text = candidate.changed()
             if text is not None:
                 yield Mutant(known, candidate.file, text)
@@ -159,17 +166,20 @@ class Judge:
 
     # --- one of them ---
 
-    def _start(self, mutant: Mutant, whole: bool = True) -> _Running:
+    def _start(self, mutant: Mutant, concerned: bool | None) -> _Running:
+        """Begin with the tests that concern a mutant, or with the rest; None: all tests."""
         scratch = Path(tempfile.mkdtemp(prefix="mutant-"))
         scratch.chmod(0o755)  # the kit has drivers run as another user
         here, there = _fork.Pipe(duplex=False)
-        limits = self._limits if whole else None
-        tests, concerned = self._order(mutant)
+        tests, number = self._order(mutant)
+        if concerned is not None:
+            tests = tests[:number] if concerned else tests[number:]
+        limits = None if concerned is None else self._limits
         arguments = there, self._maker, mutant, scratch, tests, concerned, limits
         process = _fork.Process(target=_work, args=arguments)
         process.start()
         there.close()
-        return _Running(mutant, process, here, scratch, time.monotonic())
+        return _Running(mutant, process, here, scratch, time.monotonic(), concerned)
 
     def _order(self, mutant: Mutant) -> tuple[list[str], int]:
         """The tests, the likeliest to kill it first, and the number of those that concern it."""
@@ -184,17 +194,16 @@ class Judge:
 
         def concerns(test: str) -> bool:
             return bool(
-                nearby[test]
-                or named & set(self._tests[test])
+                named & set(self._tests[test])
                 or re.split(r"[/.]", test.removeprefix("test_"))[0] in pages
             )
 
         def place(test: str) -> tuple[object, ...]:
             return (
+                not concerns(test),
                 -kills[test],
                 not named & set(self._tests[test]),
                 -nearby[test],
-                not concerns(test),
                 self._seconds.get(test, 1.0),
             )
 
@@ -223,14 +232,16 @@ class Judge:
                 self._clean(one)
                 return
         self._clean(one)
-        result.outcome = KILLED if death else SURVIVED
-        result.seconds = round(time.monotonic() - one.began, 2)
+        result.outcome = KILLED if death else ALIVE if one.concerned else SURVIVED
+        result.seconds = round(result.seconds + time.monotonic() - one.began, 2)
         if death:
             for name, value in vars(death).items():
                 setattr(result, name, value)
         self._results.add(result)
         self._learn(result)
-        print(f"{result.seconds:6.1f} s  {result.stage or SURVIVED:<10}{result.key}", flush=True)
+        print(
+            f"{result.seconds:6.1f} s  {result.stage or result.outcome:<10}{result.key}", flush=True
+        )
 
     def _learn(self, result: Result) -> None:
         for test in result.tests:
@@ -258,28 +269,31 @@ def _work(
     mutant: Mutant,
     scratch: Path,
     tests: Sequence[str],
-    concerned: int,
+    concerned: bool | None,
     limits: Limits | None,
 ) -> None:
-    """In a process of its own: all stages, until one kills the mutant. Without limits, `run`."""
+    """In a process of its own: the stages, until one kills the mutant. Without limits, `run`."""
     kit.confine(scratch)
     command = maker.make(scratch / "mutant", mutant.file, mutant.text)
     seconds: dict[str, float] = {}
-    death = kit.smoke(command, scratch)
+    death = kit.smoke(command, scratch) if concerned else None
     if not death:
-        death, seconds = kit.run(command, scratch, tests, concerned, exit_first=limits is not None)
-    if not death and limits:
-        _, operations = PLACES.get(mutant.file.stem, OTHERS)
-        death = kit.further(
-            scratch,
-            limits.faults,
-            "faults",
-            *(f"--operation={name}" for name in operations),
-            *("--sample", str(limits.points), "-n", "1", "--", *command),
-        )
-    for name in ("fuzz", "stress"):
-        if not death and limits:
-            length: float = getattr(limits, name)
-            options = ("--seconds", f"{length:g}", "--seed", "1", "--", *command)
-            death = kit.further(scratch, 10 * length, name, *options)
+        stage = "concerned" if concerned else "run"
+        death, seconds = kit.run(command, scratch, stage, tests, exit_first=limits is not None)
+    if limits and not (death or concerned):
+        death = _further(command, mutant.file, scratch, limits)
     answer.send((death, seconds))
+
+
+def _further(command: Sequence[str], file: Path, scratch: Path, limits: Limits) -> kit.Death | None:
+    """What is in the kit beside `run`."""
+    _, operations = PLACES.get(file.stem, OTHERS)
+    options = [f"--operation={name}" for name in operations]
+    options += ["--sample", str(limits.points), "-n", "1", "--", *command]
+    if death := kit.further(scratch, limits.faults, "faults", *options):
+        return death
+    for name, seconds in (("fuzz", limits.fuzz), ("stress", limits.stress)):
+        options = ["--seconds", f"{seconds:g}", "--seed", "1", "--", *command]
+        if death := kit.further(scratch, 10 * seconds, name, *options):
+            return death
+    return None

@@ -97,13 +97,10 @@ def smoke(command: Sequence[str], scratch: Path) -> Death | None:
 
 
 def run(
-    command: Sequence[str], scratch: Path, first: Sequence[str], concerned: int, exit_first: bool
+    command: Sequence[str], scratch: Path, stage: str, tests: Sequence[str], *, exit_first: bool
 ) -> tuple[Death | None, dict[str, float]]:
-    """The tests of `run`: these first. How long each took, in seconds.
-
-    Those that concern the mutant are the first `concerned` of them.
-    """
-    order.first = first
+    """These tests of `run`, in their order; and how long each took, in seconds."""
+    order.order = tests
     settle()
     try:
         said = Implementation.greet_to_judge("the driver", command, scratch / "greeted").said
@@ -114,27 +111,26 @@ def run(
     if exit_first:
         arguments.append("--exitfirst")
     report = under_pytest.run([*arguments, *SUITE], said)
-    if report is None or len(first) != len({t.name for r in report.results for t in r.tests}):
+    found = (
+        {test.name: test for result in report.results for test in result.tests} if report else {}
+    )
+    if report is None or not found.keys() >= set(tests):
         raise RuntimeError(f"the suite is not what it was: {report and report.problems}")
-    tests = {test.name: test for result in report.results for test in result.tests}
-    seconds = {name: test.seconds for name, test in tests.items() if test.seconds}
+    seconds = {name: test.seconds for name, test in found.items() if test.seconds}
     if report.verdict is Verdict.CONFORMS:
         return None, seconds
-    bad = [test for test in tests.values() if test.outcome is Outcome.FAIL]
+    bad = [test for test in found.values() if test.outcome is Outcome.FAIL]
     how = "fail"
     if not bad:
-        bad = [test for test in tests.values() if test.outcome is Outcome.DRIVER_ERROR]
+        bad = [test for test in found.values() if test.outcome is Outcome.DRIVER_ERROR]
         how = "driver error" if bad else "kit error"
-    names = sorted(test.name for test in bad)
     requirements = [
         result.requirement.id
         for result in report.results
         if result.outcome in {Outcome.FAIL, Outcome.DRIVER_ERROR}
     ]
-    concerns = set(names) & set(first[:concerned])
-    stage = "concerned" if concerns else "run"
     why = _brief(bad[0].reason if bad else "; ".join(report.problems))
-    return Death(stage, how, names, requirements, why), seconds
+    return Death(stage, how, sorted(test.name for test in bad), requirements, why), seconds
 
 
 def further(scratch: Path, seconds: float, stage: str, *arguments: str) -> Death | None:

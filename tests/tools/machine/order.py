@@ -10,12 +10,12 @@ from collections.abc import Sequence
 import pytest
 from pubsub_conformance.plugin.session import name_in_suite
 
-first: Sequence[str] = ()
-"""The names of the tests that run before all others."""
+order: Sequence[str] = ()
+"""The names of the tests that run. The others do not."""
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests in this order; the others stay in theirs, behind."""
-    places = {name: place for place, name in enumerate(first)}
-    items.sort(key=lambda item: places.get(name_in_suite(item.nodeid), len(places)))
+    """Leave these tests, in this order."""
+    by_name = {name_in_suite(item.nodeid): item for item in items}
+    items[:] = [by_name[name] for name in order]

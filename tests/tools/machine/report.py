@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from .excuses import Excuses
-from .results import EQUAL, EXCUSED, INVALID, KILLED, SURVIVED, Result, Results
+from .results import ALIVE, EQUAL, EXCUSED, INVALID, KILLED, SURVIVED, Result, Results
 
 STAGES = ("smoke", "concerned", "run", "faults", "fuzz", "stress")
 IN_RUN = STAGES[:3]
@@ -34,7 +34,7 @@ def table(name: str, results: Results, excuses: Excuses) -> Iterator[str]:
         if one.outcome in (SURVIVED, EXCUSED) and (excuse := excuses.of(one.key))
     )
     left = len(open_ones(results, excuses))
-    made = len(killed) + sum(kinds.values()) + left
+    made = len(killed) + sum(kinds.values()) + left + counted[ALIVE]
     yield f"| {name} | mutants | of those made |"
     yield "|---|---:|---:|"
 
@@ -53,6 +53,8 @@ def table(name: str, results: Results, excuses: Excuses) -> Iterator[str]:
         yield row(f"how: {how}", number)
     for kind, number in kinds.most_common():
         yield row(f"excused: {kind}", number)
+    if counted[ALIVE]:
+        yield row("not judged to the end", counted[ALIVE])
     yield row("open", left)
     seconds = sum(one.seconds for one in results)
     yield f"\n{seconds:.0f} s in all, {seconds / max(made, 1):.1f} s for each of them\n"

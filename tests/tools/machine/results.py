@@ -11,6 +11,7 @@ from pathlib import Path
 INVALID = "invalid"  # it cannot be compiled
 EQUAL = "equal"  # its code is that of the original, or of a mutant before it
 KILLED = "killed"
+ALIVE = "alive"  # after the tests that concern it; the rest of the kit has not looked at it yet
 SURVIVED = "survived"
 EXCUSED = "excused"  # and therefore not judged
 
