@@ -137,6 +137,19 @@ MUTANTS = [
     ),
     Mutant(
         "CHAN-14",
+        "leaves a channel that it once saw lost",
+        Edit(
+            "Inbox.hide",
+            None,
+            """
+            if self._is_lost:
+                return None
+            ...
+            """,
+        ),
+    ),
+    Mutant(
+        "CHAN-14",
         "gives itself access to a directory only if it cannot open it",
         Edit("_empty", "_allow_emptying(at)", "pass"),
     ),
