@@ -111,7 +111,8 @@ def test_a_selection_that_leaves_nothing_to_judge_fails(
 def test_a_verdict_says_how_much_could_not_be_run(kit: Callable[..., Kit]) -> None:
     result = kit().run("--requirement", "PUB-6", "--requirement", "PUB-8")
     assert result.code == 0
-    assert "toy 1.2 conforms in all that could be run here; 1 requirement was not\n" in result.out
+    assert "toy 1.2 conforms in all that could be run here; 1 requirement was not:" in result.out
+    assert "was not: no such machine\n" in result.out
 
 
 def test_selections_narrow_each_other_down(kit: Callable[..., Kit]) -> None:

@@ -95,7 +95,7 @@ def test_a_verdict_counts_expected_failures(kit: Callable[..., Kit]) -> None:
     result = toy.run("--expected", expect(toy, "PUB-2"), *chosen)
     assert result.out.endswith(
         "\ntoy 1.2 conforms, but for 1 expected failure, in all that could be run here;"
-        " 1 requirement was not\n"
+        " 1 requirement was not: no such machine\n"
     )
 
 

@@ -22,7 +22,7 @@ VARIES = ((r"\d+\.\d s, seed \d+", "0.0 s, seed 0"), (r"--seed \d+", "--seed 0")
 NOT_RUN = (
     (r"(?m)^(  [A-Z]+-\d+ +)(?:pass|not run) .*$", r"\1pass"),
     (r"(?:\d+ not run, )?\d+ pass|\d+ not run", "0 pass"),
-    (r" in all that could be run here; \d+ requirements? w(?:as|ere) not", ""),
+    (r" in all that could be run here; \d+ requirements? w(?:as|ere) not(?:: .*)?", ""),
 )
 
 

@@ -12,6 +12,9 @@ from rich.console import Console
 from ..judge.report import count
 from ..judge.verdict import Verdict, conclude
 
+FEW_INPUTS = 100
+"""Of fewer inputs, most kinds of a target's inputs are not among them."""
+
 SHOWN_OCTETS = 200
 """How much of an input is shown."""
 
@@ -73,7 +76,8 @@ class Outcome:
         rate = self.inputs / self.seconds if self.seconds else 0
         violations = count(len(self.findings), "violation") if self.findings else "no violation"
         spent = f"{count(self.inputs, 'input')} in {self.seconds:.0f} s ({rate:.0f} a second)"
-        return f"{self.target}: {spent}, {violations}"
+        few = "" if self.findings or self.inputs >= FEW_INPUTS else ": too few to prove anything"
+        return f"{self.target}: {spent}, {violations}{few}"
 
     def as_dict(self) -> dict[str, Any]:
         """The outcome as JSON."""

@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from ...excerpt import excerpt
 from ...requirements import Requirement
 from ..causes import Cause, causes, failed_tests
 from ..expected import Listed
@@ -23,6 +24,8 @@ from .last_screen import LastScreen
 from .machine import platform_on
 
 TESTS_SHOWN = 3  # with all their evidence, of those of one requirement that failed
+_REASONS_SHOWN = 3  # why tests were not run
+_REASON_CHARACTERS = 80
 # What a reader must act on is shown with all its evidence.
 SHOWN_IN_FULL = {Outcome.FAIL, Outcome.DRIVER_ERROR, Outcome.WARNING}
 
@@ -120,7 +123,19 @@ class RunReport:
             were = "was" if missing == 1 else "were"
             said += f"{comma} in all that could be run here"
             said += f"; {count(missing, 'requirement')} {were} not"
+            if reasons := self._not_looked_at():
+                said += f": {'; '.join(reasons)}"
         return said
+
+    def _not_looked_at(self) -> list[str]:
+        """Why tests were not run, the most frequent reasons first."""
+        tests = {test.name: test for result in self.results for test in result.tests}
+        reasons = Counter(
+            excerpt(test.reason.partition("\n")[0], _REASON_CHARACTERS)
+            for test in tests.values()
+            if test.outcome is Outcome.NOT_RUN and test.reason
+        )
+        return [reason for reason, _ in reasons.most_common(_REASONS_SHOWN)]
 
     @property
     def next_step(self) -> str:
