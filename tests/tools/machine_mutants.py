@@ -39,7 +39,7 @@ def main() -> int:
     add("--points", type=int, default=100, metavar="N", help="of `faults` (default 100)")
     add("-n", dest="workers", type=int, default=2, metavar="N", help="at a time (default 2)")
     add("--function", default="", metavar="NAME", help="change only this one: channel.Channel.open")
-    add("--again", action="store_true", help="judge again what survived before")
+    add("--again", action="store_true", help="judge again what survived, or was too slow")
     add("--report", action="store_true", help="judge nothing, print what came of it so far")
     options = parser.parse_args()
     excused = Excuses(excuses.load(), options.implementation)

@@ -23,7 +23,7 @@ from .draw import draw
 from .excuses import Excuses
 from .making import Invalid, Maker
 from .places import OTHERS, PLACES
-from .results import ALIVE, EQUAL, EXCUSED, INVALID, KILLED, SURVIVED, Result, Results
+from .results import ALIVE, EQUAL, EXCUSED, INVALID, KILLED, SURVIVED, TIME_LIMIT, Result, Results
 
 _fork = multiprocessing.get_context("fork")
 
@@ -147,7 +147,7 @@ class Judge:
                     known.outcome = EXCUSED
                     self._results.add(known)
                 continue
-            if known.outcome in (EXCUSED, ALIVE) or (known.outcome == SURVIVED and again):
+            if known.outcome in (EXCUSED, ALIVE) or (again and known.is_open):
                 text = candidate.changed()
             if text is not None:
                 yield Mutant(known, candidate.file, text)
@@ -221,7 +221,7 @@ class Judge:
     def _take(self, one: _Running) -> None:
         """Keep what came of a mutant."""
         result = one.mutant.result
-        death: kit.Death | None = kit.Death("run", "time limit")
+        death: kit.Death | None = kit.Death("run", TIME_LIMIT)
         if one.answer.poll():
             try:
                 death, seconds = one.answer.recv()
@@ -234,9 +234,8 @@ class Judge:
         self._clean(one)
         result.outcome = KILLED if death else ALIVE if one.concerned else SURVIVED
         result.seconds = round(result.seconds + time.monotonic() - one.began, 2)
-        if death:
-            for name, value in vars(death).items():
-                setattr(result, name, value)
+        for name, value in vars(death or kit.Death("", "")).items():
+            setattr(result, name, value)
         self._results.add(result)
         self._learn(result)
         print(

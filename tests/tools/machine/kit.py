@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import resource
 import shlex
 import signal
@@ -29,6 +30,7 @@ from pubsub_conformance.plugin.session import name_in_suite
 from pubsub_conformance.surroundings import settle
 
 from . import order
+from .results import TIME_LIMIT, TOO_LATE
 
 PROCESSOR_SECONDS = 300
 """Of each process: what a mutant's driver does without end comes to one after all."""
@@ -130,6 +132,8 @@ def run(
         if result.outcome in {Outcome.FAIL, Outcome.DRIVER_ERROR}
     ]
     why = _brief(bad[0].reason if bad else "; ".join(report.problems))
+    if re.search(r"within [0-9.]+ s", why):
+        how = TOO_LATE
     return Death(stage, how, sorted(test.name for test in bad), requirements, why), seconds
 
 
@@ -155,7 +159,7 @@ def further(scratch: Path, seconds: float, stage: str, *arguments: str) -> Death
         said = output.read()
     if status == 0:
         return None
-    how = {1: "fail", None: "time limit"}.get(status, "not judged")
+    how = {1: "fail", None: TIME_LIMIT}.get(status, "not judged")
     return Death(stage, how, why=_brief(said[-600:]))
 
 

@@ -15,6 +15,8 @@ ALIVE = "alive"  # after the tests that concern it; the rest of the kit has not 
 SURVIVED = "survived"
 EXCUSED = "excused"  # and therefore not judged
 
+TIME_LIMIT, TOO_LATE = TOO_SLOW = ("time limit", "too late")  # of all stages, of one reply
+
 
 @dataclass
 class Result:
@@ -30,6 +32,14 @@ class Result:
     requirements: list[str] = field(default_factory=list)
     why: str = ""
     seconds: float = 0.0
+
+    @property
+    def is_open(self) -> bool:
+        """Whether to judge again may change it: it lives, or was too slow for the kit.
+
+        What is too slow may have been so because the machine was busy.
+        """
+        return self.outcome == SURVIVED or self.how in TOO_SLOW
 
     @property
     def function(self) -> str:
