@@ -28,7 +28,7 @@ from .files import FileDescriptors, entries, exists, identity, is_of_kind
 from .hand import Hand
 from .interruption import Descriptors, of_system
 from .message import Message
-from .message_file import LARGEST_FILE, SMALL, InvalidMessage, content_offset
+from .message_file import LARGEST_FILE, SMALL, InvalidMessage, check_size, content_offset
 from .place import located
 
 _LARGE_FILE = 2**26  # octets; a file of that size that does not fit into memory is given up
@@ -328,7 +328,8 @@ def _read(file: int) -> tuple[bytes, bytes | None]:
     try:
         head = os.read(file, SMALL)
         begin = content_offset(head)
-        if not begin:
+        check_size(begin, os.pread(file, 4, begin - 4), size)
+        if begin > len(head):
             return head + _read_all(file, size - len(head)), None
         os.lseek(file, begin, os.SEEK_SET)
         return head[:begin], _read_all(file, size - begin)

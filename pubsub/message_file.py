@@ -113,9 +113,7 @@ def decode(
     # right; nothing of any length is made before that is known (MSG-13, MSG-14).
     headers = _HEAD.size + topic_size + _LENGTH
     begin = headers + int.from_bytes(data[headers - _LENGTH : headers], "big") + _LENGTH
-    end = begin + int.from_bytes(data[begin - _LENGTH : begin], "big")
-    if end != size:
-        raise InvalidMessage(f"by its lengths it would have {end} octets, not {size}")
+    check_size(begin, data[begin - _LENGTH : begin], size)
     topic = _decode_topic(data[_HEAD.size : headers - _LENGTH])
     try:
         members = decode_headers(data[headers : begin - _LENGTH])
@@ -125,13 +123,25 @@ def decode(
 
 
 def content_offset(head: bytes) -> int:
-    """Where the content begins in a message file that begins with `head`; 0 if that is too short.
+    """Where the content begins in a large message file that begins with `head`.
 
-    Where the file is not a message, the offset is some number up to the length of `head`.
+    It may be behind the end of `head`. Raises InvalidMessage if the topic is too long for one.
     """
-    headers = _HEAD.size + int.from_bytes(head[_HEAD.size - _LENGTH : _HEAD.size], "big") + _LENGTH
-    begin = headers + int.from_bytes(head[headers - _LENGTH : headers], "big") + _LENGTH
-    return begin if begin <= len(head) else 0
+    topic_size = int.from_bytes(head[_HEAD.size - _LENGTH : _HEAD.size], "big")
+    if topic_size > MAX_TOPIC_OCTETS:
+        raise InvalidMessage(f"a topic of {topic_size} octets is too long")
+    headers = _HEAD.size + topic_size + _LENGTH
+    return headers + int.from_bytes(head[headers - _LENGTH : headers], "big") + _LENGTH
+
+
+def check_size(begin: int, length: bytes, size: int) -> None:
+    """See that a content of this length, from `begin` on, ends where the file of this size ends.
+
+    Raises InvalidMessage. Only then is memory taken for the content (MSG-13).
+    """
+    end = begin + int.from_bytes(length, "big")
+    if end != size:
+        raise InvalidMessage(f"by its lengths it would have {end} octets, not {size}")
 
 
 @lru_cache(maxsize=1024)  # the same few topics come again and again

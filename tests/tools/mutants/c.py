@@ -140,4 +140,32 @@ C_MUTANTS = [
         "if (lstat(ch->queue_path, &st))",
         "if (stat(ch->queue_path, &st))",
     ),
+    CMutant(
+        "GUAR-5",
+        "a list of 16384 octets",
+        "base.c",
+        "    if (names->size + n > names->room) {",
+        "    if (names->size > 16384)\n        return 0;\n    if (names->size + n > names->room) {",
+    ),
+    CMutant(
+        "MSG-14",
+        "a size of 32 bits",
+        "channel.c",
+        "static int read_message(int fd, off_t size,",
+        "static int read_message(int fd, unsigned size,",
+    ),
+    CMutant(
+        "FETCH-1",
+        "ids with a sign",
+        "channel.c",
+        'snprintf(name, sizeof name, "%" PRIu64, ch->hand);',
+        'snprintf(name, sizeof name, "%" PRId64, (int64_t)ch->hand);',
+    ),
+    CMutant(
+        "CHAN-12",
+        "starts again only once",
+        "internal.h",
+        "PS_TRIES = 100",
+        "PS_TRIES = 2",
+    ),
 ]

@@ -241,4 +241,9 @@ MUTANTS = [
         "keeps what it has claimed",
         Edit("Inbox._give_back_another", None, "pass"),
     ),
+    Mutant(
+        "CHAN-12",
+        "starts again only once",
+        Edit("Channel._open", "range(ATTEMPTS)", "range(2)"),
+    ),
 ]

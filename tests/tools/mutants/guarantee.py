@@ -67,4 +67,18 @@ MUTANTS = [
             """,
         ),
     ),
+    Mutant(
+        "GUAR-1",
+        "counts in one octet",
+        Edit("_Delivery.result", "return self._count", "return self._count % 256"),
+    ),
+    Mutant(
+        "GUAR-5",
+        "at most 1024 channels",
+        Edit(
+            "_Delivery._find",
+            "list_anew(place, base, self._staged.path).matching(topic)",
+            "(...)[:1024]",
+        ),
+    ),
 ]

@@ -8,7 +8,7 @@ MUTANTS = [
     Mutant(
         "MSG-1",
         "a content that is missing is taken for empty",
-        Edit("decode", "end != size", "end not in (size, size + 4)"),
+        Edit("check_size", "end != size", "end not in (size, size + 4)"),
     ),
     Mutant(
         "MSG-2",
@@ -72,12 +72,12 @@ MUTANTS = [
     Mutant(
         "MSG-13",
         "a length beyond the end is cut",
-        Edit("decode", "end != size", "end < size"),
+        Edit("check_size", "end != size", "end < size"),
     ),
     Mutant(
         "MSG-14",
         "what follows is ignored",
-        Edit("decode", "end != size", "end > size"),
+        Edit("check_size", "end != size", "end > size"),
     ),
     Mutant(
         "MSG-15",
@@ -114,5 +114,11 @@ MUTANTS = [
         "MSG-17",
         "timestamps lose their last digits",
         Edit("decode", "timestamp", "timestamp // 1000 * 1000"),
+    ),
+    Mutant(
+        "MSG-14",
+        "a size of 32 bits",
+        Edit("inbox._read", "status.st_size", "... % 2**32"),
+        Edit("_read_all", "size + 1", "size", times=2),
     ),
 ]

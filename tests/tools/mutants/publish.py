@@ -261,4 +261,27 @@ MUTANTS = [
         "forgets a link that the system refuses to remove",
         Edit("_Delivery._withdraw", "FileNotFoundError", "OSError"),
     ),
+    Mutant(
+        "PUB-19",
+        "tries only the first of many full queues again",
+        Edit("_Delivery._deliver", "tuple(full)", "tuple(full[:256])"),
+    ),
+    Mutant(
+        "PUB-19",
+        "a timeout of 31 bits in milliseconds",
+        Edit("publish", "duration(timeout, 'timeout')", "... % (2**31 / 1000)"),
+    ),
+    Mutant(
+        "PUB-12",
+        "stages again only once",
+        Edit(
+            "Copies.restage",
+            "self._count_attempt(staged.path)",
+            """
+            if self._attempts < ATTEMPTS:
+                raise OSError(errno.EBUSY, "again", staged.path)
+            ...
+            """,
+        ),
+    ),
 ]
