@@ -39,7 +39,9 @@ def test_readers_come_before_each_claim(driver: Driver, base: Base, times: int) 
             reaping = trace.begin(driver.reap)
             for _ in trace.stops():
                 for claimed in base.tmp.iterdir():
-                    if claimed.is_dir() and inodes.pop(claimed.lstat().st_ino, None):
+                    inode = claimed.lstat().st_ino
+                    if inode in inodes:
+                        del inodes[inode]
                         queue = os.open(claimed / "queue", os.O_RDONLY | os.O_NONBLOCK)
                         reading.append(queue)
             reaping.result()
