@@ -246,4 +246,13 @@ MUTANTS = [
         "starts again only once",
         Edit("Channel._open", "range(ATTEMPTS)", "range(2)"),
     ),
+    Mutant(
+        "CHAN-17",
+        "empties a directory three times at most",
+        Edit(
+            "_remove",
+            "_empty(tmp, name, directory, claimed, refused)",
+            "... and not directory.append(os.dup(tmp)) and len(directory) < 5",
+        ),
+    ),
 ]

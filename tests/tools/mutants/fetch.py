@@ -204,4 +204,41 @@ MUTANTS = [
         "an age of 32 bits in an inbox",
         Edit("Inbox.sweep", "wall_clock() - stale_age", "wall_clock() - stale_age % 2**32"),
     ),
+    Mutant(
+        "FETCH-8",
+        "gives the id in hand up after five errors",
+        Edit(
+            "Inbox.take_message",
+            "self.show_hand()",
+            """
+            self._is_watched += 1
+            if self._is_watched % 6 == 5:
+                hand.drop()
+            ...
+            """,
+        ),
+    ),
+    Mutant(
+        "FETCH-3",
+        "skips a thousand ids at most",
+        Edit("Channel._next", "inbox.waiting() + 1", "min(..., 1000)"),
+    ),
+    Mutant(
+        "FETCH-1",
+        "ids with a sign",
+        Edit(
+            "Hand.id",
+            'int.from_bytes(self._word, "big")',
+            'int.from_bytes(self._word, "big", signed=True)',
+        ),
+    ),
+    Mutant(
+        "FETCH-13",
+        "a timeout of 31 bits in milliseconds",
+        Edit(
+            "clock.deadline",
+            "monotonic() + plain if plain > 0 else 0.0",
+            "monotonic() + plain % (2**31 / 1000) if plain > 0 else 0.0",
+        ),
+    ),
 ]

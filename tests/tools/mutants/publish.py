@@ -284,4 +284,17 @@ MUTANTS = [
             """,
         ),
     ),
+    Mutant(
+        "PUB-3",
+        "takes a fresh id only twice",
+        Edit(
+            "Copies.renew",
+            "self._count_attempt(staged.path)",
+            """
+            if self._attempts < ATTEMPTS - 1:
+                raise OSError(errno.EBUSY, "again", staged.path)
+            ...
+            """,
+        ),
+    ),
 ]

@@ -213,4 +213,12 @@ MUTANTS = [
             """,
         ),
     ),
+    Mutant(
+        "REAP-3", "at most a thousand channels", Edit("reap", "base.channels()", "(...)[:1000]")
+    ),
+    Mutant(
+        "REAP-7",
+        "at most a thousand entries of tmp",
+        Edit("_reap_tmp", "entries(tmp)", "(...)[:1000]"),
+    ),
 ]
