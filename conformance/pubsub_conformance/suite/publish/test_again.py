@@ -124,7 +124,7 @@ def test_a_queue_that_is_full_again_and_again(driver: Driver, base: Base) -> Non
         nothing_left(base, "a publish to a queue that was full again and again")
 
 
-@pytest.mark.requirement("PUB-10", "GUAR-7", role="publisher")
+@pytest.mark.requirement("PUB-12", "GUAR-7", role="publisher")
 @again
 def test_channels_that_vanish_once_they_were_listed(driver: Driver, base: Base, times: int) -> None:
     """If ten channels close after the base was listed, the others get the message and are

@@ -116,7 +116,7 @@ def test_it_waits_for_hundreds_of_full_queues(driver: Driver, base: Base) -> Non
     nothing_left(base, "a publish that waited for hundreds of queues")
 
 
-@pytest.mark.requirement("GUAR-1", "PUB-2", "PUB-10", role="publisher")
+@pytest.mark.requirement("GUAR-1", "PUB-2", role="publisher")
 def test_a_queue_is_filled(driver: Driver, base: Base) -> None:
     """A publisher fills a queue to its end: what it counted is there, and nothing else."""
     with base.open("a") as channel:
