@@ -140,14 +140,14 @@ FORK_BESIDE_A_THREAD = r"""
 #include <sys/wait.h>
 #include <unistd.h>
 static int begun[2], go_on[2], opened;
-static int slow_open(const char *path, int flags)
+static int slow_open(int at, const char *path, int flags)
 {
     char octet = 0;
     if (!opened++)
         assert(write(begun[1], &octet, 1) == 1 && read(go_on[0], &octet, 1) == 1);
-    return open(path, flags);
+    return ps_open(at, path, flags);
 }
-#define open slow_open
+#define ps_open slow_open
 #include "fresh.c"
 static void *draw(void *name)
 {

@@ -21,11 +21,11 @@ Step = tuple[str, ...]
 """The kind of a call, and the kinds of the entries that it is about."""
 
 TELLING: dict[str, tuple[str, ...]] = {
-    "create": ("ENOSPC", "EMFILE+", "ENOENT"),
-    "open": ("EMFILE", "EACCES+", "ENOENT"),
-    "entry": ("ENOSPC", "EACCES+", "ENOENT", "EMLINK", "EMLINK+"),
-    "node": ("ENOSPC", "EIO+", "ENOENT"),
-    "remove": ("EIO", "EACCES+", "ENOENT"),
+    "create": ("ENOSPC", "EMFILE+"),
+    "open": ("EMFILE", "EACCES+"),
+    "entry": ("ENOSPC", "EACCES+", "ENOENT", "EMLINK+"),
+    "node": ("ENOSPC", "EIO+"),
+    "remove": ("EIO", "EACCES+"),
     "list": ("EIO", "ENOMEM+"),
     "look": ("EACCES+", "ENOENT"),
     "look at an open file": ("EIO+",),

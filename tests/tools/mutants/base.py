@@ -30,17 +30,17 @@ MUTANTS = [
     ),
     Mutant(
         "BASE-4",
-        "trusts the base of the real user",
-        Edit("Place._trusted", "os.geteuid()", "os.getuid()"),
-    ),
-    Mutant(
-        "BASE-4",
         "anybody's default base",
         Edit(
             "Place._trusted",
             "not self.explicit and found.st_uid not in (os.geteuid(), 0)",
             "found.st_uid < 0",
         ),
+    ),
+    Mutant(
+        "BASE-4",
+        "trusts the base of the real user",
+        Edit("Place._trusted", "os.geteuid()", "os.getuid()"),
     ),
     Mutant(
         "BASE-5",

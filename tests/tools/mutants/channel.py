@@ -137,6 +137,11 @@ MUTANTS = [
     ),
     Mutant(
         "CHAN-14",
+        "leaves what is unread",
+        Edit("Inbox.remove", "reaper.remove(self._tmp[0], self._claimed)", "None"),
+    ),
+    Mutant(
+        "CHAN-14",
         "leaves a channel that it once saw lost",
         Edit(
             "Inbox.hide",
@@ -152,11 +157,6 @@ MUTANTS = [
         "CHAN-14",
         "gives itself access to a directory only if it cannot open it",
         Edit("_empty", "_allow_emptying(at)", "pass"),
-    ),
-    Mutant(
-        "CHAN-14",
-        "leaves what is unread",
-        Edit("Inbox.remove", "reaper.remove(self._tmp[0], self._claimed)", "None"),
     ),
     Mutant(
         "CHAN-15",
