@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import os
 import time
+from concurrent.futures import Future, wait
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from pubsub_conformance.driver import Driver
 from pubsub_conformance.faketime import library
-from pubsub_conformance.oracle.base import Base
+from pubsub_conformance.oracle.base import STALE_AGE, Base
 from pubsub_conformance.plugin import not_run
 
 from .helpers import Start
@@ -40,6 +44,15 @@ HUGE = (
 
 CLOSE_SECONDS = 60
 """How near to the time that a test has set the driver's clock has to be."""
+
+
+JUMP_SECONDS = 100
+PAUSE_SECONDS = 0.05
+"""While a driver waits, its clock jumps by so many seconds, and again after each pause."""
+
+TIMEOUT_SECONDS = 1.2
+PATIENCE_SECONDS = 8
+"""How long a request with a timeout of TIMEOUT_SECONDS may take on a slow machine."""
 
 
 class Clock:
@@ -92,3 +105,17 @@ def start_with_clock(
             if abs(message.timestamp / 1e6 - time.time() - ahead) > CLOSE_SECONDS:
                 not_run("libfaketime does not reach the driver's clock")
     return driver, clock
+
+
+def jump_until_done(clock: Clock, request: Future[Any], jump: int, what: str) -> None:
+    """Set the clock by `jump` seconds, and again, until the request ends; it has to end in time."""
+    begin = time.monotonic()
+    jumps = 0
+    while not wait([request], PAUSE_SECONDS).done:
+        jumps += 1
+        clock.set(jump * jumps)
+        if time.monotonic() - begin > PATIENCE_SECONDS:
+            clock.set(10 * STALE_AGE)  # so that it ends
+            pytest.fail(
+                f"the clock was set back, and {what} has not ended after {PATIENCE_SECONDS} s"
+            )

@@ -9,6 +9,7 @@ from pubsub_conformance.driver import Driver, OpenChannel
 from pubsub_conformance.linux.calls import Call
 from pubsub_conformance.oracle.base import Base
 from pubsub_conformance.oracle.message import fresh_id
+from pubsub_conformance.oracle.queue import has_reader
 
 QUIET_SECONDS = 0.5
 """How long a test waits on an empty queue for a wait that ends too early."""
@@ -18,6 +19,15 @@ def is_received(base: Base, driver: Driver, channel: OpenChannel) -> bool:
     """Whether the driver fetches, from its channel, a message that the kit publishes now."""
     message = base.publish("a", b"probe")
     return driver.fetch(channel) == message
+
+
+def check_sound(base: Base, driver: Driver, channel: OpenChannel) -> None:
+    """The channel has to receive. Closing it has to leave nothing, of earlier attempts either."""
+    assert channel.directory in base.channels(), f"not visible:\n{base.tree()}"
+    assert has_reader(channel.directory), "the queue of the new channel has no reader"
+    assert is_received(base, driver, channel), "the channel that was opened does not receive"
+    driver.close_channel(channel)
+    assert base.leftovers() == [], f"something is left after closing:\n{base.tree()}"
 
 
 def foreign_entries(directory: Path) -> set[str]:

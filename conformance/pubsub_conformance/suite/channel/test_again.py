@@ -7,15 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from pubsub_conformance.driver import Driver, OpenChannel
+from pubsub_conformance.driver import Driver
 from pubsub_conformance.linux.strace import MAKE_FIFO, RENAME, UNLINK, Request, Trace, stop, traced
 from pubsub_conformance.oracle.arrange import dead_pid
 from pubsub_conformance.oracle.base import Base
 from pubsub_conformance.oracle.message import fresh_id
-from pubsub_conformance.oracle.queue import has_reader
 from pubsub_conformance.plugin import not_run
 
-from .support import is_received
+from .support import check_sound
 
 pytestmark = pytest.mark.timing
 
@@ -23,15 +22,6 @@ TIMES = (3, 10)
 """How often something happens in one operation."""
 
 again = pytest.mark.parametrize("times", TIMES)
-
-
-def _check_sound(base: Base, driver: Driver, channel: OpenChannel) -> None:
-    """The channel has to receive. Closing it has to leave nothing, of earlier attempts either."""
-    assert channel.directory in base.channels(), f"not visible:\n{base.tree()}"
-    assert has_reader(channel.directory), "the queue of the new channel has no reader"
-    assert is_received(base, driver, channel), "the channel that was opened does not receive"
-    driver.close_channel(channel)
-    assert base.leftovers() == [], f"something is left after closing:\n{base.tree()}"
 
 
 @pytest.mark.requirement("CHAN-12", role="subscriber")
@@ -52,7 +42,7 @@ def test_a_channel_vanishes_after_each_rename(driver: Driver, base: Base, times:
         assert gone == times, f"the channel vanished {gone} times, and the opening ended"
         trace.go_on()
         channel = opened.result()
-    _check_sound(base, driver, channel)
+    check_sound(base, driver, channel)
 
 
 @pytest.mark.requirement("CHAN-11", role="subscriber")
@@ -79,7 +69,7 @@ def test_what_is_made_vanishes_again_and_again(
             not_run(f"the making of the queue was seen {gone} times, not {times}")
         trace.go_on()
         channel = opened.result()
-    _check_sound(base, driver, channel)
+    check_sound(base, driver, channel)
 
 
 def _link_late(trace: Trace, base: Base, request: Request[None], times: int) -> None:

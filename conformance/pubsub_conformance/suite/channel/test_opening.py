@@ -23,7 +23,7 @@ from pubsub_conformance.oracle.base import Base
 from pubsub_conformance.oracle.queue import has_reader
 from pubsub_conformance.plugin import not_run
 
-from .support import is_received, reads
+from .support import check_sound, is_received, reads
 
 pytestmark = pytest.mark.timing
 
@@ -123,7 +123,7 @@ def test_a_directory_that_vanishes_before_the_rename(driver: Driver, base: Base)
             shutil.rmtree(entry)
         trace.go_on()
         channel = opened.result()
-    _check_sound(base, driver, channel)
+    check_sound(base, driver, channel)
 
 
 @pytest.mark.requirement("CHAN-11", role="subscriber")
@@ -136,7 +136,7 @@ def test_tmp_vanishes_before_the_rename(driver: Driver, base: Base) -> None:
         shutil.rmtree(base.tmp)
         trace.go_on()
         channel = opened.result()
-    _check_sound(base, driver, channel)
+    check_sound(base, driver, channel)
 
 
 @pytest.mark.requirement("CHAN-12", role="subscriber")
@@ -152,7 +152,7 @@ def test_a_channel_that_vanishes_after_the_rename(driver: Driver, base: Base) ->
         trace.go_on()
         channel = opened.result()
     assert channel.directory != visible, "it kept a channel that is gone"
-    _check_sound(base, driver, channel)
+    check_sound(base, driver, channel)
 
 
 @pytest.mark.requirement("CHAN-12", role="subscriber")
@@ -172,16 +172,7 @@ def test_a_queue_that_is_another_after_the_rename(driver: Driver, base: Base, th
         channel = opened.result()
     assert channel.directory != visible, "it kept a channel whose queue is not its own"
     shutil.rmtree(visible, ignore_errors=True)
-    _check_sound(base, driver, channel)
-
-
-def _check_sound(base: Base, driver: Driver, channel: OpenChannel) -> None:
-    """The channel has to receive. Closing it has to leave nothing, of earlier attempts either."""
-    assert channel.directory in base.channels(), f"not visible:\n{base.tree()}"
-    assert has_reader(channel.directory), "the queue of the new channel has no reader"
-    assert is_received(base, driver, channel), "the channel that was opened does not receive"
-    driver.close_channel(channel)
-    assert base.leftovers() == [], f"something is left after closing:\n{base.tree()}"
+    check_sound(base, driver, channel)
 
 
 @pytest.mark.requirement("CHAN-13", role="subscriber")

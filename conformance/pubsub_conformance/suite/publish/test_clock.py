@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import wait as wait_for
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,13 @@ import pytest
 from pubsub_conformance.oracle.base import STALE_AGE, Base, fresh_name
 from pubsub_conformance.oracle.message import fresh_id
 from pubsub_conformance.oracle.queue import fill
-from pubsub_conformance.suite.clock import CLOSE_SECONDS, start_with_clock
+from pubsub_conformance.suite.clock import (
+    CLOSE_SECONDS,
+    JUMP_SECONDS,
+    TIMEOUT_SECONDS,
+    jump_until_done,
+    start_with_clock,
+)
 from pubsub_conformance.suite.helpers import Start
 
 from .support import nothing_left, publishing
@@ -20,14 +25,6 @@ pytestmark = pytest.mark.timing
 
 DATES = (1, 2**30, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 7 * 10**9, 10**9)
 """Seconds since the epoch: from 1970 to 2191, and where 31 and 32 bits end."""
-
-JUMP_SECONDS = 100
-PAUSE_SECONDS = 0.05
-"""While a publisher waits, its clock jumps by so many seconds, and again after each pause."""
-
-TIMEOUT_SECONDS = 1.2
-PATIENCE_SECONDS = 8
-"""How long a publish with a timeout of TIMEOUT_SECONDS may take on a slow machine."""
 
 
 @pytest.mark.requirement("PUB-1", "PUB-2", "MSG-5", role="publisher")
@@ -104,16 +101,8 @@ def test_a_clock_that_jumps_while_a_queue_is_full(
         fill(channel.directory)
         begin = time.monotonic()
         with publishing(driver, "a", timeout=TIMEOUT_SECONDS) as count:
-            jumps = 0
-            while not wait_for([count], PAUSE_SECONDS).done:
-                jumps += 1
-                clock.set(jump * jumps)
-                if time.monotonic() - begin > PATIENCE_SECONDS:
-                    clock.set(10 * STALE_AGE)  # so that it ends
-                    pytest.fail(
-                        f"the clock was set back, and a publish with a timeout of {TIMEOUT_SECONDS}"
-                        f" s has not ended after {PATIENCE_SECONDS} s"
-                    )
+            what = f"a publish with a timeout of {TIMEOUT_SECONDS} s"
+            jump_until_done(clock, count, jump, what)
             took = time.monotonic() - begin
             assert count.result() == 0, "the queue is full"
         assert took >= TIMEOUT_SECONDS, (
