@@ -10,6 +10,7 @@ from pathlib import Path
 from falsification import failed
 from mutants.further import LEAVES_A_QUEUE_OPEN
 from pubsub_conformance import suite
+from pubsub_conformance.commands.run import ISOLATED
 
 TAKEN = "publish/test_ids.py::test_an_id_taken_in_a_channel"
 
@@ -17,7 +18,8 @@ TAKEN = "publish/test_ids.py::test_an_id_taken_in_a_channel"
 def judged(directory: Path, *requirements: str) -> tuple[dict[str, set[str]], str]:
     """What fails where an id is taken, and the report. No test of BASE-16 takes an id."""
     report = directory / "report.json"
-    command = [sys.executable, "-m", "pytest", "-p", "pubsub_conformance.plugin", "-n", "0"]
+    # Not with the options of this project's own run: an ordinary user cannot write its cache.
+    command = [sys.executable, "-m", "pytest", *ISOLATED, "-n", "0"]
     command += ["--driver", shlex.join(LEAVES_A_QUEUE_OPEN.command(directory / "mutant"))]
     command += [word for one in requirements for word in ("--requirement", one)]
     tests = f"{suite.__path__[0]}/{TAKEN}"
