@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 
 import pytest
@@ -12,7 +13,7 @@ from pubsub_conformance import vectors
 from pubsub_conformance.driver import Driver, Rejected
 from pubsub_conformance.oracle.base import Base
 from pubsub_conformance.oracle.message import a_message
-from pubsub_conformance.oracle.topics import matches
+from pubsub_conformance.oracle.topics import LONGEST_TOPIC, matches
 from pubsub_conformance.suite.helpers import answers
 
 VALID_TOPICS = [row["topic"] for row in vectors.table("valid-topic")]
@@ -26,6 +27,21 @@ INVALID_PATTERNS = [
 
 Case = tuple[str, str, bool]
 """A pattern, a topic, and whether the pattern matches it."""
+
+
+def literal(cases: Iterable[Case]) -> list[Case]:
+    """Those without a wildcard."""
+    return [case for case in cases if not set("=+") & set(case[0])]
+
+
+def with_one(cases: Iterable[Case]) -> list[Case]:
+    """Those with `=` and no `+`."""
+    return [case for case in cases if "=" in case[0] and "+" not in case[0]]
+
+
+def with_many(cases: Iterable[Case]) -> list[Case]:
+    """Those with `+`."""
+    return [case for case in cases if "+" in case[0]]
 
 
 def of_all_sizes() -> list[Case]:
@@ -43,21 +59,96 @@ def of_all_sizes() -> list[Case]:
     ]
 
 
+NUMBERS = (1, 2, 31, 32, 33, 63, 64, 65, 99, 100)
+"""Of terms, around those that fit into a machine's word. A pattern has at most 100."""
+
+
+def of_many_terms(numbers: Iterable[int]) -> list[Case]:
+    """Patterns of so many terms, with a wildcard everywhere, nowhere or in one place; with topics
+    that have a word too few or too many, or another word in that place or beside it."""
+    found: dict[tuple[str, str], None] = {}  # a set that keeps its order
+
+    def add(terms: Sequence[str], words: Sequence[str]) -> None:
+        if 0 < len(words) <= LONGEST_TOPIC // 2:
+            found[".".join(terms), ".".join(words)] = None
+
+    for n in numbers:
+        places = {0, 1, 30, 31, 32, 33, 62, 63, 64, 65, n - 2, n - 1} & set(range(n))
+        for term in ("a", "=", "+"):
+            for length in (1, n - 65, n - 64, n - 32, n - 1, n, n + 1):
+                add([term] * n, ["a"] * length)
+            for place in sorted(places):
+                terms = ["a"] * n
+                terms[place] = term
+                for at in (place - 1, place, place + 1):
+                    words = ["a"] * n
+                    if 0 <= at < n:
+                        words[at] = "b"
+                    add(terms, words)
+                    add(terms, [*words[:at], "b", *words[at:]])
+                add(terms, ["a"] * (n - 1))
+    return [(pattern, topic, matches(pattern, topic)) for pattern, topic in found]
+
+
+def of_long_words() -> list[Case]:
+    """A word as long as possible, and of many lengths below, with words that differ in one
+    octet."""
+    return [
+        (pattern, topic, matches(pattern, topic))
+        for n in (*NUMBERS, 127, 128, 129, 199, 200)
+        for topic in ("a" * n,)
+        for pattern in (topic, topic[1:] + "b", "b" + topic[1:], topic[1:] or "b", "=", "+")
+    ]
+
+
+def of_false_starts() -> list[Case]:
+    """Words between wildcards, which begin once or twice in the topic before they are complete."""
+    found = {}
+    for size in (2, 3):
+        for words in itertools.product("bc", repeat=size):
+            whole = ".".join(words)
+            begun = [".".join(words[:n]) for n in range(1, size)]
+            starts = ["", *begun, *(f"{one}.{one}" for one in begun), *(f"{b}.x" for b in begun)]
+            for start, end in itertools.product(starts, ("", "d", "d.d", words[0])):
+                topic = ".".join(filter(None, ("a", start, whole, end)))
+                for pattern in (f"+.{whole}", f"+.{whole}.+", f"+.{whole}.=", f"=.+.{whole}.+"):
+                    found[pattern, topic] = matches(pattern, topic)
+    return [(pattern, topic, match) for (pattern, topic), match in found.items()]
+
+
 TABLE: list[Case] = [
     (row["pattern"], row["topic"], row["matches"] == "yes") for row in vectors.table("match")
 ]
-CASES = TABLE + of_all_sizes()
-LITERAL = [case for case in CASES if not set("=+") & set(case[0])]
-ONE = [case for case in CASES if "=" in case[0] and "+" not in case[0]]
-MANY = [case for case in CASES if "+" in case[0]]
-LONGER: list[Case] = [
-    (pattern, longer, False)
-    for pattern, topic, match in TABLE
-    if match
-    for longer in (f"x.{topic}", f"{topic}.x", f"x.{topic}.x")
-    if not matches(pattern, longer)
-]
-"""Topics of which the pattern matches a part only."""
+
+
+@functools.cache
+def cases() -> list[Case]:
+    """All that matching is asked."""
+    words = of_all_sizes() + of_long_words() + of_false_starts()
+    return TABLE + of_many_terms(NUMBERS) + words
+
+
+@functools.cache
+def longer() -> list[Case]:
+    """Topics of which the pattern matches a part only."""
+    return [
+        (pattern, more, False)
+        for pattern, topic, match in TABLE
+        if match
+        for more in (f"x.{topic}", f"{topic}.x", f"x.{topic}.x")
+        if not matches(pattern, more)
+    ]
+
+
+@functools.cache
+def published() -> list[Case]:
+    """Those that are published as well."""
+    uniform = [case for case in of_many_terms([33, 65, 100]) if all(map(_is_uniform, case[:2]))]
+    return TABLE + uniform + of_false_starts()[::29]
+
+
+def _is_uniform(words: str) -> bool:
+    return len({*words.split(".")}) == 1
 
 
 def check_matching(driver: Driver, cases: Iterable[Case]) -> None:
@@ -162,43 +253,43 @@ def test_opening_takes_valid_patterns_only(driver: Driver) -> None:
 @pytest.mark.requirement("TOPIC-3", role="topics")
 def test_a_literal_word_matches_its_equal(driver: Driver) -> None:
     """A pattern without wildcards matches the same topic and no other."""
-    check_matching(driver, LITERAL)
+    check_matching(driver, literal(cases()))
 
 
 @pytest.mark.requirement("TOPIC-4", role="topics")
 def test_an_equals_sign_matches_one_word(driver: Driver) -> None:
     """`=` matches any one word, never none or several."""
-    check_matching(driver, ONE)
+    check_matching(driver, with_one(cases()))
 
 
 @pytest.mark.requirement("TOPIC-5", role="topics")
 def test_a_plus_matches_words(driver: Driver) -> None:
     """`+` matches one word or more, never none."""
-    check_matching(driver, MANY)
+    check_matching(driver, with_many(cases()))
 
 
 @pytest.mark.requirement("TOPIC-6", role="topics")
 def test_a_part_of_a_topic_is_not_enough(driver: Driver) -> None:
     """A pattern that matches the beginning, middle or end of a topic does not match it."""
-    check_matching(driver, LONGER)
+    check_matching(driver, longer() + [case for case in of_many_terms(NUMBERS) if not case[2]])
 
 
 @pytest.mark.requirement("TOPIC-3", role="publisher")
 def test_a_channel_of_literal_words_gets_its_topic(driver: Driver, base: Base) -> None:
     """A channel whose pattern has no wildcard gets the same topic and no other."""
-    check_publishing(driver, base, [case for case in TABLE if case in LITERAL])
+    check_publishing(driver, base, literal(published()))
 
 
 @pytest.mark.requirement("TOPIC-4", role="publisher")
 def test_a_channel_with_an_equals_sign_gets_one_word(driver: Driver, base: Base) -> None:
     """`=` in a channel's pattern matches any one word, never none or several."""
-    check_publishing(driver, base, [case for case in TABLE if case in ONE])
+    check_publishing(driver, base, with_one(published()))
 
 
 @pytest.mark.requirement("TOPIC-5", role="publisher")
 def test_a_channel_with_a_plus_gets_words(driver: Driver, base: Base) -> None:
     """`+` in a channel's pattern matches one word or more, never none."""
-    check_publishing(driver, base, [case for case in TABLE if case in MANY])
+    check_publishing(driver, base, with_many(published()))
 
 
 @pytest.mark.requirement("TOPIC-6", role="publisher")
@@ -208,13 +299,14 @@ def test_a_channel_gets_no_topic_that_its_pattern_matches_in_part(
     """A channel whose pattern matches only the beginning, middle or end of a topic does not get
     it."""
     unwanted = []
+    cases = longer() + [case for case in published() if not case[2]]
     with ExitStack() as opened:
-        patterns = sorted({pattern for pattern, _, _ in LONGER})
+        patterns = sorted({pattern for pattern, _, _ in cases})
         channels = [opened.enter_context(base.open(pattern)) for pattern in patterns]
-        for topic in sorted({topic for _, topic, _ in LONGER}):
+        for topic in sorted({topic for _, topic, _ in cases}):
             driver.publish(topic)
             got = [channel.pattern for channel in channels if channel.fetch_all()]
-            unwanted += [(p, topic) for p in got if (p, topic, False) in LONGER]
+            unwanted += [(p, topic) for p in got if (p, topic, False) in cases]
     assert not unwanted, f"these patterns match only a part of the topic, but got it: {unwanted}"
 
 

@@ -10,6 +10,13 @@ from c_mutation import CMutant
 
 C_MUTANTS = [
     CMutant(
+        "TOPIC-6",
+        "matches patterns of up to 63 terms",
+        "message.c",
+        "return reached[terms];",
+        "return reached[terms & 63];",
+    ),
+    CMutant(
         "FETCH-13",
         "ends a wait that is interrupted",
         "channel.c",

@@ -36,6 +36,49 @@ MUTANTS = [
         Edit("matches", "len(words) in reached", "bool(reached)"),
     ),
     Mutant(
+        "TOPIC-4",
+        "keeps a bit for each term in a word of 64 bits",
+        Edit(
+            "matches",
+            None,
+            """
+            terms, reached = pattern.split("."), 1
+            for word in topic.split("."):
+                before, reached = reached, 0
+                for n, term in enumerate(terms):
+                    if term in ("=", "+", word) and before >> n % 64 & 1:
+                        reached |= 1 << (n + 1) % 64
+                    if term == "+" and before >> (n + 1) % 64 & 1:
+                        reached |= 1 << (n + 1) % 64
+            return bool(reached >> len(terms) % 64 & 1)
+            """,
+        ),
+    ),
+    Mutant(
+        "TOPIC-5",
+        "looks for the words between two + where the first of them comes first",
+        Edit(
+            "matches",
+            None,
+            """
+            words, terms = topic.split("."), pattern.split(".")
+            reached = {0}
+            for i, term in enumerate(terms):
+                if term == "+":
+                    reached = set(range(min(reached) + 1, len(words) + 1))
+                else:
+                    reached = {
+                        n + 1 for n in reached if n < len(words) and term in ("=", words[n])
+                    }
+                    if "+" in terms[i:] and reached:
+                        reached = {min(reached)}
+                if not reached:
+                    return False
+            return len(words) in reached
+            """,
+        ),
+    ),
+    Mutant(
         "TOPIC-7",
         "a backtracking regular expression (formix-pubsub)",
         Edit(
