@@ -146,11 +146,11 @@ def test_an_exception_of_the_kit_leaves_a_report(
 
 @pytest.mark.parametrize("listing", [group._by_proc, group._by_ps])
 def test_a_zombie_does_not_run(
-    monkeypatch: pytest.MonkeyPatch, listing: Callable[[], Iterator[tuple[int, int, str]]]
+    monkeypatch: pytest.MonkeyPatch, listing: Callable[[int], Iterator[tuple[int, str]]]
 ) -> None:
     if listing is group._by_proc and not (group.PROC / "self" / "stat").exists():
         pytest.skip("this system does not have it")
-    assert os.getpid() in [pid for pid, _, _ in listing()]
+    assert os.getpid() in [pid for pid, _ in listing(os.getpgrp())]
     monkeypatch.setattr(group, "_by_proc", listing)
     monkeypatch.setattr(group, "_by_ps", listing)
     with subprocess.Popen(["cat"], stdin=subprocess.PIPE, start_new_session=True) as process:

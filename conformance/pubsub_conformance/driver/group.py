@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,24 +18,29 @@ def running(group: int) -> list[int]:
     may take an init for ever, and killpg cannot tell a zombie from a process.
     """
     # NetBSD may have a /proc without this file.
-    listed = _by_proc() if (PROC / "self" / "stat").exists() else _by_ps()
-    return sorted(pid for pid, of, state in listed if of == group and state[0] not in "ZX")
+    listed = _by_proc if (PROC / "self" / "stat").exists() else _by_ps
+    return sorted(pid for pid, state in listed(group) if state[0] not in "ZX")
 
 
-def _by_proc() -> Iterator[tuple[int, int, str]]:
-    """The id, the group and the state of each process."""
-    for entry in PROC.iterdir():
-        if entry.name.isdecimal():
-            with contextlib.suppress(OSError):  # it has just ended
-                text = (entry / "stat").read_text("utf-8", "replace")
-                state, _, group, *_ = text.rpartition(")")[2].split()  # a name may have a ")"
-                yield int(entry.name), int(group), state
+def _by_proc(group: int) -> Iterator[tuple[int, str]]:
+    """The id and the state of each process of a group.
+
+    The system is asked for the group of every process of the machine, each time that a driver
+    ends. To read it from a file would take ten times as long.
+    """
+    for name in filter(str.isdecimal, os.listdir(PROC)):
+        with contextlib.suppress(OSError):  # it has just ended
+            if os.getpgid(int(name)) == group:
+                text = (PROC / name / "stat").read_text("utf-8", "replace")
+                state, *_ = text.rpartition(")")[2].split()  # a name may have a ")"
+                yield int(name), state
 
 
-def _by_ps() -> Iterator[tuple[int, int, str]]:
+def _by_ps(group: int) -> Iterator[tuple[int, str]]:
     """The same from ps, which each of the BSDs and macOS has."""
     command = ["ps", "-A", "-o", "pid=", "-o", "pgid=", "-o", "stat="]
     listed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     for line in listed.splitlines():
-        pid, group, state = line.split()
-        yield int(pid), int(group), state
+        pid, of, state = line.split()
+        if int(of) == group:
+            yield int(pid), state
