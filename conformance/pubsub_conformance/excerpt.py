@@ -15,9 +15,30 @@ def excerpt(text: str, most: int) -> str:
 
 def without_walls(text: str, most: int = 100) -> str:
     """The text with each run of at least so many characters cut in its middle."""
-    return re.sub(
-        rf"[^\s\"',;:/\[\](){{}}]{{{most},}}", lambda wall: _ends(wall[0], most // 4), text
-    )
+    return "".join(_without_walls(text, most))
+
+
+def beginning(text: str, most: int) -> str:
+    """The text without walls; if it is longer than that, its beginning and the text's length.
+
+    However long the text is, only its beginning is looked at.
+    """
+    shown = ""
+    for part in _without_walls(text, 100):
+        shown += part[: most + 1 - len(shown)]
+        if len(shown) > most:
+            return f"{shown[:most]}… ({len(text)} characters)"
+    return shown
+
+
+def _without_walls(text: str, most: int) -> Iterator[str]:
+    """The parts of the text, as `without_walls` has them."""
+    at = 0
+    for wall in re.finditer(rf"[^\s\"',;:/\[\](){{}}]{{{most},}}", text):
+        yield text[at : wall.start()]
+        yield _ends(wall[0], most // 4)
+        at = wall.end()
+    yield text[at:]
 
 
 def _ends(wall: str, kept: int) -> str:

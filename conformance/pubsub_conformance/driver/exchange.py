@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from ..excerpt import excerpt, without_walls
+from ..excerpt import beginning
 from . import protocol
 from .output import Flood
 from .process import Process
@@ -205,4 +205,4 @@ def _no_constant(name: str) -> None:
 
 def _excerpt(line: str | bytes) -> str:
     text = line if isinstance(line, str) else line.decode("utf-8", "backslashreplace")
-    return excerpt(without_walls(text.rstrip("\n")), SHOWN_CHARACTERS)
+    return beginning(text.rstrip("\n"), SHOWN_CHARACTERS)
