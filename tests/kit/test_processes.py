@@ -199,3 +199,18 @@ def test_a_disturbance_that_meets_a_helper(driver: Driver) -> None:
         assert not driver.match("a", "a")
     assert trace.helper_was_hit()
     assert not any(call.injected for call in trace.calls())
+
+
+def test_a_process_stops_again_before_another_is_seen_to_go_on(
+    driver: Driver, idle: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    """SIGCONT goes to the whole group: the line of the driver may come after the helper's stop."""
+    log = tmp_path / "log"
+    call = f'{idle.pid} openat(AT_FDCWD</>, "/queue", O_RDONLY) = 3</queue>\n'
+    stop = f"{idle.pid} --- SIGSTOP {{}} ---\n{idle.pid} --- stopped by SIGSTOP ---\n"
+    log.write_text(f"{call}{stop}{driver.pid} --- SIGCONT {{}} ---\n")
+    trace = strace.Trace(driver, log)
+    try:
+        assert trace.stopped().pid == idle.pid
+    finally:
+        trace._end()

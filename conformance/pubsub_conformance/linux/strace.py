@@ -148,7 +148,7 @@ class Trace:
         self._signalled: deque[int] = deque()
         """The threads that are to stop the driver, or have stopped it."""
         self._stopped: set[int] = set()
-        """The threads that have stopped."""
+        """The threads that have stopped, and of which strace has reported nothing since."""
 
     def events(self) -> list[Event]:
         """What strace has seen so far."""
@@ -233,16 +233,15 @@ class Trace:
         news = self.events()[self._at :]
         self._at += len(news)
         for event in news:
+            # Each thread for itself: one may stop again before strace reports that another goes on.
+            self._stopped.discard(event.pid)
             match event:
                 case Call(pid):
                     self._last[pid] = event
                 case Signalled(pid) if pid in self._last:
                     self._signalled.append(pid)
-                    self._stopped.discard(pid)
                 case Stopped(pid):
                     self._stopped.add(pid)
-                case Continued():
-                    self._stopped.clear()
         if self._signalled and _threads(self._signalled[0]) <= self._stopped:
             return self._last[self._signalled[0]]
         return None

@@ -42,6 +42,9 @@ MANY = 200
 STEPS = (*OPEN, *LINK, *RENAME, *UNLINK, *MAKE_FIFO, *MAKE_DIRECTORY)
 """The calls that are steps of operations on the disk."""
 
+LATE_SECONDS = 100
+"""How long a driver may take to reply that is stopped again and again."""
+
 DELICATE: list[tuple[str, dict[str, Scalar], bytes]] = [
     ("a", {}, b""),
     ("a", {"n": 1, "yes": True, "none": None, "ratio": 0.5, "é\0": "\n😀"}, b"Hello"),
@@ -370,8 +373,11 @@ def test_nobody_waits_for_one_that_stopped_between_two_steps(
     """While another process is stopped after any of its steps on the disk, every operation
     ends."""
     driver, stopped = start(), start()
-    stopped.limits = stopped.limits._replace(reply_seconds=60)  # its reply is late
-    with base.open("a"), traced(stopped, stop(STEPS, None)) as trace:
+    with (
+        base.open("a"),
+        # Its reply comes after as many operations of the other driver as it has steps.
+        traced(stopped, stop(STEPS, None), reply_seconds=LATE_SECONDS) as trace,
+    ):
         trace.begin(one_operation, role, stopped, base)
         steps = 0
         for call in trace.stops():
@@ -387,7 +393,7 @@ def test_nobody_waits_for_a_stopped_process(start: Start, base: Base, role: str,
     """While another process is stopped in the middle of its work, every operation ends."""
     moments = random.Random(seed)
     driver, stopped = start(), start()
-    stopped.limits = stopped.limits._replace(reply_seconds=60)  # its reply is late
+    stopped.limits = stopped.limits._replace(reply_seconds=LATE_SECONDS)
     with base.open("a"), at_work(role, stopped, base):
         for n in range(50):
             time.sleep(moments.uniform(0, 0.004))  # the moment of the stop is drawn
