@@ -339,7 +339,8 @@ def few_descriptors(driver: Driver, room: int) -> Iterator[None]:
     try:
         yield
     finally:
-        resource.prlimit(driver.pid, resource.RLIMIT_NOFILE, limits)
+        with suppress(ProcessLookupError):  # it died: its request reports that
+            resource.prlimit(driver.pid, resource.RLIMIT_NOFILE, limits)
 
 
 @through("BASE-16", *EVERYBODY)
@@ -352,21 +353,25 @@ def test_operations_without_descriptors_leave_nothing_open(
     base.make()
     channel = driver.open("a") if role == "subscriber" else None
     ended = dead_pid()
+
+    def once() -> None:
+        if channel:
+            with suppress(Rejected):
+                driver.fetch(channel)
+            with suppress(Rejected):
+                driver.close_channel(driver.open("a"))
+        else:
+            with suppress(Rejected):
+                attempt(role, driver)
+
+    def again() -> None:
+        for room in range(MOST):
+            base.dead_channel("a", ended)
+            if channel:
+                base.publish("a")
+            with few_descriptors(driver, room):
+                once()
+
     with base.open("a"):
-
-        def again() -> None:
-            for room in range(MOST):
-                base.dead_channel("a", ended)
-                if channel:
-                    base.publish("a")
-                with few_descriptors(driver, room):
-                    if channel:
-                        with suppress(Rejected):
-                            driver.fetch(channel)
-                        with suppress(Rejected):
-                            driver.close_channel(driver.open("a"))
-                    else:
-                        with suppress(Rejected):
-                            attempt(role, driver)
-
+        once()  # a runtime may open what it keeps at its first use, and end if it cannot
         check_that_none_is_left(driver, again, f"{role} with few descriptors")

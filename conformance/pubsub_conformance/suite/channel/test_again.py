@@ -54,7 +54,7 @@ def test_what_is_made_vanishes_again_and_again(
     """If the directory, `tmp` or the base vanishes after the queue was made, ten times, the owner
     starts again each time, and its channel receives."""
     base.make()
-    with traced(driver, stop(MAKE_FIFO, None), helpers=False) as trace:
+    with traced(driver, stop(MAKE_FIFO, None)) as trace:
         opened = trace.begin(driver.open, "a")
         gone = 0
         for _ in trace.stops():
