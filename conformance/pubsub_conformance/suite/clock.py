@@ -36,7 +36,8 @@ AGES = (
 """Stale ages in seconds. The last ones leave 32 bits in milliseconds or in seconds."""
 
 HUGE = (
-    *(2**31 - 1, 2**31, 2**31 + 1, 2**32 - 1, 2**32, 2**32 + 1, 10**10, 2**53, 2**63, 2**64),
+    *(2**31 - 1, 2**31, 2**31 + 1, 2**32 - 1, 2**32, 2**32 + 1, 10**10),
+    *(2.0**53, 2.0**63, 2.0**64),  # a driver may know no larger integer than 2^53 - 1
     *(2**bits / unit for bits in (31, 32) for unit in (10**3, 10**6)),
     *(2**bits / unit for bits in (63, 64) for unit in (10**3, 10**6, 10**9)),
 )
