@@ -34,7 +34,7 @@ func place() (string, bool) {
 	return "/tmp/pubsub", false
 }
 
-func unusable(directory, fault string) error {
+func unusable(directory, fault string) *failure {
 	return fail("base-unusable", strings.ToValidUTF8(directory, "?")+": "+fault+
 		"; PUBSUB_HOME can name another directory")
 }
@@ -43,7 +43,9 @@ func baseError(directory string, err error) error {
 	if is(err, syscall.EMFILE, syscall.ENFILE, syscall.ENOMEM, syscall.EIO) {
 		return ioError(err)
 	}
-	return unusable(directory, strings.ToValidUTF8(err.Error(), "?"))
+	found := unusable(directory, strings.ToValidUTF8(err.Error(), "?"))
+	found.cause = err
+	return found
 }
 
 // makeAll makes a directory with mode 0700, and its parents.

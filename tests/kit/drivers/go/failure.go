@@ -12,6 +12,7 @@ type failure struct {
 	Detail string `json:"detail"`
 	Errno  string `json:"errno,omitempty"`
 	Count  *int   `json:"count,omitempty"`
+	cause  error  // of base-unusable: the system's error, or nil
 }
 
 func (f *failure) Error() string { return f.Code + ": " + f.Detail }

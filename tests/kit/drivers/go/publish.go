@@ -33,14 +33,13 @@ func freshID() uint64 {
 type publishing struct {
 	base
 	message
+	copies []string // the paths of all that was staged
 }
 
 func (p *publishing) staged() string { return p.join("tmp", strconv.FormatUint(p.id, 10)) }
 
-// stage stages a copy under a fresh id, and then removes the old copy. ENOENT: `tmp` comes and goes,
-// or the base is gone.
+// stage stages a copy under a fresh id. ENOENT: `tmp` comes and goes, or the base is gone.
 func (p *publishing) stage() error {
-	old, hadOld := p.staged(), p.id != 0
 	for n := 0; n < tries; n++ {
 		copy := *p
 		copy.id = freshID()
@@ -54,9 +53,7 @@ func (p *publishing) stage() error {
 		switch err := write(copy.staged(), file, p.messageMode); {
 		case err == nil:
 			p.id = copy.id
-			if hadOld {
-				return remove(old)
-			}
+			p.copies = append(p.copies, p.staged())
 			return nil
 		case !is(err, syscall.EEXIST, syscall.ENOENT):
 			return err
@@ -144,7 +141,11 @@ func (p *publishing) link(channel string) (bool, error) {
 		}
 		if err := p.stage(); err != nil { // PUB-12
 			if known, unusable := err.(*failure); unusable && known.Code == "base-unusable" {
-				return false, &failure{Code: "io-error", Detail: known.Detail, Errno: "ENOENT"}
+				errno, found := names[errnoOf(known.cause)]
+				if !found {
+					errno = "ENOENT" // no call failed
+				}
+				return false, &failure{Code: "io-error", Detail: known.Detail, Errno: errno}
 			}
 			if _, looked := os.Lstat(p.path); gone(looked) {
 				return false, nil
@@ -221,7 +222,7 @@ func publish(m message, timeout time.Duration, ended <-chan struct{}) (int, erro
 		if err != nil {
 			return 0, err
 		}
-		p := publishing{found, m}
+		p := publishing{base: found, message: m}
 		channels, err := p.channels()
 		if err == nil && len(channels) == 0 {
 			return 0, nil
@@ -270,8 +271,10 @@ func (p *publishing) reach(channels []string, deadline time.Time, ended <-chan s
 		case <-time.After(min(nap, time.Until(deadline))):
 		}
 	}
-	if err := remove(p.staged()); err != nil {
-		keep(err)
+	for _, path := range p.copies {
+		if err := remove(path); err != nil {
+			keep(err)
+		}
 	}
 	if failed != nil {
 		return count, counted(failed, count)

@@ -4,7 +4,7 @@
 
 const { randomInt } = require("node:crypto");
 const fs = require("node:fs");
-const { Failure, ioError, nameOf, unless } = require("./failure");
+const { Failure, again, ioError, nameOf, unless } = require("./failure");
 
 const { O_DIRECTORY, O_NOFOLLOW, O_RDONLY } = fs.constants;
 const LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
@@ -13,7 +13,7 @@ const LONGEST_ENTRY = 246; // octets of `/CHANNEL/ID`
 const PATH_MAX = 4096;
 const TRIES = 100;
 
-const ENVIRONMENT = fs.readFileSync("/proc/self/environ", "latin1").split("\0");
+const ENVIRONMENT = environment();
 const UMASK = process.umask(0); // modes are what the calls below say (BASE-9)
 
 function octets(path) {
@@ -59,7 +59,15 @@ function freshCharacters() {
   return Array.from({ length: 12 }, () => LETTERS[randomInt(LETTERS.length)]).join("");
 }
 
-/** A variable of the environment, undecoded (BASE-1). */
+/** The environment, undecoded. Where its effective user is not the real one, no process may read it. */
+function environment() {
+  const found = unless(["EACCES"], () => again(() => fs.readFileSync("/proc/self/environ", "latin1")));
+  if (found !== undefined) return found.split("\0");
+  const decoded = Object.entries(process.env).map((entry) => entry.join("="));
+  return decoded.map((entry) => Buffer.from(entry).toString("latin1"));
+}
+
+/** A variable of the environment (BASE-1). */
 function variable(name) {
   return ENVIRONMENT.find((entry) => entry.startsWith(`${name}=`))?.slice(name.length + 1);
 }

@@ -8,7 +8,7 @@ const { getSystemErrorMap } = require("node:util");
 const {
   TRIES, at, freshCharacters, freshName, isSame, list, octets, openBase, openDirectory, openTmp, stat, within,
 } = require("./base");
-const { Failure, ioError, nameOf, unless } = require("./failure");
+const { Failure, again, ioError, nameOf, unless } = require("./failure");
 const { checkPattern, decode } = require("./message");
 const { reap } = require("./reaper");
 const { removeDirectory } = require("./removal");
@@ -22,7 +22,10 @@ const LARGEST_FILE = 2 ** 30; // of a message, in octets
 const MOST_IDS = 131072; // that a queue holds
 const LOOK = 1000; // milliseconds
 
-/** Makes a FIFO in an open directory. Node has no call for it. Returns the name of the error. */
+/**
+ * Makes a FIFO in an open directory. Node has no call for it. Returns the name of the error.
+ * The program starts in this directory: that is allowed to a set-user-id program, too.
+ */
 function makeQueue(directory, mode) {
   const spare = [];
   try {
@@ -30,13 +33,13 @@ function makeQueue(directory, mode) {
   } finally {
     spare.forEach((descriptor) => fs.closeSync(descriptor));
   }
-  const path = `/proc/${process.pid}/fd/${directory}/queue`;
   const options = {
+    cwd: `/proc/self/fd/${directory}`,
     stdio: ["ignore", "ignore", "pipe"],
     encoding: "utf8",
     env: { ...process.env, LC_ALL: "C" },
   };
-  const done = spawnSync("mkfifo", ["-m", mode.toString(8), path], options);
+  const done = spawnSync("mkfifo", ["-m", mode.toString(8), "queue"], options);
   if (done.error) throw done.error;
   return done.status === 0 ? undefined : errnoIn(done.stderr);
 }
@@ -123,9 +126,12 @@ class Channel {
 
   /** Removes what an opening made. Needs no further descriptor. */
   #undo(tmp, fresh) {
-    if (this.directory !== undefined)
-      unless(GONE, () => fs.unlinkSync(at(this.directory, "queue")));
-    this.#release();
+    try {
+      if (this.directory !== undefined)
+        unless(GONE, () => fs.unlinkSync(at(this.directory, "queue")));
+    } finally {
+      this.#release();
+    }
     unless(GONE, () => fs.rmdirSync(at(tmp, fresh)));
   }
 
@@ -156,7 +162,7 @@ class Channel {
   #read() {
     if (this.inHand.length === 8) return true;
     const buffer = Buffer.alloc(8 - this.inHand.length);
-    const length = unless(["EAGAIN"], () => fs.readSync(this.reader, buffer));
+    const length = unless(["EAGAIN"], () => again(() => fs.readSync(this.reader, buffer)));
     this.inHand = Buffer.concat([this.inHand, buffer.subarray(0, length ?? 0)]);
     return this.inHand.length === 8;
   }
@@ -334,7 +340,7 @@ function readAll(file, size) {
   const octets = Buffer.alloc(size);
   let length = 0;
   while (length < size) {
-    const read = fs.readSync(file, octets, length, size - length, null);
+    const read = again(() => fs.readSync(file, octets, length, size - length, null));
     if (!read) break;
     length += read;
   }

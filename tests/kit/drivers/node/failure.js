@@ -33,4 +33,12 @@ function unless(names, call) {
   }
 }
 
-module.exports = { Failure, ioError, nameOf, unless };
+/** Does a system call; again if a signal interrupts it. libuv repeats all of them but `read`. */
+function again(call) {
+  for (;;) {
+    const done = unless(["EINTR"], () => [call()]);
+    if (done) return done[0];
+  }
+}
+
+module.exports = { Failure, again, ioError, nameOf, unless };

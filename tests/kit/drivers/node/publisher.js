@@ -29,7 +29,11 @@ function patternOf(name) {
 /** A message in `tmp`, on its way to channels. */
 class Staged {
   constructor(place, message) {
-    Object.assign(this, { place, message, tmp: undefined, id: undefined });
+    Object.assign(this, { place, message, tmp: undefined, ids: [] });
+  }
+
+  get id() {
+    return this.ids.at(-1);
   }
 
   /** Stages the message under a fresh id. False if `tmp` or the base is gone. */
@@ -41,9 +45,7 @@ class Staged {
       const text = encode({ ...this.message, id });
       try {
         this.#write(id, text);
-        const old = this.id;
-        this.id = id;
-        if (old !== undefined) this.#remove(old);
+        this.ids.push(id);
         return true;
       } catch (error) {
         const name = nameOf(error);
@@ -80,13 +82,19 @@ class Staged {
     return unless(GONE, () => stat(at(this.tmp, `${this.id}`))) !== undefined;
   }
 
+  /** Removes all that was staged. Throws the first error, after the rest was tried. */
   remove() {
     if (this.tmp === undefined) return;
-    try {
-      if (this.id !== undefined) this.#remove(this.id);
-    } finally {
-      this.#closeTmp();
+    const errors = [];
+    for (const id of this.ids) {
+      try {
+        this.#remove(id);
+      } catch (error) {
+        errors.push(error);
+      }
     }
+    this.#closeTmp();
+    if (errors.length) throw errors[0];
   }
 }
 

@@ -3,7 +3,7 @@
 
 const fs = require("node:fs");
 const { at, freshName, list, openTmp, stat, within } = require("./base");
-const { Failure, nameOf, unless } = require("./failure");
+const { Failure, again, nameOf, unless } = require("./failure");
 const { patternOf } = require("./publisher");
 const { removeDirectory } = require("./removal");
 
@@ -35,7 +35,8 @@ function runs(pid) {
   if (pid > LARGEST_PID) return false;
   if (unless(["ESRCH"], () => unless(["EPERM"], () => process.kill(pid, 0)) ?? true) === undefined)
     return false;
-  const status = unless(["ENOENT", "ESRCH"], () => fs.readFileSync(`/proc/${pid}/stat`, "latin1"));
+  const path = `/proc/${pid}/stat`;
+  const status = unless(["ENOENT", "ESRCH"], () => again(() => fs.readFileSync(path, "latin1")));
   return status === undefined || status.slice(status.lastIndexOf(")") + 2)[0] !== "Z"; // REAP-17
 }
 
