@@ -35,6 +35,7 @@ PREFIXES = {
     "channel": "CHAN",
     "publish": "PUB",
     "fetch": "FETCH",
+    "inline": "INLINE",
     "reap": "REAP",
     "driver": "DRIVER",
 }

@@ -71,7 +71,7 @@ def _load_ops() -> dict[str, Op]:
 
 
 OPS: Mapping[str, Op] = _load_ops()
-ROLES = tuple(dict.fromkeys(op.role for op in OPS.values() if op.role))
+ROLES = (*dict.fromkeys(op.role for op in OPS.values() if op.role), "inline")
 
 
 def _is_uint64(text: str) -> bool:
