@@ -10,6 +10,7 @@ from .channel import Channel, ChannelClosed, fetch
 from .hand import DamagedQueue
 from .headers import HeaderValue, InvalidHeaders
 from .inbox import ChannelLost
+from .listing import close_kept_queues
 from .message import Message
 from .message_file import InvalidMessage, TooLarge
 from .place import BaseUnusable
@@ -33,6 +34,7 @@ __all__ = [
     "Message",
     "PublishFailed",
     "TooLarge",
+    "close_kept_queues",
     "fetch",
     "publish",
     "reap",

@@ -123,16 +123,17 @@ def look() -> Base | None:
     """The base with its `tmp`; None if there is no base (REAP-15). Raises BaseUnusable."""
     place = Place.here()
     mode = place.look()
-    return None if mode is None else _with_tmp(place, mode)
+    return None if mode is None else with_tmp(place, mode)
 
 
 def make(place: Place | None = None) -> Base:
     """The base with its `tmp`, both made if they are not there. Raises BaseUnusable."""
     place = place or Place.here()
-    return _with_tmp(place, place.make())
+    return with_tmp(place, place.make())
 
 
-def _with_tmp(place: Place, mode: int) -> Base:
+def with_tmp(place: Place, mode: int) -> Base:
+    """The base of this mode, with `tmp`, made if it is not there. Raises BaseUnusable."""
     base = Base(place.path, mode)
     try:
         base.make_tmp()

@@ -39,7 +39,6 @@ import os
 import select
 import threading
 from pathlib import Path
-from types import TracebackType
 from typing import NoReturn
 
 from . import reaper
@@ -51,6 +50,7 @@ from .message import Message
 from .place import Place, located
 from .process import in_forked_child, notice_fork
 from .topics import check_pattern
+from .waiters import Waiters
 
 _LOOK_SECONDS = 0.5  # FETCH-14: how often an idle owner looks whether its directory is there
 _SWEEP_SECONDS = 600.0  # FETCH-16: how often an idle owner looks for orphans
@@ -67,15 +67,19 @@ class Channel:
     be used as a context manager, by several threads, and may be opened again after it was closed.
     """
 
-    def __init__(self, topic: str) -> None:
+    def __init__(self, topic: str, inline: bool = False) -> None:
         """`topic` is a pattern: `=` stands for any one word, `+` for one or more.
+
+        `inline` asks for the inline lane: small messages then travel in the queue itself, without a
+        file. Only Linux can do that; elsewhere all messages are files (see `is_inline`).
 
         Touches no disk. Raises InvalidPattern (TOPIC-2), TypeError.
         """
         self.topic: str = check_pattern(topic)
+        self._inline = bool(inline)
         self._lock = threading.RLock()
         self._busy = threading.Lock()  # held only by a thread that holds the other
-        self._waiting: list[tuple[int, threading.Lock]] = []  # threads, and the locks they hold
+        self._waiters = Waiters()
         self._closing = False
         self._inbox: Inbox | None = None
         self._path = ""
@@ -87,6 +91,12 @@ class Channel:
         notice_fork()
         inbox = self._inbox
         return inbox is not None and inbox.is_open and not self._closing
+
+    @property
+    def is_inline(self) -> bool:
+        """Whether the channel is open, and small messages travel inline to it."""
+        inbox = self._inbox
+        return inbox is not None and self.is_open and inbox.is_inline
 
     @property
     def directory_path(self) -> Path:
@@ -102,10 +112,17 @@ class Channel:
         once a second as well, which raises ChannelLost then (FETCH-20). Raises ChannelClosed.
         """
         notice_fork()
-        return self._opened().fileno()
+        try:
+            with self._lock:
+                if self._busy.locked():  # in a signal handler that interrupted a use
+                    return self._opened().fileno()
+                with self._busy:
+                    return self._opened().fileno()
+        finally:
+            self._finish()
 
     def __repr__(self) -> str:
-        return f"Channel(topic={self.topic!r})"
+        return f"Channel(topic={self.topic!r}{', inline=True' if self._inline else ''})"
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a channel cannot be copied or pickled: its queue has one owner (CHAN-4)")
@@ -114,12 +131,7 @@ class Channel:
         self.open()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *details: object) -> None:
         self.close()
 
     # --- opening and closing ---
@@ -164,7 +176,8 @@ class Channel:
                 if self._inbox:
                     self._take_down()
                 _owners.add(self)
-                self._inbox = inbox = Inbox(make(), self.topic)
+                self._waiters.program_polls = False
+                self._inbox = inbox = Inbox(make(), self.topic, self._inline, self._waiters)
                 error = inbox.make()
                 if error:
                     self._take_down()
@@ -206,7 +219,7 @@ class Channel:
                 with self._busy:
                     if not self._closing:  # a signal handler was faster
                         return
-                    threads = self._threads()
+                    threads = self._waiters.threads()
                     if not threads:
                         path = self._inbox.path if self._inbox else ""
                         error = self._take_down()
@@ -220,10 +233,6 @@ class Channel:
                     waiting = next(iter(threads.values()))
             with waiting:
                 pass  # it has left
-
-    def _threads(self) -> dict[int, threading.Lock]:
-        """The threads that wait, with a lock that each of them holds."""
-        return {thread: held for thread, held in self._waiting if held.locked()}
 
     def _take_down(self) -> OSError | None:
         """Remove the inbox, if there is one, and drop it. Returns the system's error.
@@ -269,9 +278,11 @@ class Channel:
         try:
             with held:
                 with self._lock:
-                    self._waiting = [*filter(lambda waiting: waiting[1].locked(), self._waiting)]
-                    self._waiting.append((threading.get_ident(), held))
+                    self._waiters.register(held)  # before the look at the hand (INLINE-20)
                     inbox = self._opened()
+                    if not self._busy.locked():
+                        with self._busy:
+                            inbox.hand.settle()
                 return self._sleep(inbox, end)
         finally:
             self._finish()
@@ -320,7 +331,7 @@ class Channel:
     def sweep(self, stale_age: float = STALE_AGE) -> None:
         """Remove orphans: message files whose id is not in the queue (FETCH-17).
 
-        They must be `stale_age` seconds old or older, and the queue must be empty.
+        They must be `stale_age` seconds old or older, and queue and hand must be empty.
         Raises ChannelClosed, ChannelLost, OSError, TypeError, ValueError.
         """
         notice_fork()
@@ -386,7 +397,7 @@ def _renew() -> None:
             channel._inbox.abandon()
         channel._inbox = None
         channel._closing = False
-        channel._waiting.clear()
+        channel._waiters.clear()
         channel._lock = threading.RLock()  # a thread of the parent may hold the locks
         channel._busy = threading.Lock()
     _owners.clear()

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from itertools import chain
 
 from .interruption import Descriptors, of_system
+from .spare import may_try_again
 
 
 class FileDescriptors(Descriptors):
@@ -69,4 +70,9 @@ def identity(status: os.stat_result) -> tuple[int, int]:
 
 def entries(directory: str | int) -> list[os.DirEntry[str]]:
     """The entries of a directory. One call of C lists them all, and leaves no descriptor open."""
-    return list(chain.from_iterable(map(os.scandir, (directory,))))
+    try:
+        return list(chain.from_iterable(map(os.scandir, (directory,))))
+    except of_system(OSError) as error:
+        if not may_try_again(error):
+            raise
+        return list(chain.from_iterable(map(os.scandir, (directory,))))

@@ -18,13 +18,13 @@ from .message import Message
 
 
 class DamagedQueue(ValueError):
-    """The queue held octets that are not a whole id. They were discarded (FETCH-9)."""
+    """The queue held octets that are no whole id or record. They were discarded (FETCH-9)."""
 
 
 class Hand:
     """The id that is in hand, its file while that is open, and its message once it was read."""
 
-    __slots__ = ("_check", "_queue", "_word", "file", "message", "open")
+    __slots__ = ("_check", "_queue", "_word", "file", "message", "open", "record")
 
     def __init__(self, read_end: int, directory: int, check: Callable[[], None]) -> None:
         """Descriptors of the queue and of the directory, which the caller closes.
@@ -38,6 +38,7 @@ class Hand:
         # Opens a file of the directory by name. Who calls it holds the descriptor in `file`.
         self.open = partial(os.open, flags=queue.READ, dir_fd=directory)
         self.message: Message | None = None
+        self.record: bytes | None = None  # the message file of a record: none, in this hand
 
     def __bool__(self) -> bool:
         """Whether there is an id in hand."""
@@ -47,6 +48,14 @@ class Hand:
     def id(self) -> int:
         """The id in hand; 0 if there is none."""
         return int.from_bytes(self._word, "big")
+
+    @property
+    def words(self) -> int:
+        """How many words there are in hand, behind an id that was given up."""
+        return 0
+
+    def settle(self) -> None:
+        """Announce what was read, if that was not done yet: only a batch has to (batch.py)."""
 
     def take(self) -> bool:
         """Take the next id into an empty hand. False: the queue is empty. Raises DamagedQueue."""

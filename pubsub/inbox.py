@@ -12,26 +12,26 @@ symbolic link that leads out of the base (BASE-15).
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import os
 import re
 import select
 import stat
-import termios
-from array import array
 
-from . import queue, reaper
+from . import capacity, queue, reaper
 from .base import Base, fresh_in_tmp, fresh_name
+from .batch import Batch
 from .clock import wall_clock
 from .files import FileDescriptors, entries, exists, identity, is_of_kind
 from .hand import Hand
 from .interruption import Descriptors, of_system
 from .message import Message
-from .message_file import LARGEST_FILE, SMALL, InvalidMessage, check_size, content_offset
+from .message_file import InvalidMessage
 from .place import located
+from .reading import denies_reading, read
+from .spare import may_try_again
+from .waiters import Waiters
 
-_LARGE_FILE = 2**26  # octets; a file of that size that does not fit into memory is given up
 _is_message_name = re.compile(r"[1-9][0-9]{0,19}").fullmatch
 
 
@@ -42,23 +42,32 @@ class ChannelLost(OSError):
 
 
 class Inbox:
-    """One opened channel on disk, from its making to its removal."""
+    """One opened channel on disk, from its making to its removal.
+
+    Each of its eleven attributes is part of what has to be made, looked after, and taken down.
+    """
 
     path: str
     is_open: bool
+    is_inline: bool
     hand: Hand
 
-    def __init__(self, base: Base, pattern: str) -> None:
-        """An inbox for `pattern` in `base`, of which nothing is on disk yet."""
+    def __init__(self, base: Base, pattern: str, inline: bool, waiters: Waiters) -> None:
+        """An inbox for `pattern` in `base`, of which nothing is on disk yet.
+
+        `inline`: it is to take records; once it is made, whether it does. `waiters` are those who
+        wait for its messages.
+        """
         self.base = base
         self.path = f"{base.path}/{pattern}_{fresh_name()}_{os.getpid()}"
         self.is_open = False
+        self.is_inline = inline
+        self._waiters = waiters
         self._claimed = [fresh_in_tmp()]  # names in `tmp` to be removed
         self._tmp = Descriptors()  # open while something of this inbox may be in `tmp`
         self._directory = FileDescriptors()
         self._queue = FileDescriptors()  # its read end and its write end (CHAN-6, CHAN-7)
         self._is_lost = False
-        self._is_watched = False  # by a poll of the program's own, for which it asked
 
     @property
     def read_end(self) -> int:
@@ -67,13 +76,19 @@ class Inbox:
 
     def fileno(self) -> int:
         """The same, for a poll of the program's own: from now on, it shows what is in hand."""
-        self._is_watched = True
+        self._waiters.program_polls = True
+        self.hand.settle()
         self.show_hand()
         return self._queue[0]
 
     def show_hand(self) -> None:
-        """Make the queue readable while an id is in hand, if the program watches it (FETCH-21)."""
-        if self._is_watched and self.hand and not self._is_readable():
+        """Make the queue readable while a message is in hand, if the program polls (FETCH-21)."""
+        if self._waiters.program_polls and self.hand and not self._is_readable():
+            self.wake()
+
+    def _announce(self) -> None:
+        """Wake those who cannot see what this thread has in hand (INLINE-20)."""
+        if self._waiters.program_polls or self._waiters.others():
             self.wake()
 
     # --- opening and taking down ---
@@ -95,11 +110,17 @@ class Inbox:
         directory = self.base.make_directory(self._directory, tmp, name)
         self._directory.identity = identity(os.fstat(directory))
         self.base.make_queue(directory, name)
-        read = self._queue.open("queue", queue.READ, dir_fd=directory)
-        self.base.share(read, 0o022)
-        self._queue.open("queue", queue.WRITE, dir_fd=directory)
-        self._queue.identity = identity(os.fstat(read))
-        self.hand = Hand(read, directory, self._check_descriptors)
+        read_end = self._queue.open("queue", queue.READ, dir_fd=directory)
+        self.base.share(read_end, 0o022)
+        write_end = self._queue.open("queue", queue.WRITE, dir_fd=directory)
+        self._queue.identity = identity(os.fstat(read_end))
+        if self.is_inline:
+            self.is_inline = capacity.is_fit(read_end, write_end) and _mark(directory)
+        self.hand = (
+            Batch(read_end, directory, self._check_descriptors, self.path, self._announce)
+            if self.is_inline
+            else Hand(read_end, directory, self._check_descriptors)
+        )
         try:
             os.rename(name, self.path, src_dir_fd=tmp)  # CHAN-10
         except of_system(OSError) as error:
@@ -142,16 +163,20 @@ class Inbox:
     def close(self) -> None:
         """Close the descriptors of the hidden directory and its queue.
 
-        The queue is removed before: its directory can then be removed without another descriptor,
-        of which there may be none left.
+        The queue and the marker are removed before: their directory can then be removed without
+        another descriptor, of which there may be none left.
         """
         self.is_open = False
         self._directory.forget_foreign()
         if self._tmp and self._directory:
-            try:
-                os.unlink("queue", dir_fd=self._directory[0])
-            except of_system(OSError):
-                pass  # if it is still there, removing the directory will meet the error again
+            for name in ("queue", queue.MARKER) if self.is_inline else ("queue",):
+                try:
+                    os.unlink(name, dir_fd=self._directory[0])
+                except of_system(OSError):
+                    pass  # if it is still there, removing the directory will meet the error again
+        if self.is_inline:
+            self._queue.forget_foreign()
+            any(map(capacity.free, self._queue[:1]))
         self._queue.close()
         self._directory.close()
 
@@ -231,18 +256,18 @@ class Inbox:
     # --- fetching ---
 
     def waiting(self) -> int:
-        """The number of words in the queue."""
-        octets = array("i", [0])
-        fcntl.ioctl(self._queue[0], termios.FIONREAD, octets)
-        return octets[0] // queue.WORD_OCTETS
+        """The number of words in the queue and in hand, or more."""
+        return capacity.octets(self._queue[0]) // queue.WORD_OCTETS + self.hand.words
 
     def take_message(self) -> Message | None:
-        """The message whose id is in hand, where it stays; its file is removed.
+        """The message that was taken, where it stays; its file is removed.
 
-        None: there is no such file, and the hand is empty (FETCH-3). Raises InvalidMessage, after
-        which the hand is empty; OSError.
+        None: there is no such file, and the id is dropped (FETCH-3). Raises InvalidMessage, after
+        which that is dropped; OSError.
         """
         hand = self.hand
+        if hand.record is not None:
+            return self._read_record(hand.record)
         id = hand.id
         name = str(id)
         if hand.message is None:
@@ -263,6 +288,14 @@ class Inbox:
         self._discard(name)  # FETCH-4
         return hand.message
 
+    def _read_record(self, octets: bytes) -> Message:
+        """The message of the record that was taken. No file of its id is touched (INLINE-11)."""
+        try:
+            return Message.from_bytes(octets)
+        except of_system(InvalidMessage) as error:  # INLINE-9
+            self.hand.drop()
+            raise InvalidMessage(f"{self.path}/queue: a record: {error}") from error
+
     def _read_message(self, name: str, id: int) -> Message | None:
         """The message in a file of the directory; None if there is no file of that name."""
         file = self.hand.file
@@ -270,7 +303,7 @@ class Inbox:
             try:
                 if not self._open_message(name):
                     return None
-                head, content = _read(file[0])
+                head, content = read(file[0])
                 file.close()
             except BaseException:
                 file.close()
@@ -286,7 +319,12 @@ class Inbox:
     def _open_message(self, name: str) -> bool:
         """Open a file of the directory. False: there is none. Raises InvalidMessage, OSError."""
         try:
-            self.hand.file.extend(map(self.hand.open, (name,)))
+            try:
+                self.hand.file.extend(map(self.hand.open, (name,)))
+            except of_system(OSError) as error:
+                if not may_try_again(error):
+                    raise
+                self.hand.file.extend(map(self.hand.open, (name,)))
         except of_system(FileNotFoundError, NotADirectoryError):
             return False
         except of_system(OSError) as error:
@@ -295,7 +333,7 @@ class Inbox:
                 return False
             if not is_of_kind(name, stat.S_ISREG, directory):  # FETCH-7
                 raise InvalidMessage("it is not a regular file") from error
-            if error.errno == errno.EACCES and _denies_reading(name, directory):  # FETCH-19
+            if error.errno == errno.EACCES and denies_reading(name, directory):  # FETCH-19
                 raise InvalidMessage("it may not be read") from error
             raise  # FETCH-8
         return True
@@ -315,47 +353,12 @@ class Inbox:
             logging.getLogger("pubsub").warning("%s cannot be removed: %s", path, error.strerror)
 
 
-def _read(file: int) -> tuple[bytes, bytes | None]:
-    """The octets of an open message file, a large content apart. Raises InvalidMessage."""
-    status = os.fstat(file)
-    if not stat.S_ISREG(status.st_mode):  # FETCH-7
-        raise InvalidMessage("it is not a regular file")
-    size = status.st_size
-    if size > LARGEST_FILE:
-        raise InvalidMessage(f"{size} octets are too many for a message")
-    if size <= SMALL:
-        return _read_all(file, size), None
+def _mark(directory: int) -> bool:
+    """Make the marker in the directory of a channel (INLINE-1). False: there is no room for it."""
     try:
-        head = os.read(file, SMALL)
-        begin = content_offset(head)
-        check_size(begin, os.pread(file, 4, begin - 4), size)
-        if begin > len(head):
-            return head + _read_all(file, size - len(head)), None
-        os.lseek(file, begin, os.SEEK_SET)
-        return head[:begin], _read_all(file, size - begin)
-    except of_system(MemoryError) as error:
-        if size < _LARGE_FILE:
-            raise  # memory may be free later
-        raise InvalidMessage("it does not fit into memory") from error
-
-
-def _read_all(file: int, size: int) -> bytes:
-    """The rest of a file, `size` octets of it; of a file that grows, an octet more."""
-    data = os.read(file, size + 1)
-    if len(data) == size:
-        return data
-    parts = [data]
-    while data and sum(map(len, parts)) <= size:  # a system may read less than it is asked for
-        data = os.read(file, size + 1)
-        parts.append(data)
-    return b"".join(parts)
-
-
-def _denies_reading(name: str, at: int) -> bool:
-    """Whether the file itself may not be read, rather than its directory: FETCH-19."""
-    try:
-        os.stat(name, dir_fd=at, follow_symlinks=False)
-    except of_system(OSError):
-        return False
-    effective = os.access in os.supports_effective_ids
-    return not os.access(name, os.R_OK, dir_fd=at, effective_ids=effective)
+        os.mknod(queue.MARKER, stat.S_IFREG | 0o600, dir_fd=directory)
+    except of_system(OSError) as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        return False  # INLINE-4
+    return True

@@ -45,6 +45,8 @@ from functools import partial
 from itertools import starmap
 from typing import TypeVar
 
+from .spare import may_try_again
+
 _Error = TypeVar("_Error", bound=BaseException)
 
 _STANDARD = 2  # the highest number of a program's standard input, output and error
@@ -61,7 +63,12 @@ class Descriptors(list[int]):
     def open(self, path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
         """Open a file and hold its descriptor, which is returned. Raises OSError."""
         call = os.open if dir_fd is None else partial(os.open, dir_fd=dir_fd)
-        self.extend(starmap(call, ((path, flags, mode),)))
+        try:
+            self.extend(starmap(call, ((path, flags, mode),)))
+        except of_system(OSError) as error:
+            if not may_try_again(error):
+                raise
+            self.extend(starmap(call, ((path, flags, mode),)))
         opened = self[-1]
         return opened if opened > _STANDARD else self._lifted()
 

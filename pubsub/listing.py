@@ -1,18 +1,38 @@
 """Which channels match: the list of a base's channels, and when it may be kept (PUB-21, PUB-22).
 
 The kept list is the only state of a publisher. It holds names, and which of them match a topic;
-whether a channel is alive is asked anew in each publish.
+whether a channel is alive is asked anew in each publish. Of channels that take records it holds the
+open queues, too, as many as may be kept (INLINE-22). They are closed when another list takes its
+place, or when descriptors are lacking.
+
+A number must not be closed under a thread that is about to write to it. So each use and each
+closing of what is kept is under one lock, which nobody holds for long: these writes do not wait. It
+is re-entrant, for a signal handler may publish, too.
 """
 
 from __future__ import annotations
 
+import errno
 import os
+import resource
+import threading
+from collections.abc import Iterator
+from itertools import repeat
 
+from . import sigpipe
 from .base import Base
+from .clock import monotonic
+from .interruption import Descriptors, of_system
+from .lane import Lane
+from .outcome import Outcome
 from .place import Place
+from .process import in_forked_child
+from .spare import when_lacking
 from .topics import matches
 
 _MAX_TOPICS = 1024  # of which the matching channels are remembered
+_MOST_KEPT = 256  # open queues (INLINE-22)
+_REST_SECONDS = 1.0  # after which the program may have closed descriptors that are ours
 
 
 class Listing:
@@ -23,42 +43,159 @@ class Listing:
         self.place = place
         self.base = base
         self.key: tuple[int, int, int, int] | None = place.key()
+        self.user = os.geteuid()
+        self.used = monotonic()
+        self.places: Iterator[int] = iter(())  # a 0 for each queue that may be kept yet
         self._channels = base.channels()
-        self._matching: dict[str, tuple[str, ...]] = {}
+        self._lanes: dict[str, Lane] = {}
+        self._matching: dict[str, tuple[Lane, ...]] = {}
 
-    def matching(self, topic: str) -> tuple[str, ...]:
-        """The paths of the channels whose pattern matches the topic."""
+    def matching(self, topic: str) -> tuple[Lane, ...]:
+        """The ways to the channels whose pattern matches the topic."""
         found = self._matching.get(topic)
         if found is None:
-            found = tuple(path for path, pattern, _ in self._channels if matches(pattern, topic))
+            found = tuple(
+                self._lanes.get(path) or self._lanes.setdefault(path, Lane(path))
+                for path, pattern, _ in self._channels
+                if matches(pattern, topic)
+            )
             if len(self._matching) >= _MAX_TOPICS:
                 self._matching.clear()
             self._matching[topic] = found
         return found
 
+    def close(self) -> bool:
+        """Close the kept queues, and keep no more. May be repeated. False: there were none.
 
-_kept: Listing | None = None
+        The caller holds the lock.
+        """
+        any(self.places)  # takes all of them
+        held = [lane.kept for lane in [*self._lanes.values()] if lane.kept]
+        for queues in held:
+            queues.close()
+        return bool(held)
+
+    def forget_foreign(self) -> None:
+        """Forget the kept queues that the program has closed. The caller holds the lock."""
+        for lane in [*self._lanes.values()]:
+            if lane.kept:
+                lane.kept.forget_foreign()
+
+
+_lock = threading.RLock()
+_kept: list[Listing | None] = [None]
+"""The last is the kept list; those before it are about to be closed."""
 
 
 def kept(place: Place) -> Listing | None:
-    """The kept list, if the base has not changed since it was listed."""
-    listing = _kept
-    if listing is not None and listing.place == place and listing.key == place.key():
-        return listing
-    return None
+    """The kept list, if neither the base nor this user has changed since it was listed."""
+    listing = _kept[-1]
+    if (
+        listing is None
+        or listing.place != place
+        or listing.key != place.key()
+        or listing.user != os.geteuid()
+    ):
+        return None
+    now = monotonic()
+    if now - listing.used > _REST_SECONDS:
+        with _lock:
+            listing.forget_foreign()
+    listing.used = now
+    return listing
 
 
-def list_anew(place: Place, base: Base, staged: str) -> Listing:
+def list_anew(place: Place, base: Base, staged: str | None) -> Listing:
     """List the base, and keep the list if every later change of the base is bound to show.
 
     That is so if the clock that stamps files has moved on since the last change: a file that was
     staged before the listing shows the time of that clock (PUB-21, spec/racy-listing.md). `staged`
-    is the path of such a file. Raises OSError.
+    is the path of such a file, if there is one. Raises OSError.
     """
-    global _kept
-    clock = os.stat(staged).st_mtime_ns
+    clock = os.stat(staged).st_mtime_ns if staged else 0
     listing = Listing(place, base)
     key = listing.key
     settled = key is not None and key == place.key() and clock > max(key[2:])
-    _kept = listing if settled else None
+    with _lock:
+        _keep(listing if settled else None)
     return listing
+
+
+def _keep(listing: Listing | None) -> None:
+    """Keep another list, and close those before it. The caller holds the lock."""
+    if listing:
+        limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        most = _MOST_KEPT if limit == resource.RLIM_INFINITY else min(_MOST_KEPT, limit // 8)
+        listing.places = repeat(0, most)
+    _kept.append(listing)
+    for old in filter(None, _kept[:-1]):
+        old.close()
+    del _kept[:-1]
+
+
+def send(lanes: tuple[Lane, ...], body: bytes, outcome: Outcome) -> tuple[Lane, ...]:
+    """Write a record to each queue that is kept, and note the outcome.
+
+    Returns the others, and those that had no room.
+    """
+    write = sigpipe.writer()
+    with _lock:
+        return _send(lanes, body, outcome, write)
+
+
+def _send(
+    lanes: tuple[Lane, ...], body: bytes, outcome: Outcome, write: sigpipe.Write
+) -> tuple[Lane, ...]:
+    left = []
+    for lane in lanes:
+        try:
+            if lane.kept and lane.send(body, write):
+                outcome.taken.append(lane.path)
+            else:
+                left.append(lane)
+        except of_system(BlockingIOError):
+            left.append(lane)
+        except of_system(BrokenPipeError):
+            outcome.gone.append(lane.path)
+            if lane.kept:
+                lane.kept.close()
+        except of_system(OSError) as error:
+            if error.errno == errno.EBADF and lane.kept:  # the program has closed it
+                lane.kept.forget_foreign()
+                left.append(lane)
+            else:
+                outcome.failed.append((lane.path, error))
+    return tuple(left)
+
+
+def keep(listing: Listing, lane: Lane, opened: Descriptors, status: os.stat_result) -> None:
+    """Keep the opened queue of a marked channel with its list, if there is a place for it."""
+    with _lock:
+        lane.keep(opened, status, listing.places)
+
+
+def close_kept_queues() -> None:
+    """Close the queues that publishing keeps open, of channels that take messages inline.
+
+    For a program that is about to close all descriptors, as daemons do when they start: under a
+    number that it closed, a later message might be written into a file of its own.
+    """
+    with _lock:
+        _keep(None)
+
+
+def _spare() -> bool:
+    with _lock:
+        listing = _kept[-1]
+        return listing is not None and listing.close()
+
+
+def _renew() -> None:
+    """Close the copies that a forked child has inherited."""
+    global _lock
+    _lock = threading.RLock()  # a thread of the parent may hold it
+    close_kept_queues()
+
+
+when_lacking(_spare)
+in_forked_child(_renew)

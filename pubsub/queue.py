@@ -1,4 +1,4 @@
-"""The queue of a channel (spec/channel.md): how it is opened, and the words in it. No I/O."""
+"""The queue of a channel (spec/channel.md, spec/inline.md): its words and records. No I/O."""
 
 from __future__ import annotations
 
@@ -15,7 +15,45 @@ WORD_OCTETS = 8
 WAKE_UP = bytes(WORD_OCTETS)
 """The word 0: its owner writes it to wake the threads that wait (FETCH-10)."""
 
+MARKER = "inline"
+"""The empty file in a channel whose queue takes records (INLINE-1)."""
+
+LONGEST_MESSAGE = 1016
+"""Octets of the longest message file that travels as a record."""
+
+LONGEST_RECORD = WORD_OCTETS + LONGEST_MESSAGE
+
+_SHORTEST_MESSAGE = 34  # octets: an empty content, a topic of one character, no headers
+_HEADING_OCTETS = 6
+
 
 def word(id: int) -> bytes:
     """The word that announces the message with this id (PUB-9)."""
     return id.to_bytes(WORD_OCTETS, "big")
+
+
+def heading(path: str) -> bytes:
+    """The first octets of each record in the queue of the channel at this path (INLINE-6).
+
+    Four fresh characters of its name are in them: who publishes foreign content cannot know them.
+    """
+    return b"\x80\x00" + path.rsplit("_", 2)[1][:4].encode()
+
+
+def body(message: bytes) -> bytes:
+    """What follows the heading in a record: the length, the message file, the padding."""
+    size = len(message)
+    return size.to_bytes(2, "big") + message + bytes(-size % WORD_OCTETS)
+
+
+def message_end(data: bytes, at: int, heading: bytes) -> int:
+    """Where the message ends of a record that begins at `at`; 0 if a word is there (INLINE-8).
+
+    The message begins a word behind `at`. It may end behind the end of `data`.
+    """
+    if data.startswith(heading, at):
+        begin = at + WORD_OCTETS
+        size = int.from_bytes(data[at + _HEADING_OCTETS : begin], "big")
+        if _SHORTEST_MESSAGE <= size <= LONGEST_MESSAGE:
+            return begin + size
+    return 0

@@ -5,7 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
 from itertools import starmap
+from typing import TypeAlias
+
+Write: TypeAlias = "Callable[[int, bytes], int]"
+"""Writes to a descriptor, and returns how many octets were taken."""
 
 # The function in C. Its wrapper makes an enumeration of the answer, and takes twenty times as long.
 _handler = sys.modules["_signal"].getsignal
@@ -13,18 +18,32 @@ _SIGPIPE = int(signal.SIGPIPE)
 _IGNORED = int(signal.SIG_IGN)
 
 
-def write(descriptor: int, word: bytes, written: list[int]) -> None:
-    """Write a word to a queue, and note in `written` that this was done. Raises OSError.
+def write(descriptor: int, octets: bytes, written: list[int]) -> None:
+    """Write to a queue, and note in `written` how many octets it took. Raises OSError.
 
     Python ignores SIGPIPE, but a program may have undone that, as filters do before `| head`.
     """
     if _handler(_SIGPIPE) == _IGNORED:
-        written.extend(starmap(os.write, ((descriptor, word),)))
+        written.extend(starmap(os.write, ((descriptor, octets),)))
     else:
         block = _Block()
         with block, block:
             block.begin()
-            written.extend(starmap(os.write, ((descriptor, word),)))
+            written.extend(starmap(os.write, ((descriptor, octets),)))
+
+
+def writer() -> Write:
+    """A function that writes to a queue; it returns how many octets that took. Raises OSError.
+
+    For the many queues of one publish: SIGPIPE is looked at once.
+    """
+    return os.write if _handler(_SIGPIPE) == _IGNORED else _write
+
+
+def _write(descriptor: int, octets: bytes) -> int:
+    written: list[int] = []
+    write(descriptor, octets, written)
+    return written[0]
 
 
 class _Block:

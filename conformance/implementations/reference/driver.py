@@ -43,7 +43,7 @@ FIELDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "encode": ({"message": dict}, {}),
     "decode": ({"bytes": str}, {}),
     "publish": ({"topic": str, "content": str, "headers": dict}, {"timeout": NUMBER}),
-    "open": ({"pattern": str}, {}),
+    "open": ({"pattern": str}, {"inline": bool}),
     "close": ({"channel": str}, {}),
     "fetch": ({"channel": str}, {}),
     "wait": ({"channel": str, "timeout": NUMBER}, {}),
@@ -86,7 +86,7 @@ def check(fields: Fields, needed: Fields, optional: Fields | None = None) -> Non
     for name, kind in needed.items():
         if name not in fields:
             raise BadRequest(f"{name} is missing")
-        if not isinstance(fields[name], kind) or isinstance(fields[name], bool):
+        if not isinstance(fields[name], kind) or (type(fields[name]) is bool) != (kind is bool):
             raise BadRequest(f"{name} is {fields[name]!r}")
         if kind is NUMBER:
             try:
@@ -135,7 +135,7 @@ class Driver:
             "version": pubsub.__version__,
             "language": f"{platform.python_implementation()} {platform.python_version()}",
             "spec": "1",
-            "roles": ["topics", "codec", "publisher", "subscriber", "reaper"],
+            "roles": ["topics", "codec", "publisher", "subscriber", "reaper", "inline"],
         }
 
     def match(self, request: Fields) -> Fields:
@@ -158,7 +158,7 @@ class Driver:
         return {"count": count}
 
     def open(self, request: Fields) -> Fields:
-        channel = pubsub.Channel(request["pattern"])
+        channel = pubsub.Channel(request["pattern"], request.get("inline", False))
         channel.open()
         self.opened += 1
         handle = f"c{self.opened}"

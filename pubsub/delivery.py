@@ -1,0 +1,297 @@
+"""Taking a message to channels: stage, link, enqueue, withdraw; or a record (spec/publish.md).
+
+A publish that an exception from a signal handler ends may have reached some of the channels. It
+leaves nothing else: no staged file, no link whose id is not in its queue, and no descriptor but
+those that are kept with a list.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import stat
+import time
+from collections.abc import Collection
+
+from . import listing as lists
+from . import queue
+from .base import ATTEMPTS, Base, make, with_tmp
+from .capacity import allowance
+from .clock import monotonic
+from .files import is_of_kind
+from .interruption import Descriptors, of_system
+from .lane import Lane, check_whole
+from .listing import Listing
+from .message import Message
+from .outcome import Outcome
+from .place import BaseUnusable, Place
+from .process import notice_fork
+from .sigpipe import write
+from .staged import Copies, Staged
+
+_TAKEN = frozenset({errno.EEXIST, errno.EMLINK})
+_ROOM_SECONDS = 0.1  # how long to wait before a full queue is tried again unasked
+
+
+def deliver(message: Message, timeout: float = 0, leave_out: Collection[str] = ()) -> Outcome:
+    """Take a message to the channels whose pattern matches its topic.
+
+    `timeout` are seconds to wait for room in full queues. `leave_out` are paths of channels that
+    are not to have the message.
+
+    Raises InvalidHeaders, TooLarge before anything is written; BaseUnusable; OSError where the
+    system failed before any channel had the message.
+    """
+    encoded = message.encoded()
+    body = queue.body(encoded.head) if encoded.size <= queue.LONGEST_MESSAGE else b""
+    notice_fork()
+    for _ in range(ATTEMPTS):
+        outcome = Outcome([], [], [], [])
+        place = Place.here()
+        listing = lists.kept(place)
+        lanes: tuple[Lane, ...] = ()
+        if listing is not None:
+            lanes = _but(leave_out, listing.matching(message.topic))
+            if body and lanes:
+                lanes = lists.send(lanes, body, outcome)
+            if not lanes:
+                return outcome
+        delivery = _Delivery(Copies(message.id, encoded), body, outcome)
+        try:  # as `with delivery, delivery:`, which takes more time
+            try:
+                listing = delivery.find(place, listing)
+                if listing is not None:
+                    lanes = lanes or _but(leave_out, listing.matching(message.topic))
+                    delivery.run(listing, lanes, timeout)
+                    return outcome
+                delivery.give_back()
+            except BaseException:
+                delivery.give_back()
+                raise
+        except BaseException:
+            delivery.give_back()
+            raise
+    raise OSError(errno.EAGAIN, "the base directory was removed again and again", Place.here().path)
+
+
+def _but(leave_out: Collection[str], lanes: tuple[Lane, ...]) -> tuple[Lane, ...]:
+    return tuple(lane for lane in lanes if lane.path not in leave_out) if leave_out else lanes
+
+
+class _Delivery:
+    """One attempt to publish a message to channels whose queues are to be opened.
+
+    It holds what has to be given back.
+    """
+
+    def __init__(self, copies: Copies, body: bytes, outcome: Outcome) -> None:
+        """`body` is that of a record; empty: the message is too long for one."""
+        self._copies = copies
+        self._body = body
+        self._outcome = outcome
+        self._staged: Staged | None = None
+        self._unstaged: OSError | None = None  # why the message could not be staged
+        self._queue = Descriptors()
+        self._link = ""  # a link that may be there
+        self._written: list[int] = []  # not empty: its id was written, or a record
+
+    def give_back(self) -> None:
+        """Withdraw, close and remove what is left. May be repeated."""
+        if self._link and self._staged and not self._written:
+            try:
+                if os.path.samestat(os.lstat(self._link), os.lstat(self._staged.path)):
+                    self._withdraw()  # it is ours
+            except of_system(OSError):
+                pass
+        self._queue.close()
+        self._copies.give_back()
+
+    def find(self, place: Place, listing: Listing | None) -> Listing | None:
+        """Stage the message, and list the base unless there is a list.
+
+        None: the base was removed since it was looked at, and no channel has the message.
+        """
+        try:
+            if listing is not None:
+                self._stage(listing.base)
+                return listing
+            base = Base(place.path, place.make())
+            try:
+                self._stage(with_tmp(place, base.mode))
+            except of_system(BaseUnusable) as error:
+                self._unstaged = error
+            return lists.list_anew(place, base, self._staged.path if self._staged else None)
+        except of_system(FileNotFoundError):
+            return None
+
+    def _stage(self, base: Base) -> None:
+        """Stage the message, or note why that is not possible (INLINE-14).
+
+        Raises FileNotFoundError if the base is gone, and no channel has the message.
+        """
+        try:
+            try:
+                self._staged = self._copies.stage(base)
+            except of_system(FileNotFoundError):
+                if not self._outcome.taken:
+                    raise
+                self._staged = self._copies.stage(make())  # INLINE-17
+        except of_system(OSError) as error:
+            if isinstance(error, FileNotFoundError) and not self._outcome.taken:
+                raise
+            self._unstaged = error
+
+    def run(self, listing: Listing, lanes: tuple[Lane, ...], timeout: float) -> None:
+        """Take the message to these channels of the list.
+
+        Raises the error of staging if none has it, and one needs the file (INLINE-14).
+        """
+        self._deliver(listing, lanes, timeout)
+        failed = self._outcome.failed
+        if self._staged:
+            try:
+                self._copies.remove(self._staged)
+            except of_system(OSError) as error:
+                failed.append((self._staged.path, error))
+        elif self._unstaged and failed and not self._outcome.taken:
+            raise self._unstaged
+
+    def _deliver(self, listing: Listing, lanes: tuple[Lane, ...], timeout: float) -> None:
+        deadline = 0.0
+        while True:
+            full = []
+            for lane in lanes:
+                try:
+                    there = self._enqueue(listing, lane)
+                    (self._outcome.taken if there else self._outcome.gone).append(lane.path)
+                except of_system(BlockingIOError):
+                    full.append(lane)
+                except of_system(BrokenPipeError):
+                    self._outcome.gone.append(lane.path)
+                except of_system(OSError) as error:
+                    self._outcome.failed.append((lane.path, error))
+            left = 0.0
+            if full and timeout:
+                deadline = deadline or monotonic() + timeout
+                left = deadline - monotonic()
+            if left <= 0:
+                self._outcome.full.extend(lane.path for lane in full)
+                return
+            self._wait_for_room(full, min(left, _ROOM_SECONDS))
+            lanes = tuple(full)
+
+    def _enqueue(self, listing: Listing, lane: Lane) -> bool:
+        """Take the message to one channel: steps 4.1 to 4.4. False: nobody reads there.
+
+        Raises BlockingIOError if the queue is full, BrokenPipeError if nobody reads; OSError.
+        """
+        self._link = ""  # before the next line: an id that was written keeps its link
+        self._written.clear()
+        path = f"{lane.path}/queue"
+        try:
+            opened = self._queue.open(path, queue.WRITE)
+        except of_system(FileNotFoundError, NotADirectoryError):
+            return False
+        except of_system(OSError) as error:
+            if error.errno == errno.ENXIO or not is_of_kind(path, stat.S_ISFIFO):
+                return False
+            raise
+        try:
+            status = os.fstat(opened)
+            if not stat.S_ISFIFO(status.st_mode):  # PUB-11
+                return False
+            if self._body and lane.is_marked(status):
+                if self._send_record(lane, opened):
+                    lists.keep(listing, lane, self._queue, status)
+                    return True
+                try:
+                    return self._send_file(lane, opened)
+                except of_system(OSError) as error:
+                    if error is self._unstaged and self._send_record(lane, opened):  # INLINE-15
+                        return True
+                    raise
+            return self._send_file(lane, opened)
+        finally:
+            self._queue.close()
+
+    def _send_record(self, lane: Lane, opened: int) -> bool:
+        """Write a record to the queue of a marked channel. False: the message goes by file.
+
+        Raises BrokenPipeError, OSError.
+        """
+        record = lane.record(self._body)
+        if not self._unstaged and not allowance(opened):
+            return False
+        try:
+            write(opened, record, self._written)
+        except of_system(BlockingIOError):  # INLINE-16
+            return False
+        check_whole(self._written[0], record)
+        return True
+
+    def _send_file(self, lane: Lane, opened: int) -> bool:
+        """Link the staged file and write its id. False: the channel is gone.
+
+        Raises BlockingIOError, BrokenPipeError, OSError.
+        """
+        return self._make_link(lane.path) and self._write_id(opened)
+
+    def _make_link(self, channel: str) -> bool:
+        """Link the staged file into the channel (PUB-7). False: the channel is gone."""
+        while True:
+            staged = self._staged
+            if staged is None:
+                assert self._unstaged
+                raise self._unstaged
+            self._link = f"{channel}/{staged.name}"
+            try:
+                os.link(staged.path, self._link)
+                return True
+            except of_system(FileNotFoundError, NotADirectoryError):
+                try:
+                    os.lstat(staged.path)
+                    return False
+                except of_system(FileNotFoundError):  # PUB-12
+                    self._staged = self._copies.restage(staged)
+            except of_system(OSError) as error:
+                if error.errno not in _TAKEN:
+                    raise
+                self._staged = self._copies.renew(staged)
+
+    def _write_id(self, opened: int) -> bool:
+        """Write the id to the queue (PUB-9), or withdraw the link. False: nobody reads there."""
+        assert self._staged
+        try:
+            write(opened, self._staged.word, self._written)
+        except of_system(OSError) as error:
+            self._withdraw()
+            if isinstance(error, BrokenPipeError):
+                return False
+            raise
+        return True
+
+    def _withdraw(self) -> None:
+        """Remove the link from the channel (PUB-10)."""
+        try:
+            os.unlink(self._link)
+        except of_system(FileNotFoundError):
+            pass
+        self._link = ""
+
+    def _wait_for_room(self, lanes: list[Lane], seconds: float) -> None:
+        """Sleep until a full queue has room, or the time is over. Nothing is linked (PUB-18)."""
+        poll = select.poll()
+        try:
+            for lane in lanes[:16]:  # the others are tried again when the time is over
+                try:
+                    opened = self._queue.open(f"{lane.path}/queue", queue.WRITE)
+                    poll.register(opened, select.POLLOUT)
+                except of_system(OSError):
+                    pass  # the next try meets the error again
+            try:
+                poll.poll(seconds * 1000)
+            except of_system(OSError):
+                time.sleep(seconds)
+        finally:
+            self._queue.close()
