@@ -128,6 +128,10 @@ def _keep(listing: Listing | None) -> None:
         most = _MOST_KEPT if limit == resource.RLIM_INFINITY else min(_MOST_KEPT, limit // 8)
         listing.places = repeat(0, most)
     _kept.append(listing)
+    _close_older()
+
+
+def _close_older() -> None:
     for old in filter(None, _kept[:-1]):
         old.close()
     del _kept[:-1]
@@ -171,6 +175,7 @@ def _send(
 def keep(listing: Listing, lane: Lane, opened: Descriptors, status: os.stat_result) -> None:
     """Keep the opened queue of a marked channel with its list, if there is a place for it."""
     with _lock:
+        _close_older()  # an exception may have left that to be done
         lane.keep(opened, status, listing.places)
 
 

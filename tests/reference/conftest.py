@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -66,3 +67,8 @@ def descriptors() -> Callable[[], set[tuple[int, int, int]]]:
         return found
 
     return look
+
+
+needs_inline = pytest.mark.skipif(
+    not hasattr(fcntl, "F_GETPIPE_SZ"), reason="this system marks no channel (INLINE-3)"
+)
