@@ -154,7 +154,8 @@ class _Delivery:
                 self._copies.remove(self._staged)
             except of_system(OSError) as error:
                 failed.append((self._staged.path, error))
-        elif self._unstaged and failed and not self._outcome.taken:
+        self._copies.give_back()  # the half of one that could not be written
+        if self._unstaged and failed and not self._outcome.taken:
             raise self._unstaged
 
     def _deliver(self, listing: Listing, lanes: tuple[Lane, ...], timeout: float) -> None:
