@@ -26,7 +26,6 @@ from .listing import Listing
 from .message import Message
 from .outcome import Outcome
 from .place import BaseUnusable, Place
-from .process import notice_fork
 from .sigpipe import write
 from .staged import Copies, Staged
 
@@ -38,14 +37,13 @@ def deliver(message: Message, timeout: float = 0, leave_out: Collection[str] = (
     """Take a message to the channels whose pattern matches its topic.
 
     `timeout` are seconds to wait for room in full queues. `leave_out` are paths of channels that
-    are not to have the message.
+    are not to have the message. That this is a forked child was noticed when the message was made.
 
     Raises InvalidHeaders, TooLarge before anything is written; BaseUnusable; OSError where the
     system failed before any channel had the message.
     """
     encoded = message.encoded()
     body = queue.body(encoded.head) if encoded.size <= queue.LONGEST_MESSAGE else b""
-    notice_fork()
     for _ in range(ATTEMPTS):
         outcome = Outcome([], [], [], [])
         place = Place.here()

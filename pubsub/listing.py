@@ -43,9 +43,9 @@ class Listing:
         self.place = place
         self.base = base
         self.key: tuple[int, int, int, int] | None = place.key()
-        self.user = os.geteuid()
-        self.used = monotonic()
         self.places: Iterator[int] = iter(())  # a 0 for each queue that may be kept yet
+        self._opener: int | None = None  # the user who opened the kept queues, if there are any
+        self._used = 0.0  # when they were used last
         self._channels = base.channels()
         self._lanes: dict[str, Lane] = {}
         self._matching: dict[str, tuple[Lane, ...]] = {}
@@ -64,6 +64,27 @@ class Listing:
             self._matching[topic] = found
         return found
 
+    def may_be_used(self) -> bool:
+        """Whether this user is the one who opened the kept queues; these are then our own."""
+        if self._opener is None:
+            return True
+        now = monotonic()
+        if now - self._used > _REST_SECONDS:
+            with _lock:
+                self._forget_foreign()
+        self._used = now
+        return self._opener == os.geteuid()
+
+    def keep(self, lane: Lane, opened: Descriptors, status: os.stat_result) -> None:
+        """Keep the opened queue of a marked channel, if there is a place for it.
+
+        The caller holds the lock.
+        """
+        if self._opener is None:
+            self._used = monotonic()
+            self._opener = os.geteuid()
+        lane.keep(opened, status, self.places)
+
     def close(self) -> bool:
         """Close the kept queues, and keep no more. May be repeated. False: there were none.
 
@@ -75,7 +96,7 @@ class Listing:
             queues.close()
         return bool(held)
 
-    def forget_foreign(self) -> None:
+    def _forget_foreign(self) -> None:
         """Forget the kept queues that the program has closed. The caller holds the lock."""
         for lane in [*self._lanes.values()]:
             if lane.kept:
@@ -88,21 +109,16 @@ _kept: list[Listing | None] = [None]
 
 
 def kept(place: Place) -> Listing | None:
-    """The kept list, if neither the base nor this user has changed since it was listed."""
+    """The kept list, if the base has not changed since it was listed."""
     listing = _kept[-1]
     if (
-        listing is None
-        or listing.place != place
-        or listing.key != place.key()
-        or listing.user != os.geteuid()
+        listing is not None
+        and listing.place == place
+        and listing.key == place.key()
+        and listing.may_be_used()
     ):
-        return None
-    now = monotonic()
-    if now - listing.used > _REST_SECONDS:
-        with _lock:
-            listing.forget_foreign()
-    listing.used = now
-    return listing
+        return listing
+    return None
 
 
 def list_anew(place: Place, base: Base, staged: str | None) -> Listing:
@@ -176,7 +192,7 @@ def keep(listing: Listing, lane: Lane, opened: Descriptors, status: os.stat_resu
     """Keep the opened queue of a marked channel with its list, if there is a place for it."""
     with _lock:
         _close_older()  # an exception may have left that to be done
-        lane.keep(opened, status, listing.places)
+        listing.keep(lane, opened, status)
 
 
 def close_kept_queues() -> None:
