@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import fcntl
 import os
 import re
 import signal
@@ -25,6 +26,7 @@ OUTPUTS = [
     "a job\n",
     "hello\n",
     "True\n0\n",
+    f"{hasattr(fcntl, 'F_GETPIPE_SZ')}\n1 1.0871\n",
 ]
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
 REQUEST, SERVICE, ASYNCIO = 2, 3, 4  # a service runs until it receives SIGTERM

@@ -55,12 +55,9 @@ MUTANTS = [
         "BASE-7",
         "trusts for ever what it trusted once",
         Edit(
-            "_Delivery._find",
-            "base = make(place)",
-            """
-            from . import listing as lists
-            base = lists._kept.base if lists._kept else make(place)
-            """,
+            "_Delivery.find",
+            "Base(place.path, place.make())",
+            "lists._kept[-1].base if lists._kept[-1] else ...",
         ),
     ),
     Mutant(
@@ -130,6 +127,7 @@ MUTANTS = [
             "Inbox._open_message",
             "self.hand.file.extend(map(self.hand.open, (name,)))",
             'self.hand.file.open(f"{self.path}/{name}", queue.READ)',
+            times=2,
         ),
     ),
     Mutant(
@@ -142,7 +140,7 @@ MUTANTS = [
         "leaves a file open that is no message",
         Edit(
             "Inbox._read_message",
-            "head, content = _read(file[0])",
+            "head, content = read(file[0])",
             """
             try:
                 ...

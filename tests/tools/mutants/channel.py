@@ -29,7 +29,7 @@ MUTANTS = [
             "opened = self._queue.open(path, queue.WRITE)",
             """
             ...
-            if not all(name.isdigit() or name == "queue" for name in os.listdir(channel)):
+            if not all(name.isdigit() or name == "queue" for name in os.listdir(lane.path)):
                 return False
             """,
         ),
@@ -71,8 +71,8 @@ MUTANTS = [
         "inherited on exec",
         Edit(
             "Inbox._make",
-            "self._queue.identity = identity(os.fstat(read))",
-            "os.set_inheritable(read, True); ...",
+            "self._queue.identity = identity(os.fstat(read_end))",
+            "os.set_inheritable(read_end, True); ...",
         ),
     ),
     Mutant(
@@ -83,7 +83,7 @@ MUTANTS = [
             None,
             """
             try:
-                os.kill(int(channel.rsplit("_")[-1]), 0)
+                os.kill(int(lane.path.rsplit("_")[-1]), 0)
             except OSError:
                 return False
             ...
@@ -95,10 +95,10 @@ MUTANTS = [
         "visible before it is read (formix-pubsub)",
         Edit(
             "Inbox._make",
-            'read = self._queue.open("queue", queue.READ, dir_fd=directory)',
+            'read_end = self._queue.open("queue", queue.READ, dir_fd=directory)',
             """
             os.rename(name, self.path, src_dir_fd=tmp)
-            read = self._queue.open(f"{self.path}/queue", queue.READ)
+            read_end = self._queue.open(f"{self.path}/queue", queue.READ)
             os.rename(self.path, name, dst_dir_fd=tmp)
             """,
         ),
@@ -234,7 +234,7 @@ MUTANTS = [
     Mutant(
         "CHAN-21",
         "needs a descriptor to give up an opening",
-        Edit("Inbox.close", 'os.unlink("queue", dir_fd=self._directory[0])', "pass"),
+        Edit("Inbox.close", "os.unlink(name, dir_fd=self._directory[0])", "pass"),
     ),
     Mutant(
         "CHAN-22",

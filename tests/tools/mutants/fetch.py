@@ -88,7 +88,7 @@ MUTANTS = [
         Edit(
             "Inbox._open_message",
             """
-            if error.errno == errno.EACCES and _denies_reading(name, directory):
+            if error.errno == errno.EACCES and denies_reading(name, directory):
                 raise InvalidMessage("it may not be read") from error
             """,
             "...; self.hand.drop()",
@@ -179,7 +179,7 @@ MUTANTS = [
         "waits for the file to become readable",
         Edit(
             "Inbox._open_message",
-            "error.errno == errno.EACCES and _denies_reading(name, directory)",
+            "error.errno == errno.EACCES and denies_reading(name, directory)",
             "not error.errno",
         ),
     ),

@@ -43,8 +43,8 @@ FORGETS_THE_STAGED_FILE = Mutant(
     "PUB-14",
     "forgets the staged file where the base cannot be listed",
     Edit(
-        "_Delivery._find",
-        "return list_anew(place, base, self._staged.path).matching(topic)",
+        "_Delivery.find",
+        "return lists.list_anew(place, base, self._staged.path if self._staged else None)",
         """
         try:
             ...
@@ -75,7 +75,7 @@ GIVES_THE_ID_UP = Mutant(
     "gives the id in hand up where its open file cannot be looked at",
     Edit(
         "Inbox._read_message",
-        "head, content = _read(file[0])",
+        "head, content = read(file[0])",
         """
         try:
             os.fstat(file[0])
@@ -91,16 +91,12 @@ NOTES_WHAT_IT_PUBLISHES = Mutant(
     "notes what it is about to publish beside tmp, and strikes it out in the end",
     Edit(
         "_Delivery.run",
+        "self._deliver(listing, lanes, timeout)",
         """
-        if channels:
-            self._deliver(channels, timeout)
-        """,
-        """
-        if channels:
-            note = f"{os.path.dirname(channels[0])}/note-{os.getpid()}"
-            os.close(os.open(note, os.O_WRONLY | os.O_CREAT))
-            self._deliver(channels, timeout)
-            os.unlink(note)
+        note = f"{listing.base.path}/note-{os.getpid()}"
+        os.close(os.open(note, os.O_WRONLY | os.O_CREAT))
+        ...
+        os.unlink(note)
         """,
     ),
 )
@@ -141,10 +137,10 @@ COUNTS_WITHOUT_ROOM = Mutant(
     "counts a channel though there was no room for the link",
     Edit(
         "_Delivery._deliver",
-        "self._failures.append((channel, error))",
+        "self._outcome.failed.append((lane.path, error))",
         """
         if error.errno == errno.ENOSPC:
-            self._count += 1
+            self._outcome.taken.append(lane.path)
         else:
             ...
         """,
@@ -156,7 +152,7 @@ DROPS_WITHOUT_DESCRIPTORS = Mutant(
     Edit(
         "Inbox._open_message",
         """
-        if error.errno == errno.EACCES and _denies_reading(name, directory):
+        if error.errno == errno.EACCES and denies_reading(name, directory):
             raise InvalidMessage("it may not be read") from error
         """,
         """
@@ -195,7 +191,7 @@ LEAVES_STAGED_FILES = Mutant(
         "_Delivery.run",
         "self._copies.remove(self._staged)",
         """
-        if self._count:
+        if self._outcome.taken:
             ...
         else:
             self._copies._made.clear()
@@ -214,7 +210,7 @@ KEEPS_MESSAGES = Mutant(
         "Inbox.take_message",
         "return hand.message",
         """
-        _read.__dict__.setdefault("kept", []).append(hand.message)
+        read.__dict__.setdefault("kept", []).append(hand.message)
         ...
         """,
     ),
@@ -233,7 +229,7 @@ ONLY_PUBLISHES = Mutant(
     "only publishes",
     Edit(
         "Driver.hello",
-        '["topics", "codec", "publisher", "subscriber", "reaper"]',
+        '["topics", "codec", "publisher", "subscriber", "reaper", "inline"]',
         '["publisher"]',
     ),
 )

@@ -118,7 +118,7 @@ MUTANTS = [
     Mutant(
         "MSG-14",
         "a size of 32 bits",
-        Edit("inbox._read", "status.st_size", "... % 2**32"),
+        Edit("reading.read", "status.st_size", "... % 2**32"),
         Edit("_read_all", "size + 1", "size", times=2),
     ),
 ]

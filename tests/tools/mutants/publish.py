@@ -30,7 +30,7 @@ MUTANTS = [
         "PUB-4",
         "stages before it checks the headers",
         Edit(
-            "publish",
+            "deliver",
             "encoded = message.encoded()",
             """
             path = f"{make().tmp}/{message.id}"
@@ -80,7 +80,7 @@ MUTANTS = [
             'self._link = f"{channel}/{staged.name}"',
             "...; os.write(self._queue[-1], staged.word)",
         ),
-        Edit("_Delivery._enqueue", "self._write_id(opened)", "not self._written.append(8)"),
+        Edit("_Delivery._send_file", "self._write_id(opened)", "not self._written.append(8)"),
     ),
     Mutant(
         "PUB-9",
@@ -104,8 +104,8 @@ MUTANTS = [
         "anything may be a queue",
         Edit(
             "_Delivery._enqueue",
-            "stat.S_ISFIFO(os.fstat(opened).st_mode)",
-            "not stat.S_ISDIR(os.fstat(opened).st_mode)",
+            "stat.S_ISFIFO(status.st_mode)",
+            "not stat.S_ISDIR(status.st_mode)",
         ),
     ),
     Mutant(
@@ -116,7 +116,7 @@ MUTANTS = [
     Mutant(
         "PUB-13",
         "swallows errors",
-        Edit("_Delivery._deliver", "self._failures.append((channel, error))", "pass"),
+        Edit("_Delivery._deliver", "self._outcome.failed.append((lane.path, error))", "pass"),
     ),
     Mutant(
         "PUB-13",
@@ -151,7 +151,7 @@ MUTANTS = [
     Mutant(
         "PUB-15",
         "waits without being asked",
-        Edit("_Delivery._deliver", "not full or not timeout", "not full"),
+        Edit("_Delivery._deliver", "full and timeout", "full"),
         Edit(
             "_Delivery._deliver",
             "monotonic() + timeout",
@@ -171,13 +171,13 @@ MUTANTS = [
         "PUB-17",
         "does not make the base (formix-pubsub)",
         Edit(
-            "_Delivery._find",
-            "base = make(place)",
+            "_Delivery.find",
+            "base = Base(place.path, place.make())",
             """
             from .base import look
             base = look()
             if base is None:
-                raise OSError(errno.ENOENT, "no base", place.path)
+                raise OSError(errno.EIO, "no base", place.path)
             """,
         ),
     ),
@@ -205,7 +205,7 @@ MUTANTS = [
         "waits at the first full queue",
         Edit(
             "_Delivery._deliver",
-            "full.append(channel)",
+            "full.append(lane)",
             "...; self._wait_for_room(full, timeout)",
         ),
     ),
@@ -240,9 +240,9 @@ MUTANTS = [
             "_Delivery._enqueue",
             "opened = self._queue.open(path, queue.WRITE)",
             """
-            opened = publish.__dict__.get(path, -1)
+            opened = deliver.__dict__.get(path, -1)
             if opened < 0:
-                opened = publish.__dict__[path] = os.open(path, queue.WRITE)
+                opened = deliver.__dict__[path] = os.open(path, queue.WRITE)
             """,
         ),
     ),
