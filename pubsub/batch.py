@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from . import queue
 from .hand import DamagedQueue, Hand
+from .queue import LENGTH_OCTETS, LONGEST_MESSAGE, SHORTEST_MESSAGE, WORD_OCTETS, heading
 
 _LARGEST = 65_536  # octets in hand (INLINE-19)
 _State = tuple[bytes, int, "list[bytes | None]"]
@@ -35,7 +35,7 @@ class Batch(Hand):
     ) -> None:
         """As a hand; `path` is that of the channel. `announce` wakes those who wait elsewhere."""
         super().__init__(read_end, directory, check)
-        self._heading = queue.heading(path)
+        self._heading = heading(path)
         self._announce = announce
         self._state: _State = (b"", 0, [])
         self._end = 0  # of the item that was taken
@@ -55,7 +55,7 @@ class Batch(Hand):
     def words(self) -> int:
         """How many words there are in hand."""
         data, at, _ = self._state
-        return (len(data) - at) // queue.WORD_OCTETS
+        return (len(data) - at) // WORD_OCTETS
 
     def take(self) -> bool:
         """Take the first item in hand, or of the queue: an id, or a record, which `record` shows.
@@ -67,14 +67,16 @@ class Batch(Hand):
 
     def _is_whole(self, data: bytes, at: int) -> bool:
         """Whether the item at `at` is all there. If it is, it is taken."""
-        end = queue.message_end(data, at, self._heading)
-        if end:
-            self.record = data[at + queue.WORD_OCTETS : end]
-            self._end = end = end + (at - end) % queue.WORD_OCTETS
-        else:
-            self.record = None
-            self._end = end = at + queue.WORD_OCTETS
-        return end <= len(data)
+        begin = at + WORD_OCTETS
+        if data.startswith(self._heading, at):  # INLINE-8
+            size = int.from_bytes(data[begin - LENGTH_OCTETS : begin], "big")
+            if SHORTEST_MESSAGE <= size <= LONGEST_MESSAGE:
+                self.record = data[begin : begin + size]
+                self._end = end = begin + size + -size % WORD_OCTETS
+                return end <= len(data)
+        self.record = None
+        self._end = begin
+        return begin <= len(data)
 
     def _read_on(self) -> bool:
         """Take the first item, for which the queue has to be read."""

@@ -176,7 +176,6 @@ class Channel:
                 if self._inbox:
                     self._take_down()
                 _owners.add(self)
-                self._waiters.program_polls = False
                 self._inbox = inbox = Inbox(make(), self.topic, self._inline, self._waiters)
                 error = inbox.make()
                 if error:

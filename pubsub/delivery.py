@@ -21,7 +21,7 @@ from .capacity import allowance
 from .clock import monotonic
 from .files import is_of_kind
 from .interruption import Descriptors, of_system
-from .lane import Lane, check_whole
+from .lane import Lane, cut_short
 from .listing import Listing
 from .message import Message
 from .outcome import Outcome
@@ -43,14 +43,17 @@ def deliver(message: Message, timeout: float = 0, leave_out: Collection[str] = (
     system failed before any channel had the message.
     """
     encoded = message.encoded()
-    body = queue.body(encoded.head) if encoded.size <= queue.LONGEST_MESSAGE else b""
+    head, content = encoded
+    body = b"" if content or len(head) > queue.LONGEST_MESSAGE else queue.body(head)
     for _ in range(ATTEMPTS):
         outcome = Outcome([], [], [], [])
         place = Place.here()
         listing = lists.kept(place)
         lanes: tuple[Lane, ...] = ()
         if listing is not None:
-            lanes = _but(leave_out, listing.matching(message.topic))
+            lanes = listing.matching(message.topic)
+            if leave_out:
+                lanes = _but(leave_out, lanes)
             if body and lanes:
                 lanes = lists.send(lanes, body, outcome)
             if not lanes:
@@ -74,7 +77,7 @@ def deliver(message: Message, timeout: float = 0, leave_out: Collection[str] = (
 
 
 def _but(leave_out: Collection[str], lanes: tuple[Lane, ...]) -> tuple[Lane, ...]:
-    return tuple(lane for lane in lanes if lane.path not in leave_out) if leave_out else lanes
+    return tuple(lane for lane in lanes if lane.path not in leave_out)
 
 
 class _Delivery:
@@ -226,7 +229,8 @@ class _Delivery:
             write(opened, record, self._written)
         except of_system(BlockingIOError):  # INLINE-16
             return False
-        check_whole(self._written[0], record)
+        if self._written[0] != len(record):
+            raise cut_short(self._written[0], len(record))
         return True
 
     def _send_file(self, lane: Lane, opened: int) -> bool:

@@ -75,4 +75,4 @@ def entries(directory: str | int) -> list[os.DirEntry[str]]:
     except of_system(OSError) as error:
         if not may_try_again(error):
             raise
-        return list(chain.from_iterable(map(os.scandir, (directory,))))
+        return entries(directory)

@@ -63,6 +63,7 @@ class Inbox:
         self.is_open = False
         self.is_inline = inline
         self._waiters = waiters
+        waiters.program_polls = False
         self._claimed = [fresh_in_tmp()]  # names in `tmp` to be removed
         self._tmp = Descriptors()  # open while something of this inbox may be in `tmp`
         self._directory = FileDescriptors()
@@ -114,13 +115,12 @@ class Inbox:
         self.base.share(read_end, 0o022)
         write_end = self._queue.open("queue", queue.WRITE, dir_fd=directory)
         self._queue.identity = identity(os.fstat(read_end))
-        if self.is_inline:
-            self.is_inline = capacity.is_fit(read_end, write_end) and _mark(directory)
-        self.hand = (
-            Batch(read_end, directory, self._check_descriptors, self.path, self._announce)
-            if self.is_inline
-            else Hand(read_end, directory, self._check_descriptors)
-        )
+        check = self._check_descriptors
+        if self.is_inline and capacity.is_fit(read_end, write_end) and _mark(directory):
+            self.hand = Batch(read_end, directory, check, self.path, self._announce)
+        else:
+            self.is_inline = False
+            self.hand = Hand(read_end, directory, check)
         try:
             os.rename(name, self.path, src_dir_fd=tmp)  # CHAN-10
         except of_system(OSError) as error:
@@ -262,8 +262,8 @@ class Inbox:
     def take_message(self) -> Message | None:
         """The message that was taken, where it stays; its file is removed.
 
-        None: there is no such file, and the id is dropped (FETCH-3). Raises InvalidMessage, after
-        which that is dropped; OSError.
+        None: there is no such file, and the id was dropped (FETCH-3). Raises OSError; and
+        InvalidMessage, where what was taken was dropped, too.
         """
         hand = self.hand
         if hand.record is not None:
@@ -319,15 +319,12 @@ class Inbox:
     def _open_message(self, name: str) -> bool:
         """Open a file of the directory. False: there is none. Raises InvalidMessage, OSError."""
         try:
-            try:
-                self.hand.file.extend(map(self.hand.open, (name,)))
-            except of_system(OSError) as error:
-                if not may_try_again(error):
-                    raise
-                self.hand.file.extend(map(self.hand.open, (name,)))
+            self.hand.file.extend(map(self.hand.open, (name,)))
         except of_system(FileNotFoundError, NotADirectoryError):
             return False
         except of_system(OSError) as error:
+            if may_try_again(error):
+                return self._open_message(name)
             directory = self._directory[0]
             if not exists(name, directory):  # the error was not about this file
                 return False

@@ -68,7 +68,7 @@ class Descriptors(list[int]):
         except of_system(OSError) as error:
             if not may_try_again(error):
                 raise
-            self.extend(starmap(call, ((path, flags, mode),)))
+            return self.open(path, flags, mode, dir_fd=dir_fd)
         opened = self[-1]
         return opened if opened > _STANDARD else self._lifted()
 

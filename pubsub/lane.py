@@ -61,21 +61,22 @@ class Lane:
         Raises OSError, such as BlockingIOError and BrokenPipeError.
         """
         record = self._heading + body
-        if self._left < len(record):
+        size = len(record)
+        if self._left < size:
             self._left = sum(map(allowance, self.kept))
             if not self._left:
                 return False
         for written in map(write, self.kept, (record,)):
             self._left -= written
-            check_whole(written, record)
+            if written != size:
+                raise cut_short(written, size)
             return True
         return False
 
 
-def check_whole(written: int, record: bytes) -> None:
-    """Raise OSError if a queue took a part of a record: no system should do that (INLINE-7)."""
-    if written != len(record):
-        raise OSError(errno.EIO, f"the queue took {written} octets of {len(record)}")
+def cut_short(written: int, size: int) -> OSError:
+    """The error of a queue that took a part of a record: no system should do that (INLINE-7)."""
+    return OSError(errno.EIO, f"the queue took {written} octets of {size}")
 
 
 def _owner_of_marker(path: str) -> int:

@@ -18,13 +18,16 @@ WAKE_UP = bytes(WORD_OCTETS)
 MARKER = "inline"
 """The empty file in a channel whose queue takes records (INLINE-1)."""
 
+SHORTEST_MESSAGE = 34
+"""Octets of a message file with a topic of one character, and without headers and content."""
+
 LONGEST_MESSAGE = 1016
-"""Octets of the longest message file that travels as a record."""
+"""Octets of the longest message file that travels as a record (INLINE-8)."""
 
 LONGEST_RECORD = WORD_OCTETS + LONGEST_MESSAGE
 
-_SHORTEST_MESSAGE = 34  # octets: an empty content, a topic of one character, no headers
-_HEADING_OCTETS = 6
+LENGTH_OCTETS = 2
+"""The length of the message is the end of the word with which a record begins."""
 
 
 def word(id: int) -> bytes:
@@ -43,17 +46,4 @@ def heading(path: str) -> bytes:
 def body(message: bytes) -> bytes:
     """What follows the heading in a record: the length, the message file, the padding."""
     size = len(message)
-    return size.to_bytes(2, "big") + message + bytes(-size % WORD_OCTETS)
-
-
-def message_end(data: bytes, at: int, heading: bytes) -> int:
-    """Where the message ends of a record that begins at `at`; 0 if a word is there (INLINE-8).
-
-    The message begins a word behind `at`. It may end behind the end of `data`.
-    """
-    if data.startswith(heading, at):
-        begin = at + WORD_OCTETS
-        size = int.from_bytes(data[at + _HEADING_OCTETS : begin], "big")
-        if _SHORTEST_MESSAGE <= size <= LONGEST_MESSAGE:
-            return begin + size
-    return 0
+    return size.to_bytes(LENGTH_OCTETS, "big") + message + bytes(-size % WORD_OCTETS)

@@ -127,7 +127,6 @@ MUTANTS = [
             "Inbox._open_message",
             "self.hand.file.extend(map(self.hand.open, (name,)))",
             'self.hand.file.open(f"{self.path}/{name}", queue.READ)',
-            times=2,
         ),
     ),
     Mutant(
