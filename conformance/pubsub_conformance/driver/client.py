@@ -111,9 +111,9 @@ class Driver:
         reply = self.request("publish", within=within, **fields, **_given(timeout=timeout))
         return int(reply["count"])
 
-    def open(self, pattern: str) -> OpenChannel:
-        """Open a channel that subscribes to a pattern."""
-        reply = self.request("open", pattern=pattern)
+    def open(self, pattern: str, *, inline: bool = False) -> OpenChannel:
+        """Open a channel that subscribes to a pattern; with `inline`, ask for the inline lane."""
+        reply = self.request("open", pattern=pattern, **({"inline": True} if inline else {}))
         return OpenChannel(reply["channel"], self.home / reply["directory"])
 
     def close_channel(self, channel: OpenChannel) -> None:

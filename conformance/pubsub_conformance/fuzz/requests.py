@@ -318,6 +318,8 @@ def _demanded(request: Mapping[str, Any], roles: Any) -> Demand:
         return Demand(
             "the driver does not claim the operation's role", BAD | {"unknown-op"}, seqs, op
         )
+    if "inline" not in roles:  # then it does not know this field
+        request = {name: value for name, value in request.items() if name != "inline"}
     if fault := _fault(op, request):
         return Demand(fault, BAD, seqs, op)
     return Demand("it is a request, or similar to one", seqs=seqs, op=op, requirement="DRIVER-2")

@@ -18,9 +18,19 @@ import string
 from collections.abc import Mapping
 from pathlib import Path
 
-from .message import InvalidMessage, Message, Scalar, a_message, decode, encode, fresh_id
+from .message import (
+    DamagedQueue,
+    InvalidMessage,
+    Message,
+    Scalar,
+    a_message,
+    decode,
+    encode,
+    fresh_id,
+)
 from .queue import enqueue as _enqueue
 from .queue import open_queue
+from .record import MARKER, WORD, characters, length_of
 from .topics import PATTERN, is_pattern, matches
 
 STALE_AGE = 3600
@@ -79,6 +89,8 @@ class Base:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.tmp = path / "tmp"
+        self.marked: set[tuple[int, int]] = set()
+        """Device and inode of the queue of each marked channel that was opened."""
         self._opened: list[Channel] = []
 
     def make(self, mode: int = 0o700) -> None:
@@ -144,10 +156,10 @@ class Base:
         staged.unlink()
         return message
 
-    def open(self, pattern: str, *, pid: int | None = None) -> Channel:
+    def open(self, pattern: str, *, pid: int | None = None, inline: bool = False) -> Channel:
         """Open a channel of the kit, with this process's id in its name unless another is given.
 
-        Raises ValueError for an invalid pattern.
+        With `inline` it is marked. Raises ValueError for an invalid pattern.
         """
         if not is_pattern(pattern):
             raise ValueError(f"not a pattern: {pattern!r}")
@@ -155,8 +167,12 @@ class Base:
         # The reading end first: without a reader the writing end could not be opened.
         read_end = os.open(being_made / "queue", os.O_RDONLY | os.O_NONBLOCK)
         write_end = os.open(being_made / "queue", os.O_WRONLY | os.O_NONBLOCK)
+        if inline:
+            (being_made / MARKER).touch(0o600)
+            queue = os.fstat(read_end)
+            self.marked.add((queue.st_dev, queue.st_ino))
         directory = being_made.rename(self.path / channel_name(pattern, pid or os.getpid()))
-        channel = Channel(self, directory, pattern, read_end, write_end)
+        channel = Channel(self, directory, pattern, read_end, write_end, inline)
         self._opened.append(channel)
         return channel
 
@@ -221,29 +237,41 @@ class Channel:
     """A channel of the kit. A context manager that closes it."""
 
     def __init__(
-        self, base: Base, directory: Path, pattern: str, read_end: int, write_end: int
+        self,
+        base: Base,
+        directory: Path,
+        pattern: str,
+        read_end: int,
+        write_end: int,
+        is_marked: bool,
     ) -> None:
         self.base = base
         self.directory = directory
         self.pattern = pattern
         self.read_end = read_end
         self.write_end = write_end
+        self.is_marked = is_marked
         self.closed = False
         self._reading = True
 
     def fetch(self) -> Message | None:
         """The next message, or None if the queue is empty.
 
-        Raises InvalidMessage for a file that is not a message, and for octets that are no id.
+        Raises InvalidMessage for a file or a record that is not a message, and DamagedQueue for
+        octets that are no whole id and no whole record.
         """
         while True:
-            try:
-                octets = os.read(self.read_end, 8)
-            except BlockingIOError:
+            word = self._read(WORD)
+            if not word:
                 return None
-            if len(octets) != 8:
-                raise InvalidMessage(f"the queue held {len(octets)} octets, which are no whole id")
-            id = int.from_bytes(octets, "big")
+            if len(word) < WORD:
+                raise DamagedQueue(f"the queue held {len(word)} octets, which are no whole id")
+            if self.is_marked and (length := length_of(word, characters(self.directory))):
+                rest = self._read(length)
+                if len(rest) < length:
+                    raise DamagedQueue(f"the queue held {len(rest)} of a record's {length} octets")
+                return decode(rest[: int.from_bytes(word[6:], "big")])
+            id = int.from_bytes(word, "big")
             file = self.directory / str(id)
             with contextlib.suppress(FileNotFoundError):
                 if not stat.S_ISREG(file.lstat().st_mode):
@@ -255,6 +283,12 @@ class Channel:
                     raise InvalidMessage(f"the file {id} holds the id {message.id}")
                 return message
 
+    def _read(self, octets: int) -> bytes:
+        """So many octets of the queue; fewer, if it does not hold as many."""
+        with contextlib.suppress(BlockingIOError):
+            return os.read(self.read_end, octets)
+        return b""
+
     def fetch_all(self) -> list[Message]:
         """All messages in the queue now, in order. Raises InvalidMessage."""
         messages = []
@@ -263,8 +297,9 @@ class Channel:
         return messages
 
     def files(self) -> list[str]:
-        """The sorted names of the entries beside the queue."""
-        return sorted(entry.name for entry in self.directory.iterdir() if entry.name != "queue")
+        """The sorted names of the entries beside the queue, and beside the channel's marker."""
+        own = {"queue", MARKER} if self.is_marked else {"queue"}
+        return sorted(entry.name for entry in self.directory.iterdir() if entry.name not in own)
 
     def stop_reading(self) -> None:
         """Close the queue and leave the directory, as it is when its owner dies."""

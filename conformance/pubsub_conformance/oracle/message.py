@@ -37,6 +37,10 @@ class InvalidMessage(ValueError):
     """The octets are not a message. The text is the reason."""
 
 
+class DamagedQueue(InvalidMessage):
+    """A queue holds octets that are no whole id and no whole record."""
+
+
 @dataclass(frozen=True)
 class Message:
     """A message. Two are equal as JSON values are: 1.0 equals 1, but `true` does not."""

@@ -61,17 +61,23 @@ def fill(channel_dir: Path, id: int = 0) -> int:
 
 def waiting(channel_dir: Path) -> int:
     """How many ids are in the queue, or 0 if the system does not say."""
-    try:
+    with contextlib.suppress(OSError):
         queue = open_queue(channel_dir)
-    except OSError:
-        return 0
-    try:
-        octets = fcntl.ioctl(queue, termios.FIONREAD, bytes(4))
-    except OSError:
-        return 0
-    finally:
-        os.close(queue)
-    return int(struct.unpack("i", octets)[0]) // 8
+        try:
+            return held(queue) // 8
+        finally:
+            os.close(queue)
+    return 0
+
+
+def held(queue: int) -> int:
+    """How many octets an open queue holds. On Linux a write end tells it, too. Raises OSError."""
+    return int(struct.unpack("i", fcntl.ioctl(queue, termios.FIONREAD, bytes(4)))[0])
+
+
+def size(queue: int) -> int:
+    """How many octets an open queue can hold. Raises OSError; only Linux has this call."""
+    return fcntl.fcntl(queue, fcntl.F_GETPIPE_SZ)
 
 
 def resize(queue: int, pages: int) -> bool:

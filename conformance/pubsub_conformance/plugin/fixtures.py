@@ -32,6 +32,8 @@ class _Claimed(Driver):
         self._channels: dict[object, set[left_open.Identity]] = {}
         self._is_known = True
         """Whether all its open channels are in `_channels`."""
+        self.marked: set[left_open.Identity] = set()
+        """The queues of the channels that it was asked to mark."""
         super().__init__(command, home, env=env)
 
     def request(self, op: str, *, within: float | None = None, **fields: object) -> dict[str, Any]:
@@ -42,7 +44,8 @@ class _Claimed(Driver):
             if op == "close":
                 self._channels.pop(fields.get("channel"), None)
         if op == "open":
-            self._note_channel(reply["channel"], self.home / reply["directory"])
+            directory = self.home / reply["directory"]
+            self._note_channel(reply["channel"], directory, bool(fields.get("inline")))
         return reply
 
     def raw(self, line: bytes, *, within: float | None = None) -> dict[str, Any]:
@@ -50,27 +53,35 @@ class _Claimed(Driver):
         self._is_known = False
         return super().raw(line, within=within)
 
-    def _note_channel(self, handle: str, directory: Path) -> None:
+    def _note_channel(self, handle: str, directory: Path, inline: bool) -> None:
         try:
             both = directory.stat(), (directory / "queue").stat()
         except OSError:  # it is gone already, or it is in a place that the kit does not see
             self._is_known = False
         else:
             self._channels[handle] = {(found.st_dev, found.st_ino) for found in both}
+            if inline:
+                self.marked.add((both[1].st_dev, both[1].st_ino))
 
-    def check_descriptors(self, top: Path) -> None:
-        """Raise LeftOpen if the driver has more of `top` open than its channels need."""
+    def check_descriptors(self, top: Path, marked: set[left_open.Identity]) -> None:
+        """Raise LeftOpen if the driver has more of `top` open than its channels need.
+
+        `marked` are the queues of which a publisher with the role inline may keep some (INLINE-22).
+        """
         if self._is_known and self.is_idle:
             own = set().union(*self._channels.values())
-            left_open.check(self.pid, top, own, len(self._channels))
+            keeps = {"publisher", "inline"} <= self.hello.roles
+            left_open.check(self.pid, top, own, len(self._channels), marked if keeps else set())
 
     def __repr__(self) -> str:  # in assertions
         return "driver"
 
     def _send(self, op: str, fields: Mapping[str, object], within: float) -> None:
-        role = OPS[op].role if op in OPS else None
-        if role is not None and role not in self.hello.roles:
-            not_applicable(role)
+        roles = [OPS[op].role] if op in OPS else []
+        roles += ["inline"] if fields.get("inline") else []
+        for role in roles:
+            if role is not None and role not in self.hello.roles:
+                not_applicable(role)
         super()._send(op, fields, within)
 
 
@@ -96,7 +107,9 @@ def home(request: pytest.FixtureRequest) -> Iterator[Path]:
 
 
 @pytest.fixture
-def start(request: pytest.FixtureRequest, home: Path) -> Iterator[Callable[..., Driver]]:
+def start(
+    request: pytest.FixtureRequest, home: Path, base: Base
+) -> Iterator[Callable[..., Driver]]:
     """A function that starts a driver on `home`.
 
     `prefix` runs its command (`env`, `strace` and the like); environment variables by keyword,
@@ -117,8 +130,9 @@ def start(request: pytest.FixtureRequest, home: Path) -> Iterator[Callable[..., 
 
         yield start
         if FAILED not in request.node.stash and left_open.REQUIREMENT in kit.selected:
+            marked = base.marked.union(*(driver.marked for driver in started))
             for driver in started:
-                driver.check_descriptors(home.parent)
+                driver.check_descriptors(home.parent, marked)
 
 
 @pytest.fixture

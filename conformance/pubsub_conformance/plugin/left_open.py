@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ class LeftOpen(AssertionError):
 class Opened:
     """A descriptor of a driver."""
 
+    process: int
     number: int
     path: Path
     """Where it leads to; a removed file has the path that it had."""
@@ -44,6 +46,15 @@ class Opened:
         return self.status.st_dev, self.status.st_ino
 
     @property
+    def is_write_end(self) -> bool:
+        """Whether it can only be written to."""
+        with contextlib.suppress(OSError):  # it was just closed
+            shown = Path(f"/proc/{self.process}/fdinfo/{self.number}").read_text()
+            flags = re.search(r"^flags:\s*([0-7]+)$", shown, re.MULTILINE)
+            return flags is not None and int(flags[1], 8) & os.O_ACCMODE == os.O_WRONLY
+        return False
+
+    @property
     def is_bound_to_end(self) -> bool:
         """Whether it leads to a channel, a queue or a message: it ends with the operation."""
         if stat.S_ISDIR(self.status.st_mode):
@@ -51,15 +62,19 @@ class Opened:
         return self.path.name == "queue" or bool(MESSAGE_NAME.fullmatch(self.path.name))
 
 
-def check(group: int, top: Path, own: set[Identity], channels: int) -> None:
+def check(group: int, top: Path, own: set[Identity], channels: int, marked: set[Identity]) -> None:
     """Raise LeftOpen if a process of the group has more of `top` open than it needs.
 
-    `own` are the directories and queues of its open channels, whose number is `channels`.
+    `own` are the directories and queues of its open channels, whose number is `channels`. `marked`
+    are the queues of which the process may keep some for writing (INLINE-22 says how many).
     """
     left: list[Opened] = []
 
     def is_clean() -> bool:
-        left[:] = _too_many(_opened(group, top), own, channels)
+        opened = [
+            one for one in _opened(group, top) if not (one.identity in marked and one.is_write_end)
+        ]
+        left[:] = _too_many(opened, own, channels)
         return not left
 
     if until(is_clean, PATIENCE_SECONDS, poll=0.01):
@@ -91,4 +106,4 @@ def _opened_by(process: int, top: Path) -> Iterator[Opened]:
             with contextlib.suppress(OSError):  # it was just closed
                 path = Path(os.readlink(entry).removesuffix(" (deleted)"))
                 if path.is_relative_to(top):
-                    yield Opened(int(entry.name), path, entry.stat())
+                    yield Opened(process, int(entry.name), path, entry.stat())

@@ -96,6 +96,24 @@ def test_every_operation_of_every_role(start: Start) -> None:
     assert not missing, f"refused operations of roles that it claims: {', '.join(missing)}"
 
 
+@pytest.mark.requirement("DRIVER-3", role="inline")
+def test_the_inline_lane_of_a_publisher_or_a_subscriber(start: Start) -> None:
+    """A driver that claims `inline` claims `publisher` or `subscriber`, too; with `subscriber`, it
+    accepts both values of the field `inline` of `open`."""
+    with finds("obey the field `inline` of `open`, and use the lane in `publish`"):
+        driver = start()
+        assert {"publisher", "subscriber"} & driver.hello.roles, (
+            f"expected publisher or subscriber beside inline, found {sorted(driver.hello.roles)}"
+        )
+        if claims(driver, "subscriber"):
+            for inline in (True, False):
+                try:
+                    reply = driver.request("open", pattern="probe", inline=inline)
+                except Rejected as error:
+                    pytest.fail(f"open with inline {inline}: expected a channel, found {error}")
+                driver.request("close", channel=reply["channel"])
+
+
 @pytest.mark.requirement("DRIVER-4")
 def test_unknown_operation(start: Start) -> None:
     """An operation that does not exist gets the error unknown-op, and the driver goes on."""
