@@ -13,8 +13,8 @@ from pubsub_conformance.oracle.base import Base, Channel
 from pubsub_conformance.oracle.message import InvalidMessage, decode
 from pubsub_conformance.oracle.record import LONGEST, MARKER, Record, record
 from pubsub_conformance.plugin import not_run
-from pubsub_conformance.suite.scenes import NOBODY
 from pubsub_conformance.suite.publish.support import nothing_left, octets_in
+from pubsub_conformance.suite.scenes import NOBODY
 
 from .support import check_lanes, marked, overhead, parts_in, settled, usual_room
 
