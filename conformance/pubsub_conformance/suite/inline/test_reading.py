@@ -39,6 +39,9 @@ FILE = decode(
 )
 """The message whose file is in the channel."""
 
+BEFORE = a_message("a", bytes(900))
+"""The message of the records that come first where a read is to end within a queue."""
+
 AT_ONCE = 65536
 """As many octets as one read may take (INLINE-19)."""
 
@@ -52,26 +55,33 @@ def _others(*words: str) -> list[Row]:
     return [row for row in ROWS if row not in _yields(*words)]
 
 
-def _check_rows(driver: Driver, channel: OpenChannel, rows: Iterable[Row], zeros: int = 0) -> None:
-    """Each queue of the specification has to yield what it says, after so many octets of zeros."""
+def _check_rows(
+    driver: Driver, channel: OpenChannel, rows: Iterable[Row], before: bytes = b""
+) -> None:
+    """Each queue of the specification has to yield what it says, behind these records."""
     file = channel.directory / str(FILE.id)
     for row in rows:
-        octets = vectors.octets(row["hex"]).replace(b"fVd3", characters(channel.directory))
+        where = f"{row['queue']}, behind {len(before)} octets" if before else row["queue"]
         if not file.exists():
             put(channel.directory, FILE, enqueue=False)
-        before = _entries(channel.directory)
-        where = f"{row['queue']}, after {zeros} octets of zeros" if zeros else row["queue"]
-        enqueue(channel.directory, bytes(zeros))
-        enqueue(channel.directory, octets)
+        entries = _entries(channel.directory)
+        queue = [BEFORE] * before.count(encode(BEFORE))
+        enqueue(channel.directory, before)
+        enqueue(
+            channel.directory,
+            vectors.octets(row["hex"]).replace(b"fVd3", characters(channel.directory)),
+        )
+        for message in queue:
+            expect_message_of_record(driver, channel, message)
         expected = [] if row["fetches"] == "none" else row["fetches"].split(", ")
         found: list[str] = []
         while (name := _name(outcome(driver, channel))) and len(found) <= len(expected):
             found.append(name)
         assert found == expected, f"{where}: expected {expected}, found {found}"
         if "file" in expected:
-            before.pop(file.name)
+            entries.pop(file.name)
         after = _entries(channel.directory)
-        assert after == before, f"{where}: a fetch changed the directory: {before} to {after}"
+        assert after == entries, f"{where}: a fetch changed the directory: {entries} to {after}"
 
 
 def _name(found: Message | Rejected | None) -> str:
@@ -97,11 +107,13 @@ def _entries(directory: Path) -> dict[str, bytes]:
 def _split(driver: Driver, base: Base, rows: list[Row]) -> None:
     """The queues of the specification have to yield the same wherever a read of 64 KiB ends."""
     channel = open_marked(driver, base)
+    one = record(channel.directory, encode(BEFORE))
     queue = open_queue(channel.directory)
     try:
         enlarged(queue)
         for ends_after in (8, 24):
-            _check_rows(driver, channel, rows, AT_ONCE - ends_after)
+            full, rest = divmod(AT_ONCE - ends_after, len(one))
+            _check_rows(driver, channel, rows, one * full + bytes(rest))
     finally:
         os.close(queue)
 
