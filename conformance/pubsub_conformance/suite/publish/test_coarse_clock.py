@@ -29,6 +29,13 @@ CLOCKS = pytest.mark.parametrize(
 )
 """Run the test on each of these file systems."""
 
+LANES = pytest.mark.parametrize(
+    "inline",
+    [False, pytest.param(True, marks=pytest.mark.requirement("INLINE-21"))],
+    ids=["files", "records"],
+)
+"""Run the test with channels that are not marked, and with marked ones."""
+
 Mounted = Callable[[Path], tuple[str, ...]]
 
 
@@ -44,29 +51,33 @@ def start_on(start: Start, home: Path, mounted: Mounted) -> tuple[Driver, Base]:
 
 @pytest.mark.requirement("PUB-21", role="publisher")
 @CLOCKS
+@LANES
 def test_a_channel_opens_within_the_tick_of_a_publish(
-    start: Start, home: Path, mounted: Mounted
+    start: Start, home: Path, mounted: Mounted, inline: bool
 ) -> None:
     """A publish reaches a channel that was opened within the same tick as the last publish."""
     driver, base = start_on(start, home, mounted)
     for number in range(100):
         driver.publish("a")
-        with base.open("a") as channel:
+        with base.open("a", inline=inline) as channel:
             assert driver.publish("a") == 1, f"one channel was open (round {number})"
             assert len(channel.fetch_all()) == 1
 
 
 @pytest.mark.requirement("PUB-21", role="publisher")
 @CLOCKS
-def test_a_channel_opens_in_the_tick_of_another(start: Start, home: Path, mounted: Mounted) -> None:
+@LANES
+def test_a_channel_opens_in_the_tick_of_another(
+    start: Start, home: Path, mounted: Mounted, inline: bool
+) -> None:
     """A publish between two openings of one tick does not keep a list without the second channel,
     even after the tick is over."""
     driver, base = start_on(start, home, mounted)
-    with base.open("a"):
+    with base.open("a", inline=inline):
         settle(driver, base, "a")
-        with base.open("a"):
+        with base.open("a", inline=inline):
             assert driver.publish("a") == 2, "two channels were open"
-            with base.open("a"):
+            with base.open("a", inline=inline):
                 for _ in range(2):
                     assert driver.publish("a") == 3, "three channels were open"
                 settle(driver, base, "a")

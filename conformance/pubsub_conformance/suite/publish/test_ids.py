@@ -45,6 +45,16 @@ def test_ids_are_large(driver: Driver, base: Base) -> None:
             assert 2**56 <= int(name) < 2**64, f"the id {name} is not from 2^56 to 2^64 - 1"
 
 
+@pytest.mark.requirement("PUB-23", role="publisher")
+def test_ids_are_no_records(driver: Driver, base: Base) -> None:
+    """Every id is less than 2^63, so that it looks like a record in no marked channel."""
+    with base.open("a") as channel:
+        for _ in range(20):
+            assert driver.publish("a") == 1
+        for name in channel.files():
+            assert int(name) < 2**63, f"expected an id of less than 2^63, found {name}"
+
+
 @pytest.mark.requirement("PUB-2", role="publisher")
 def test_ids_of_one_process_rise(driver: Driver, base: Base) -> None:
     """The ids of one process rise in a channel, however fast messages follow one another."""
