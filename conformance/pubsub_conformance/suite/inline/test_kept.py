@@ -40,7 +40,7 @@ def elsewhere(channel: Channel) -> Iterator[None]:
         away.rename(channel.directory)
 
 
-@pytest.mark.requirement("INLINE-18", role="publisher")
+@pytest.mark.requirement("INLINE-18")
 def test_a_channel_closes_while_a_publish_waits(driver: Driver, base: Base) -> None:
     """A publish that waits for room in the queue of a marked channel ends once the channel is gone
     from its path, even if the queue has a reader and gets room then."""
@@ -59,7 +59,7 @@ def test_a_channel_closes_while_a_publish_waits(driver: Driver, base: Base) -> N
         assert count == 0, "the only channel was gone from its path"
 
 
-@pytest.mark.requirement("INLINE-18", role="publisher")
+@pytest.mark.requirement("INLINE-18")
 def test_a_queue_gets_room_after_its_channel_closed(driver: Driver, base: Base) -> None:
     """A publish that waits does not write to a queue whose channel is gone from its path."""
     with marked(base) as [channel]:
@@ -75,7 +75,7 @@ def test_a_queue_gets_room_after_its_channel_closed(driver: Driver, base: Base) 
                 assert octets_in(channel) == b"", "a queue got a message of a publish that waited"
 
 
-@pytest.mark.requirement("INLINE-21", role="publisher")
+@pytest.mark.requirement("INLINE-21")
 def test_a_channel_that_is_closed(driver: Driver, base: Base) -> None:
     """A marked channel that is gone from its path gets nothing and is not counted, even if its
     queue has a reader; a channel that is back gets messages again."""
@@ -91,7 +91,7 @@ def test_a_channel_that_is_closed(driver: Driver, base: Base) -> None:
             settled(driver, base, channel, other)
 
 
-@pytest.mark.requirement("INLINE-21", role="publisher")
+@pytest.mark.requirement("INLINE-21")
 def test_another_channel_of_the_same_name(driver: Driver, base: Base) -> None:
     """A publish reaches the marked channel that has the name now, and no other."""
     with marked(base, 2) as [channel, other]:
@@ -106,7 +106,7 @@ def test_another_channel_of_the_same_name(driver: Driver, base: Base) -> None:
             settled(driver, base, channel, other)
 
 
-@pytest.mark.requirement("INLINE-21", "INLINE-5", role="publisher")
+@pytest.mark.requirement("INLINE-21", "INLINE-5")
 @pytest.mark.parametrize("first", ["marked", "unmarked"])
 def test_a_channel_of_the_same_name_without_a_marker(
     driver: Driver, base: Base, first: str
@@ -130,7 +130,7 @@ def test_a_channel_of_the_same_name_without_a_marker(
             one.directory.rename(two.directory)
 
 
-@pytest.mark.requirement("INLINE-21", role="publisher")
+@pytest.mark.requirement("INLINE-21")
 def test_a_base_that_was_made_anew(driver: Driver, base: Base) -> None:
     """If another directory takes the place of the base, a publish reaches its marked channels, and
     not those of the old one, even with the same times and names."""
@@ -146,7 +146,8 @@ def test_a_base_that_was_made_anew(driver: Driver, base: Base) -> None:
             assert octets_in(old) == b"", "the channel of the old base got a message"
 
 
-@pytest.mark.requirement("INLINE-21", "PUB-22", role="publisher")
+@pytest.mark.requirement("INLINE-21")
+@pytest.mark.requirement("PUB-22", role="publisher")
 def test_a_reader_that_is_gone(driver: Driver, base: Base) -> None:
     """A marked channel whose reader is gone is not counted, keeps no file, and is no error; others
     get the message."""
@@ -159,7 +160,7 @@ def test_a_reader_that_is_gone(driver: Driver, base: Base) -> None:
             check_lanes(other, ["file" if len(content) > 1000 else "record"], "the other channel")
 
 
-@pytest.mark.requirement("INLINE-21", role="publisher")
+@pytest.mark.requirement("INLINE-21")
 def test_a_marked_channel_that_opens_after_each_publish(driver: Driver, base: Base) -> None:
     """A publish reaches a marked channel however soon after the last publish it opened, and does
     not count one that closed."""
@@ -177,7 +178,7 @@ def _few(soft: int) -> list[str]:
     return ["sh", "-c", f'ulimit -S -n {soft}; exec "$@"', "sh"]
 
 
-@pytest.mark.requirement("INLINE-22", role="publisher")
+@pytest.mark.requirement("INLINE-22")
 @pytest.mark.parametrize(("soft", "channels"), [(64, 20), (256, 40), (4096, 260)])
 def test_few_descriptors_are_kept(start: Start, base: Base, soft: int, channels: int) -> None:
     """A publisher keeps at most an eighth of the descriptors that it may have open, and at most
@@ -205,7 +206,7 @@ def test_few_descriptors_are_kept(start: Start, base: Base, soft: int, channels:
         resource.setrlimit(resource.RLIMIT_NOFILE, mine)
 
 
-@pytest.mark.requirement("INLINE-23", role="publisher")
+@pytest.mark.requirement("INLINE-23")
 def test_a_publisher_without_standard_error(start: Start, base: Base) -> None:
     """A publisher whose descriptor 2 is free does not keep a queue under this number."""
     driver = start(prefix=["sh", "-c", 'exec "$@" 2>&-', "sh"])
@@ -216,7 +217,7 @@ def test_a_publisher_without_standard_error(start: Start, base: Base) -> None:
         assert not kept, f"expected no queue under the numbers 0 to 2, found {kept}"
 
 
-@pytest.mark.requirement("INLINE-23", role="subscriber")
+@pytest.mark.requirement("INLINE-23")
 @pytest.mark.parametrize("inline", [False, True], ids=["unmarked", "marked"])
 def test_a_subscriber_without_standard_error(start: Start, base: Base, inline: bool) -> None:
     """An owner whose descriptor 2 is free holds neither its queue nor its directory under this
@@ -233,7 +234,7 @@ def test_a_subscriber_without_standard_error(start: Start, base: Base, inline: b
             assert not path.startswith(str(base.path)), f"descriptor {number} leads to {path}"
 
 
-@pytest.mark.requirement("INLINE-24", role="publisher")
+@pytest.mark.requirement("INLINE-24")
 @pytest.mark.parametrize("errno", ["EMFILE", "ENFILE"])
 def test_want_of_descriptors(driver: Driver, base: Base, errno: str) -> None:
     """If a queue cannot be opened for want of descriptors, a publisher closes those that it keeps
@@ -255,7 +256,7 @@ def test_want_of_descriptors(driver: Driver, base: Base, errno: str) -> None:
         check_lanes(other, ["file"], "the unmarked channel")
 
 
-@pytest.mark.requirement("INLINE-24", role="publisher")
+@pytest.mark.requirement("INLINE-24")
 def test_no_descriptor_left_for_a_staged_file(driver: Driver, base: Base) -> None:
     """A publisher that may open no further descriptor closes those that it keeps, and stages a
     large message."""

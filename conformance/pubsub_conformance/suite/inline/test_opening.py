@@ -36,7 +36,7 @@ from .support import check_fit, expect_all, open_marked
 pytestmark = pytest.mark.timing
 
 
-@pytest.mark.requirement("INLINE-1", role="subscriber")
+@pytest.mark.requirement("INLINE-1")
 def test_a_marked_channel_is_visible_with_its_marker(driver: Driver, base: Base) -> None:
     """Right after the rename that makes a channel visible, its marker is there: an empty regular
     file of the queue's owner."""
@@ -55,7 +55,7 @@ def test_a_marked_channel_is_visible_with_its_marker(driver: Driver, base: Base)
     check_sound(base, driver, channel)
 
 
-@pytest.mark.requirement("INLINE-1", role="subscriber")
+@pytest.mark.requirement("INLINE-1")
 def test_an_open_channel_keeps_its_marker(driver: Driver, base: Base) -> None:
     """The marker is still there after messages were fetched, as records and by file."""
     channel = open_marked(driver, base)
@@ -67,7 +67,8 @@ def test_an_open_channel_keeps_its_marker(driver: Driver, base: Base) -> None:
     assert is_marked(channel.directory), f"the marker is gone:\n{base.tree()}"
 
 
-@pytest.mark.requirement("BASE-9", "INLINE-1", role=("subscriber", "inline"))
+@pytest.mark.requirement("INLINE-1")
+@pytest.mark.requirement("BASE-9", role="subscriber")
 def test_the_bits_of_a_marker(start: Start, base: Base) -> None:
     """In a shared base, a marker has no permission bits for group and others."""
     base.make(0o770)
@@ -76,7 +77,7 @@ def test_the_bits_of_a_marker(start: Start, base: Base) -> None:
     assert not mode & 0o077, f"expected no bits for group and others, found {mode:04o}"
 
 
-@pytest.mark.requirement("INLINE-2", role="subscriber")
+@pytest.mark.requirement("INLINE-2")
 def test_a_channel_without_the_lane(driver: Driver, base: Base) -> None:
     """A channel whose opener did not ask for the lane has no marker, after one that has."""
     for _ in range(2):
@@ -120,7 +121,7 @@ def _small_queues(uid: int) -> Iterator[None]:
             holder.stdin.close()
 
 
-@pytest.mark.requirement("INLINE-3", role="subscriber")
+@pytest.mark.requirement("INLINE-3")
 def test_a_queue_with_little_room(start: Start, base: Base) -> None:
     """If a user holds so many pipes that a new queue has room for 8 KiB, a channel opens without a
     marker, and receives."""
@@ -145,7 +146,7 @@ def test_a_queue_with_little_room(start: Start, base: Base) -> None:
     assert driver.fetch(channel) == message, "the channel does not receive"
 
 
-@pytest.mark.requirement("INLINE-3", role="subscriber")
+@pytest.mark.requirement("INLINE-3")
 @pytest.mark.parametrize("how", ["error=ENOTTY", "retval=0"])
 def test_a_fill_that_the_write_end_does_not_show(driver: Driver, base: Base, how: str) -> None:
     """If FIONREAD fails at the write end of the queue, or says 0 after a word was written, the
@@ -160,7 +161,7 @@ def test_a_fill_that_the_write_end_does_not_show(driver: Driver, base: Base, how
     assert is_received(base, driver, channel), "the channel does not receive"
 
 
-@pytest.mark.requirement("INLINE-3", role="subscriber")
+@pytest.mark.requirement("INLINE-3")
 def test_the_probe_is_read_back(driver: Driver, base: Base) -> None:
     """The queue of a channel that was just opened is empty."""
     channel = open_marked(driver, base)
@@ -198,7 +199,7 @@ def _no_marker(driver: Driver, errno: str) -> Iterator[None]:
         not_run("strace made another call fail")
 
 
-@pytest.mark.requirement("INLINE-4", role="subscriber")
+@pytest.mark.requirement("INLINE-4")
 @pytest.mark.parametrize("errno", ["ENOSPC", "EDQUOT"])
 def test_no_room_for_a_marker(driver: Driver, base: Base, errno: str) -> None:
     """If the marker cannot be made for want of room, the channel opens without one, and
@@ -213,7 +214,7 @@ def test_no_room_for_a_marker(driver: Driver, base: Base, errno: str) -> None:
     check_sound(base, driver, channel)
 
 
-@pytest.mark.requirement("CHAN-21", role=("subscriber", "inline"))
+@pytest.mark.requirement("CHAN-21", role="subscriber")
 @pytest.mark.parametrize("errno", ["EMFILE", "EACCES", "EIO"])
 def test_a_marker_that_cannot_be_made(driver: Driver, base: Base, errno: str) -> None:
     """If the marker cannot be made for another reason, the opening fails and leaves nothing."""
@@ -225,7 +226,7 @@ def test_a_marker_that_cannot_be_made(driver: Driver, base: Base, errno: str) ->
     assert base.leftovers() == [], f"something is left of the opening:\n{base.tree()}"
 
 
-@pytest.mark.requirement("CHAN-21", role=("subscriber", "inline"))
+@pytest.mark.requirement("CHAN-21", role="subscriber")
 def test_an_opening_that_fails_removes_the_marker(driver: Driver, base: Base) -> None:
     """If the rename of a marked channel fails, its directory and its marker are removed."""
     base.make()
@@ -235,7 +236,7 @@ def test_an_opening_that_fails_removes_the_marker(driver: Driver, base: Base) ->
     assert base.leftovers() == [], f"something is left of the opening:\n{base.tree()}"
 
 
-@pytest.mark.requirement("CHAN-14", role=("subscriber", "inline"))
+@pytest.mark.requirement("CHAN-14", role="subscriber")
 def test_closing_removes_the_marker(driver: Driver, base: Base) -> None:
     """Closing a marked channel, with messages in the queue and by file, leaves nothing."""
     channel = open_marked(driver, base)
@@ -245,7 +246,7 @@ def test_closing_removes_the_marker(driver: Driver, base: Base) -> None:
     assert base.leftovers() == [], f"something is left after closing:\n{base.tree()}"
 
 
-@pytest.mark.requirement("INLINE-25", role="subscriber")
+@pytest.mark.requirement("INLINE-25")
 @pytest.mark.parametrize("fetched", [False, True], ids=["", "after a fetch"])
 def test_closing_empties_the_queue(driver: Driver, base: Base, fetched: bool) -> None:
     """A publisher that keeps the write end of a marked channel that was closed finds the queue
@@ -266,7 +267,7 @@ def test_closing_empties_the_queue(driver: Driver, base: Base, fetched: bool) ->
         os.close(queue)
 
 
-@pytest.mark.requirement("INLINE-25", role="subscriber")
+@pytest.mark.requirement("INLINE-25")
 def test_closing_empties_a_large_queue(driver: Driver, base: Base) -> None:
     """A queue of 1 MiB is read empty, too."""
     channel = open_marked(driver, base)
@@ -282,7 +283,7 @@ def test_closing_empties_a_large_queue(driver: Driver, base: Base) -> None:
         os.close(queue)
 
 
-@pytest.mark.requirement("INLINE-25", role="subscriber")
+@pytest.mark.requirement("INLINE-25")
 def test_a_message_that_comes_while_the_channel_closes(driver: Driver, base: Base) -> None:
     """A record that a late publisher writes right after the rename of a closing channel is read,
     too: the queue is emptied after the rename."""
@@ -308,7 +309,7 @@ def _check_freed(queue: int) -> None:
     )
 
 
-@pytest.mark.requirement("REAP-3", role=("reaper", "inline"))
+@pytest.mark.requirement("REAP-3", role="reaper")
 def test_a_dead_marked_channel_is_removed(driver: Driver, base: Base) -> None:
     """A reaper removes a marked channel whose owner has died, with its marker."""
     directory = base.dead_channel("a", dead_pid())

@@ -118,7 +118,7 @@ def _split(driver: Driver, base: Base, rows: list[Row]) -> None:
         os.close(queue)
 
 
-@pytest.mark.requirement("INLINE-8", role="subscriber")
+@pytest.mark.requirement("INLINE-8")
 def test_what_begins_a_record(driver: Driver, base: Base) -> None:
     """Each queue of the specification without an error yields the messages that it says: a word is
     a record's only if the marker bits, the characters and the length are right."""
@@ -126,13 +126,13 @@ def test_what_begins_a_record(driver: Driver, base: Base) -> None:
     _check_rows(driver, channel, _others("invalid-message", "damaged-queue"))
 
 
-@pytest.mark.requirement("INLINE-8", role="subscriber")
+@pytest.mark.requirement("INLINE-8")
 def test_records_that_a_read_cuts(driver: Driver, base: Base) -> None:
     """The same queues yield the same where a read of 64 KiB ends within them."""
     _split(driver, base, _others("invalid-message", "damaged-queue"))
 
 
-@pytest.mark.requirement("INLINE-9", role="subscriber")
+@pytest.mark.requirement("INLINE-9")
 def test_invalid_records(driver: Driver, base: Base) -> None:
     """Each invalid record of the specification is reported once, and passed over whole."""
     channel = open_marked(driver, base)
@@ -140,7 +140,7 @@ def test_invalid_records(driver: Driver, base: Base) -> None:
     _split(driver, base, _yields("invalid-message"))
 
 
-@pytest.mark.requirement("INLINE-9", role="subscriber")
+@pytest.mark.requirement("INLINE-9")
 def test_the_longest_invalid_record(driver: Driver, base: Base) -> None:
     """An invalid record of 1016 octets, which contains good records and ids, is passed over whole,
     with its padding."""
@@ -155,7 +155,7 @@ def test_the_longest_invalid_record(driver: Driver, base: Base) -> None:
         expect_all(driver, channel, [good], f"behind an invalid record of {length} octets")
 
 
-@pytest.mark.requirement("INLINE-10", role="subscriber")
+@pytest.mark.requirement("INLINE-10")
 def test_damage_is_reported_once(driver: Driver, base: Base) -> None:
     """What is cut short at the end of the queue is reported once as damaged-queue, and what is
     written later is yielded."""
@@ -168,7 +168,7 @@ def test_damage_is_reported_once(driver: Driver, base: Base) -> None:
     _split(driver, base, _yields("damaged-queue"))
 
 
-@pytest.mark.requirement("INLINE-10", role="subscriber")
+@pytest.mark.requirement("INLINE-10")
 def test_the_end_of_a_read_is_no_damage(driver: Driver, base: Base) -> None:
     """A queue of 1 MiB that holds 300 records of 1000 octets yields them all: where a read ends
     within a record, the rest is in the queue."""
@@ -184,7 +184,7 @@ def test_the_end_of_a_read_is_no_damage(driver: Driver, base: Base) -> None:
         os.close(queue)
 
 
-@pytest.mark.requirement("INLINE-10", role="subscriber")
+@pytest.mark.requirement("INLINE-10")
 def test_a_record_that_comes_after_the_damage_was_seen(driver: Driver, base: Base) -> None:
     """A record that is written right after a fetch found the queue at its end, with a part of a
     record in hand, is yielded by the next fetch."""
@@ -206,7 +206,7 @@ def test_a_record_that_comes_after_the_damage_was_seen(driver: Driver, base: Bas
     expect_all(driver, channel, [good], "a record that was written after the queue was empty")
 
 
-@pytest.mark.requirement("INLINE-8", role="subscriber")
+@pytest.mark.requirement("INLINE-8")
 def test_a_marker_that_vanished(driver: Driver, base: Base) -> None:
     """An owner that marked its channel yields records whether or not the marker is still there."""
     channel = open_marked(driver, base)
@@ -219,7 +219,7 @@ def test_a_marker_that_vanished(driver: Driver, base: Base) -> None:
     expect_all(driver, channel, sent, "the marker was removed")
 
 
-@pytest.mark.requirement("INLINE-8", role="subscriber")
+@pytest.mark.requirement("INLINE-8")
 @pytest.mark.parametrize("asked", [False, True], ids=["not asked for", "of another channel"])
 def test_a_record_that_is_none_here(driver: Driver, base: Base, asked: bool) -> None:
     """Records in a channel that its owner did not mark, even if somebody else did, are ids without
@@ -235,7 +235,7 @@ def test_a_record_that_is_none_here(driver: Driver, base: Base, asked: bool) -> 
     expect_all(driver, channel, [behind], "behind a record that is none in this channel")
 
 
-@pytest.mark.requirement("INLINE-8", role="subscriber")
+@pytest.mark.requirement("INLINE-8")
 def test_ids_of_2_63_and_more(driver: Driver, base: Base) -> None:
     """Ids of 2^63 and more are ids in a marked channel, too, except those that begin a record; in
     an unmarked channel, each is one."""
@@ -253,7 +253,7 @@ def test_ids_of_2_63_and_more(driver: Driver, base: Base) -> None:
         expect_all(driver, channel, sent, f"{'a marked' if channel is inline else 'an unmarked'}")
 
 
-@pytest.mark.requirement("INLINE-11", role="subscriber")
+@pytest.mark.requirement("INLINE-11")
 def test_a_record_with_the_id_of_a_file(driver: Driver, base: Base) -> None:
     """A record, valid or not, that has the id of a file leaves the file as it is; the file is
     yielded as well, and two records of one id are two messages."""
@@ -282,7 +282,7 @@ def expect_message_of_record(driver: Driver, channel: OpenChannel, expected: Mes
     assert found == expected, f"a record: expected {expected}, found {found}"
 
 
-@pytest.mark.requirement("INLINE-19", role="subscriber")
+@pytest.mark.requirement("INLINE-19")
 def test_a_batch_has_a_limit(driver: Driver, base: Base) -> None:
     """A fetch takes at most 64 KiB out of a queue that holds 300 KB."""
     channel = open_marked(driver, base)
@@ -307,7 +307,7 @@ def test_a_batch_has_a_limit(driver: Driver, base: Base) -> None:
 # --- What other pages say of a message in the queue holds for one in hand ---------------------
 
 
-@pytest.mark.requirement("FETCH-1", "GUAR-2", role=("subscriber", "inline"))
+@pytest.mark.requirement("FETCH-1", "GUAR-2", role="subscriber")
 def test_records_and_files_come_in_order(driver: Driver, base: Base) -> None:
     """Records, files and wake-ups come in the order of the queue, while more are written; files
     are removed."""
@@ -331,7 +331,7 @@ def test_records_and_files_come_in_order(driver: Driver, base: Base) -> None:
     assert left == [MARKER, "queue"], f"all was fetched, but the channel holds {left}"
 
 
-@pytest.mark.requirement("FETCH-21", role=("subscriber", "inline"))
+@pytest.mark.requirement("FETCH-21", role="subscriber")
 def test_a_wait_with_messages_in_hand(driver: Driver, base: Base) -> None:
     """After one of three records was fetched, a wait is ready at once, and so again after the
     second; then it is not."""
@@ -346,7 +346,7 @@ def test_a_wait_with_messages_in_hand(driver: Driver, base: Base) -> None:
     assert not driver.wait(channel, 0), "all records were fetched, but a wait was ready"
 
 
-@pytest.mark.requirement("FETCH-14", role=("subscriber", "inline"))
+@pytest.mark.requirement("FETCH-14", role="subscriber")
 def test_messages_in_hand_come_before_the_loss(driver: Driver, base: Base) -> None:
     """After one of three records was fetched and the channel was removed, the other two are
     yielded; then a wait ends with channel-lost."""
@@ -363,7 +363,7 @@ def test_messages_in_hand_come_before_the_loss(driver: Driver, base: Base) -> No
         driver.wait(channel, 8)
 
 
-@pytest.mark.requirement("FETCH-8", role=("subscriber", "inline"))
+@pytest.mark.requirement("FETCH-8", role="subscriber")
 def test_an_id_that_cannot_be_opened_among_records(driver: Driver, base: Base) -> None:
     """If the file of an id cannot be opened now, the id stays the first, and the records behind it
     stay, too."""
@@ -384,7 +384,7 @@ def test_an_id_that_cannot_be_opened_among_records(driver: Driver, base: Base) -
     expect_all(driver, channel, [file, *after], "with descriptors again")
 
 
-@pytest.mark.requirement("FETCH-22", role=("subscriber", "inline"))
+@pytest.mark.requirement("FETCH-22", role="subscriber")
 def test_thousands_of_ids_without_a_file_in_a_batch(driver: Driver, base: Base) -> None:
     """A fetch of 8000 ids without a file yields the record behind them, or no message at once."""
     channel = open_marked(driver, base)
@@ -399,7 +399,7 @@ def test_thousands_of_ids_without_a_file_in_a_batch(driver: Driver, base: Base) 
     expect_all(driver, channel, [last], "behind 8000 ids without a file")
 
 
-@pytest.mark.requirement("FETCH-17", role=("subscriber", "inline"))
+@pytest.mark.requirement("FETCH-17", role="subscriber")
 def test_a_file_whose_id_is_in_hand_is_no_orphan(driver: Driver, base: Base) -> None:
     """A stale file whose id was read together with a record before it stays, and is yielded."""
     channel = open_marked(driver, base)

@@ -45,7 +45,7 @@ def shrink(channel: Channel, octets: int) -> None:
         not_run(f"the system does not give a queue room for {octets} octets")
 
 
-@pytest.mark.requirement("INLINE-13", role="publisher")
+@pytest.mark.requirement("INLINE-13")
 def test_a_queue_that_is_half_full_gets_files(driver: Driver, base: Base) -> None:
     """A queue of 64 KiB that holds 32 KiB when its channel is first seen gets files, and one that
     has room again gets records."""
@@ -59,7 +59,7 @@ def test_a_queue_that_is_half_full_gets_files(driver: Driver, base: Base) -> Non
         check_lanes(channel, ["record"], "a queue that is empty again")
 
 
-@pytest.mark.requirement("INLINE-13", role="publisher")
+@pytest.mark.requirement("INLINE-13")
 def test_others_fill_a_queue_that_was_empty(driver: Driver, base: Base) -> None:
     """A publisher finds out that others have filled a queue half before it has written more than a
     sixteenth of its size."""
@@ -79,7 +79,7 @@ def test_others_fill_a_queue_that_was_empty(driver: Driver, base: Base) -> None:
         )
 
 
-@pytest.mark.requirement("INLINE-13", role="publisher")
+@pytest.mark.requirement("INLINE-13")
 def test_a_queue_that_was_made_small(driver: Driver, base: Base) -> None:
     """A queue that its owner made small after a first message takes three eighths as many messages
     as it would take ids: the publisher asks for the size of the queue at hand."""
@@ -97,7 +97,8 @@ def test_a_queue_that_was_made_small(driver: Driver, base: Base) -> None:
             assert found == list(range(number)), "the messages that were counted did not come"
 
 
-@pytest.mark.requirement("INLINE-13", "GUAR-4", role="publisher")
+@pytest.mark.requirement("INLINE-13")
+@pytest.mark.requirement("GUAR-4", role="publisher")
 def test_a_burst_of_small_messages(driver: Driver, base: Base) -> None:
     """A queue of 64 KiB that nobody reads takes 3000 messages of 100 octets, first as records and
     then as files; all come, in order."""
@@ -111,7 +112,7 @@ def test_a_burst_of_small_messages(driver: Driver, base: Base) -> None:
         assert found == list(range(3000)), f"3000 messages were counted: found {len(found)}"
 
 
-@pytest.mark.requirement("INLINE-16", role="publisher")
+@pytest.mark.requirement("INLINE-16")
 def test_a_record_that_does_not_fit(driver: Driver, base: Base) -> None:
     """A queue that is less than half full, but refuses a record, gets the message by file."""
     with marked(base, 2) as [channel, probe]:
@@ -139,7 +140,8 @@ def _fragment(channel: Channel) -> None:
     assert held(channel.write_end) < 32768
 
 
-@pytest.mark.requirement("GUAR-1", "PUB-10", role=("publisher", "inline"))
+@pytest.mark.requirement("INLINE-16")
+@pytest.mark.requirement("GUAR-1", "PUB-10", role="publisher")
 def test_a_full_marked_queue_is_not_counted(driver: Driver, base: Base) -> None:
     """A marked queue that is full is not counted, and its channel keeps no file; other channels
     get the message."""
@@ -155,7 +157,8 @@ def test_a_full_marked_queue_is_not_counted(driver: Driver, base: Base) -> None:
         assert not [part for part in parts_in(full) if isinstance(part, Record) or part]
 
 
-@pytest.mark.requirement("PUB-19", role=("publisher", "inline"))
+@pytest.mark.requirement("INLINE-16")
+@pytest.mark.requirement("PUB-19", role="publisher")
 def test_waiting_for_room_in_a_marked_queue(driver: Driver, base: Base) -> None:
     """A publish with a timeout tries a full marked queue again, until it takes the message."""
     with marked(base) as [channel]:

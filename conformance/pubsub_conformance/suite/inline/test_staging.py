@@ -79,7 +79,7 @@ def check_reported(driver: Driver, count: int, content: bytes, what: str) -> Non
     pytest.fail(f"{what}: expected io-error with the count {count}, found {found}")
 
 
-@pytest.mark.requirement("INLINE-14", role="publisher")
+@pytest.mark.requirement("INLINE-14")
 @spoilt
 @pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
 def test_a_message_that_cannot_be_staged(
@@ -111,7 +111,7 @@ def test_a_message_that_cannot_be_staged(
                     check_lanes(channel, ["record"], f"publish {number} to two marked channels")
 
 
-@pytest.mark.requirement("INLINE-14", role="publisher")
+@pytest.mark.requirement("INLINE-14")
 @pytest.mark.parametrize("spoil", [tmp_is_a_file, tmp_is_a_link])
 def test_a_large_message_that_cannot_be_staged(driver: Driver, base: Base, spoil: Spoil) -> None:
     """If a message is too large for a record and cannot be staged because `tmp` is no directory,
@@ -124,7 +124,7 @@ def test_a_large_message_that_cannot_be_staged(driver: Driver, base: Base, spoil
             assert parts_in(channel) == [], "the publish failed, but wrote to the queue"
 
 
-@pytest.mark.requirement("INLINE-14", role="publisher")
+@pytest.mark.requirement("INLINE-14")
 def test_no_room_for_a_file(start: Start, home: Path) -> None:
     """On a file system without room for another file, marked channels get the record; an unmarked
     one is io-error ENOSPC with their number."""
@@ -154,7 +154,7 @@ def test_no_room_for_a_file(start: Start, home: Path) -> None:
         assert driver.publish("a", b"x") == 2, "the file system has room again"
 
 
-@pytest.mark.requirement("INLINE-15", role="publisher")
+@pytest.mark.requirement("INLINE-15")
 @spoilt
 def test_a_record_for_want_of_a_file(start: Start, base: Base, spoil: Spoil) -> None:
     """If a message cannot be staged, a marked queue that is more than half full gets the record
@@ -173,7 +173,7 @@ def test_a_record_for_want_of_a_file(start: Start, base: Base, spoil: Spoil) -> 
             check_lanes(channel, ["record"], "a message that could not be staged")
 
 
-@pytest.mark.requirement("INLINE-15", role="publisher")
+@pytest.mark.requirement("INLINE-15")
 def test_neither_a_file_nor_a_record(driver: Driver, base: Base) -> None:
     """If a message cannot be staged and a marked queue is full, the publish fails, and other
     marked channels get the record."""
@@ -185,7 +185,7 @@ def test_neither_a_file_nor_a_record(driver: Driver, base: Base) -> None:
         assert [part for part in parts_in(full) if part] == [], "the full queue was written to"
 
 
-@pytest.mark.requirement("INLINE-17", role="publisher")
+@pytest.mark.requirement("INLINE-17")
 @pytest.mark.parametrize("changed", [False, True], ids=["", "and the base changes"])
 def test_tmp_vanishes_after_a_record_was_written(driver: Driver, base: Base, changed: bool) -> None:
     """If `tmp` vanishes after a queue took the record, and another channel needs the file, each
@@ -214,7 +214,8 @@ def test_tmp_vanishes_after_a_record_was_written(driver: Driver, base: Base, cha
     not_run("the unmarked channel was always served first")
 
 
-@pytest.mark.requirement("PUB-14", role=("publisher", "inline"))
+@pytest.mark.requirement("INLINE-12")
+@pytest.mark.requirement("PUB-14", role="publisher")
 def test_nothing_is_left_of_records(driver: Driver, base: Base) -> None:
     """A publish leaves nothing in `tmp`, whether marked channels get records or files, are full or
     without a reader."""

@@ -37,7 +37,7 @@ def _check_record(channel: Channel, topic: str, content: bytes) -> None:
     assert (found.topic, found.content) == (topic, content), f"{topic} {content!r}: found {found}"
 
 
-@pytest.mark.requirement("INLINE-6", role="publisher")
+@pytest.mark.requirement("INLINE-6")
 def test_a_record_has_the_layout_of_the_page(driver: Driver, base: Base) -> None:
     """A record begins with 80 00, the channel's characters and the length; then come the message
     and zeros up to a multiple of 8 octets."""
@@ -49,7 +49,7 @@ def test_a_record_has_the_layout_of_the_page(driver: Driver, base: Base) -> None
                 _check_record(channel, "a", content)
 
 
-@pytest.mark.requirement("INLINE-6", role="publisher")
+@pytest.mark.requirement("INLINE-6")
 def test_a_record_of_a_long_topic(driver: Driver, base: Base) -> None:
     """A record contains a message of any topic, with any headers."""
     topic = ".".join(["topic"] * 33)
@@ -58,7 +58,7 @@ def test_a_record_of_a_long_topic(driver: Driver, base: Base) -> None:
         _check_record(channel, topic, b"x")
 
 
-@pytest.mark.requirement("INLINE-6", "INLINE-12", role="publisher")
+@pytest.mark.requirement("INLINE-6", "INLINE-12")
 def test_a_record_of_the_longest_message(driver: Driver, base: Base) -> None:
     """A message file of 1016 octets becomes a record of 1024, and one of 1017 stays a file."""
     room = LONGEST - overhead(driver, base)
@@ -70,7 +70,7 @@ def test_a_record_of_the_longest_message(driver: Driver, base: Base) -> None:
         check_lanes(channel, ["file"], "a message file of 1017 octets")
 
 
-@pytest.mark.requirement("INLINE-7", role="publisher")
+@pytest.mark.requirement("INLINE-7")
 def test_a_record_is_written_in_one_write(driver: Driver, base: Base) -> None:
     """A publish writes to the queue once: the whole record."""
     with marked(base) as [channel]:
@@ -87,7 +87,7 @@ def test_a_record_is_written_in_one_write(driver: Driver, base: Base) -> None:
             assert writes[0].result == len(octets), f"expected {len(octets)} octets: {writes[0]}"
 
 
-@pytest.mark.requirement("INLINE-12", role="publisher")
+@pytest.mark.requirement("INLINE-12")
 @pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
 def test_small_messages_travel_without_files(driver: Driver, base: Base, warm: bool) -> None:
     """Small messages leave no file in a marked channel, whether its list of channels is new or
@@ -102,7 +102,7 @@ def test_small_messages_travel_without_files(driver: Driver, base: Base, warm: b
         nothing_left(base, "messages to a marked and to an unmarked channel")
 
 
-@pytest.mark.requirement("INLINE-12", role="publisher")
+@pytest.mark.requirement("INLINE-12")
 def test_a_queue_that_is_almost_half_full_gets_records(driver: Driver, base: Base) -> None:
     """A queue of 64 KiB that holds one word less than 32 KiB gets a record."""
     with marked(base) as [channel]:
@@ -112,7 +112,7 @@ def test_a_queue_that_is_almost_half_full_gets_records(driver: Driver, base: Bas
         check_lanes(channel, ["record"], "a queue of 65536 octets that holds 32760")
 
 
-@pytest.mark.requirement("INLINE-12", role="publisher")
+@pytest.mark.requirement("INLINE-12")
 def test_a_fill_that_cannot_be_seen(driver: Driver, base: Base) -> None:
     """If the fill of a queue cannot be seen (FIONREAD fails), it is taken for less than half full:
     it gets a record, and the publish reports no error."""
@@ -151,7 +151,7 @@ def _of_another_user(channel: Channel) -> None:
     os.chown(channel.directory / MARKER, NOBODY, NOBODY)
 
 
-@pytest.mark.requirement("INLINE-5", role="publisher")
+@pytest.mark.requirement("INLINE-5")
 @pytest.mark.parametrize(
     "mark",
     [
@@ -180,7 +180,8 @@ def test_what_is_no_marker(driver: Driver, base: Base, mark: Callable[[Channel],
             (channel.directory / MARKER).rmdir()
 
 
-@pytest.mark.requirement("PUB-7", role=("publisher", "inline"))
+@pytest.mark.requirement("INLINE-12")
+@pytest.mark.requirement("PUB-7", role="publisher")
 def test_a_large_message_to_marked_channels(driver: Driver, base: Base) -> None:
     """A message that is too large for a record is one file with a link in each channel."""
     with marked(base, 2) as channels, base.open("a") as other:
