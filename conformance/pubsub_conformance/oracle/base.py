@@ -86,10 +86,11 @@ def names_in(directory: Path) -> list[str]:
 class Base:
     """A base directory, and the kit's own publisher and subscriber in it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, marked: set[tuple[int, int]] | None = None) -> None:
+        """`marked` is that of another base, which is to know this one's marked channels, too."""
         self.path = path
         self.tmp = path / "tmp"
-        self.marked: set[tuple[int, int]] = set()
+        self.marked: set[tuple[int, int]] = set() if marked is None else marked
         """Device and inode of the queue of each marked channel that was opened."""
         self._opened: list[Channel] = []
 

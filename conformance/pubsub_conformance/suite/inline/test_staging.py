@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 
@@ -125,19 +124,19 @@ def test_a_large_message_that_cannot_be_staged(driver: Driver, base: Base, spoil
 
 
 @pytest.mark.requirement("INLINE-14")
-def test_no_room_for_a_file(start: Start, home: Path) -> None:
+def test_no_room_for_a_file(start: Start, base: Base) -> None:
     """On a file system without room for another file, marked channels get the record; an unmarked
     one is io-error ENOSPC with their number."""
-    place = home.with_name("small")
+    place = base.path.with_name("small")
     place.mkdir()
     prefix = own_tmpfs(place, "size=1m,nr_inodes=64")
     driver = start(prefix=prefix, PUBSUB_HOME=str(place / "base"))
-    base = Base(seen_by(driver, place / "base"))
-    base.make()
-    with marked(base) as [channel], base.open("a") as other:
+    small = Base(seen_by(driver, place / "base"), base.marked)
+    small.make()
+    with marked(small) as [channel], small.open("a") as other:
         with contextlib.suppress(OSError):
             for _ in range(100):
-                (base.path / fresh_name()).touch()
+                (small.path / fresh_name()).touch()
         for number in range(2):
             with pytest.raises(Rejected) as refusal:
                 driver.publish("a", b"x")
@@ -148,7 +147,7 @@ def test_no_room_for_a_file(start: Start, home: Path) -> None:
             )
             check_lanes(channel, ["record"], f"publish {number} on a full file system")
             assert ids_in(other) == []
-        for entry in base.path.iterdir():
+        for entry in small.path.iterdir():
             if entry.is_file():
                 entry.unlink()
         assert driver.publish("a", b"x") == 2, "the file system has room again"

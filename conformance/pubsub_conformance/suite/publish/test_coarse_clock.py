@@ -39,27 +39,27 @@ LANES = pytest.mark.parametrize(
 Mounted = Callable[[Path], tuple[str, ...]]
 
 
-def start_on(start: Start, home: Path, mounted: Mounted) -> tuple[Driver, Base]:
+def start_on(start: Start, base: Base, mounted: Mounted) -> tuple[Driver, Base]:
     """A driver whose base is on such a file system, and the base as the kit sees it."""
-    place = home.with_name("coarse")
+    place = base.path.with_name("coarse")
     place.mkdir()
     driver = start(prefix=mounted(place), PUBSUB_HOME=str(place / "base"))
-    base = Base(seen_by(driver, place / "base"))
-    base.make()
-    return driver, base
+    coarse = Base(seen_by(driver, place / "base"), base.marked)
+    coarse.make()
+    return driver, coarse
 
 
 @pytest.mark.requirement("PUB-21", role="publisher")
 @CLOCKS
 @LANES
 def test_a_channel_opens_within_the_tick_of_a_publish(
-    start: Start, home: Path, mounted: Mounted, inline: bool
+    start: Start, base: Base, mounted: Mounted, inline: bool
 ) -> None:
     """A publish reaches a channel that was opened within the same tick as the last publish."""
-    driver, base = start_on(start, home, mounted)
+    driver, coarse = start_on(start, base, mounted)
     for number in range(100):
         driver.publish("a")
-        with base.open("a", inline=inline) as channel:
+        with coarse.open("a", inline=inline) as channel:
             assert driver.publish("a") == 1, f"one channel was open (round {number})"
             assert len(channel.fetch_all()) == 1
 
@@ -68,37 +68,37 @@ def test_a_channel_opens_within_the_tick_of_a_publish(
 @CLOCKS
 @LANES
 def test_a_channel_opens_in_the_tick_of_another(
-    start: Start, home: Path, mounted: Mounted, inline: bool
+    start: Start, base: Base, mounted: Mounted, inline: bool
 ) -> None:
     """A publish between two openings of one tick does not keep a list without the second channel,
     even after the tick is over."""
-    driver, base = start_on(start, home, mounted)
-    with base.open("a", inline=inline):
-        settle(driver, base, "a")
-        with base.open("a", inline=inline):
+    driver, coarse = start_on(start, base, mounted)
+    with coarse.open("a", inline=inline):
+        settle(driver, coarse, "a")
+        with coarse.open("a", inline=inline):
             assert driver.publish("a") == 2, "two channels were open"
-            with base.open("a", inline=inline):
+            with coarse.open("a", inline=inline):
                 for _ in range(2):
                     assert driver.publish("a") == 3, "three channels were open"
-                settle(driver, base, "a")
+                settle(driver, coarse, "a")
                 assert driver.publish("a") == 3, "three channels were open"
 
 
 @pytest.mark.requirement("REAP-5", role="reaper")
 @CLOCKS
 def test_a_channel_that_only_seems_older_than_the_reaper(
-    start: Start, home: Path, mounted: Mounted
+    start: Start, base: Base, mounted: Mounted
 ) -> None:
     """A channel of the reaper's own process may seem to be older than the process: by up to two
     seconds where times are whole seconds, by a tick elsewhere. It stays."""
     for _ in range(2):
         time.sleep(-(time.time() - 0.4) % 1)  # so that driver and channel begin in one second
-        driver, base = start_on(start, home, mounted)
-        young = base.dead_channel("a", driver.pid)
+        driver, coarse = start_on(start, base, mounted)
+        young = coarse.dead_channel("a", driver.pid)
         driver.reap()
         assert young.exists(), (
             f"the reaper has removed a channel of its own process {driver.pid}, which was made"
             " after the process had started; the clock of this file system is coarse"
         )
         driver.close()
-        home.with_name("coarse").rmdir()
+        base.path.with_name("coarse").rmdir()
