@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from mutation import Mutant
 
-from . import base, channel, fetch, further, guarantee, message, publish, reap, topics
+from . import base, channel, fetch, further, guarantee, inline, message, publish, reap, topics
 
 MUTANTS = [
     *guarantee.MUTANTS,
@@ -19,6 +19,7 @@ MUTANTS = [
     *channel.MUTANTS,
     *publish.MUTANTS,
     *fetch.MUTANTS,
+    *inline.MUTANTS,
     *reap.MUTANTS,
 ]
 

@@ -185,13 +185,18 @@ def test_neither_a_file_nor_a_record(driver: Driver, base: Base) -> None:
 
 
 @pytest.mark.requirement("INLINE-17")
+@pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
 @pytest.mark.parametrize("changed", [False, True], ids=["", "and the base changes"])
-def test_tmp_vanishes_after_a_record_was_written(driver: Driver, base: Base, changed: bool) -> None:
+def test_tmp_vanishes_after_a_record_was_written(
+    driver: Driver, base: Base, changed: bool, warm: bool
+) -> None:
     """If `tmp` vanishes after a queue took the record, and another channel needs the file, each
     has the message once, and both are counted."""
     for _ in range(TRIES):
         with marked(base) as [channel], base.open("a") as other:
             queues = [each.directory / "queue" for each in (channel, other)]
+            if warm:
+                settled(driver, base, channel, other)
             with traced(driver, stop(WRITE), paths=queues) as trace:
                 count = trace.begin(driver.publish, "a", b"x")
                 first = trace.stopped().descriptor

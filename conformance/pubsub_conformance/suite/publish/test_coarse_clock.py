@@ -31,7 +31,7 @@ CLOCKS = pytest.mark.parametrize(
 
 LANES = pytest.mark.parametrize(
     "inline",
-    [False, pytest.param(True, marks=pytest.mark.requirement("INLINE-21"))],
+    [False, pytest.param(True, marks=pytest.mark.requirement("INLINE-12", "INLINE-21"))],
     ids=["files", "records"],
 )
 """Run the test with channels that are not marked, and with marked ones."""
@@ -61,6 +61,8 @@ def test_a_channel_opens_within_the_tick_of_a_publish(
         driver.publish("a")
         with coarse.open("a", inline=inline) as channel:
             assert driver.publish("a") == 1, f"one channel was open (round {number})"
+            if inline:
+                assert channel.files() == [], "a small message came to a marked channel by file"
             assert len(channel.fetch_all()) == 1
 
 
