@@ -1,7 +1,7 @@
 """Hostile input: drawn, given to a driver, judged by the reaction, and made small if it fails.
 
 Each target is a module: message files (decode), entries of directories (entries), octets in queues
-(queues), and the driver's own requests (requests).
+(queues), in those of marked channels (records), and the driver's own requests (requests).
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from pubsub_conformance.judge.report import show_crash
 from .decode import Decode
 from .entries import Entries
 from .queues import Queues
+from .records import Records
 from .report import Finding, Outcome, Report
 from .requests import Requests
 from .target import Target, Violation
 
 TARGETS: Mapping[str, type[Target[Any]]] = {
-    kind.name: kind for kind in (Decode, Entries, Queues, Requests)
+    kind.name: kind for kind in (Decode, Entries, Queues, Records, Requests)
 }
 
 SHRINK_SECONDS = 30.0
