@@ -91,8 +91,8 @@ MUTANTS = [
         "the length includes the padding",
         Edit(
             "queue.body",
-            'size.to_bytes(2, "big")',
-            '(size + -size % WORD_OCTETS).to_bytes(2, "big")',
+            'size.to_bytes(LENGTH_OCTETS, "big")',
+            '(size + -size % WORD_OCTETS).to_bytes(LENGTH_OCTETS, "big")',
         ),
     ),
     Mutant(
@@ -117,19 +117,23 @@ MUTANTS = [
     Mutant(
         "INLINE-8",
         "the highest bit begins a record",
-        Edit("queue.message_end", "data.startswith(heading, at)", "data[at : at + 1] >= b'\\x80'"),
+        Edit(
+            "Batch._is_whole", "data.startswith(self._heading, at)", "data[at : at + 1] >= b'\\x80'"
+        ),
     ),
     Mutant(
         "INLINE-8",
         "the characters of any channel",
         Edit(
-            "queue.message_end", "data.startswith(heading, at)", "data.startswith(b'\\x80\\0', at)"
+            "Batch._is_whole",
+            "data.startswith(self._heading, at)",
+            "data.startswith(b'\\x80\\0', at)",
         ),
     ),
     Mutant(
         "INLINE-8",
         "any length",
-        Edit("queue.message_end", "_SHORTEST_MESSAGE <= size <= LONGEST_MESSAGE", "True"),
+        Edit("Batch._is_whole", "SHORTEST_MESSAGE <= size <= LONGEST_MESSAGE", "True"),
     ),
     Mutant(
         "INLINE-9",
