@@ -172,7 +172,11 @@ static enum ps_outcome open_queue(struct ps_publish *p, struct ps_target *t, int
 
 enum ps_outcome ps_deliver(struct ps_publish *p, struct ps_target *t, struct pubsub_error *e)
 {
-    int fd = p->is_waiting ? -1 : ps_take_queue(t);                             /* INLINE-18 */
+    int fd = ps_borrow_queue(t);
+    if (fd >= 0 && p->is_waiting) {                                             /* INLINE-18 */
+        ps_close_queue(t, fd);
+        fd = -1;
+    }
     enum ps_outcome outcome = fd < 0 ? open_queue(p, t, &fd, e) : PS_TOOK;
     if (outcome != PS_TOOK)
         return outcome;
@@ -192,6 +196,6 @@ enum ps_outcome ps_deliver(struct ps_publish *p, struct ps_target *t, struct pub
     if (t->lane == PS_INLINE && !p->is_waiting && (outcome == PS_TOOK || outcome == PS_FULL))
         ps_keep_queue(p->list, t, fd);
     else
-        close(fd);
+        ps_close_queue(t, fd);
     return outcome;
 }

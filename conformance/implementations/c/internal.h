@@ -143,6 +143,7 @@ struct ps_names {
 struct ps_target {
     const char *name, *pattern;
     int fd;                     /* of its queue, kept from an earlier publish, or -1 */
+    bool in_use;                /* by this publish */
     enum { PS_UNSEEN, PS_FILES, PS_INLINE } lane;       /* whether it is marked */
     dev_t dev;                  /* of the queue that was opened last */
     ino_t inode;
@@ -178,11 +179,12 @@ void ps_keep_listing(struct ps_listing *list);          /* a new one, which the 
 void ps_done_with_listing(struct ps_listing *list);     /* one that is kept, or one that is not */
 void ps_listing_free(struct ps_listing *list);
 
-/* The descriptor of a queue, which is no longer kept then; -1: none was kept. */
-int ps_take_queue(struct ps_target *t);
+/* The descriptor of a queue that was kept; -1: none was. One of the next two ends its use. */
+int ps_borrow_queue(struct ps_target *t);
 
-/* Keeps a descriptor for the next publish, or closes it. */
+/* Keeps this descriptor of the queue for the next publish, or closes it if too many are kept. */
 void ps_keep_queue(const struct ps_listing *list, struct ps_target *t, int fd);
+void ps_close_queue(struct ps_target *t, int fd);
 
 /* Closes all descriptors that are kept (INLINE-24); false: there was none. */
 bool ps_drop_queues(void);

@@ -30,22 +30,35 @@ static _Thread_local struct place *mine;    /* in use by this thread */
 
 /* ---- descriptors ------------------------------------------------------------------------ */
 
-/* The descriptor of a queue, which is no longer kept then; -1: none was kept. A program may have
-   closed it without our knowledge, and the number may be that of another file now. */
-int ps_take_queue(struct ps_target *t)
+/* Whether the program has not closed the descriptor: the number may be that of another file now. */
+static bool is_open(const struct ps_target *t)
 {
     struct stat st;
-    int fd = t->fd;
-    if (fd < 0)
-        return -1;
+    return !fstat(t->fd, &st) && S_ISFIFO(st.st_mode) && st.st_ino == t->inode && st.st_dev == t->dev;
+}
+
+/* Closes it before it forgets it: a child that is forked between the two looks at the number. */
+static void drop(struct ps_target *t)
+{
+    if (is_open(t))
+        close(t->fd);
     t->fd = -1;
     kept--;
-    return !fstat(fd, &st) && S_ISFIFO(st.st_mode) && st.st_ino == t->inode &&
-           st.st_dev == t->dev ? fd : -1;
+}
+
+int ps_borrow_queue(struct ps_target *t)
+{
+    if (t->fd >= 0 && !is_open(t))
+        drop(t);
+    t->in_use = t->fd >= 0;
+    return t->fd;
 }
 
 void ps_keep_queue(const struct ps_listing *list, struct ps_target *t, int fd)
 {
+    t->in_use = false;
+    if (t->fd == fd)
+        return;
     if (kept++ < list->most) {                                                  /* INLINE-22 */
         t->fd = fd;
         return;
@@ -54,13 +67,22 @@ void ps_keep_queue(const struct ps_listing *list, struct ps_target *t, int fd)
     close(fd);
 }
 
-static bool drop_queues(struct ps_listing *list)
+void ps_close_queue(struct ps_target *t, int fd)
+{
+    t->in_use = false;
+    if (t->fd == fd)
+        drop(t);
+    else
+        close(fd);
+}
+
+/* Closes what is kept, but for the descriptor that a publish of this thread is using. */
+static bool drop_all(struct ps_listing *list, bool is_used_here)
 {
     bool dropped = false;
-    for (size_t i = 0; list && i < list->count; i++)
-        if (list->targets[i].fd >= 0) {
-            int fd = ps_take_queue(&list->targets[i]);
-            ps_close_fd(&fd);
+    for (struct ps_target *t = list ? list->targets : NULL; t && t < list->targets + list->count; t++)
+        if (t->fd >= 0 && !(t->in_use && is_used_here)) {
+            drop(t);
             dropped = true;
         }
     return dropped;
@@ -72,7 +94,7 @@ void ps_listing_free(struct ps_listing *list)
 {
     if (!list)
         return;
-    drop_queues(list);
+    drop_all(list, false);
     for (int i = 0; i < PS_TOPICS; i++)
         free(list->topics[i]);
     free(list->targets);
@@ -95,7 +117,7 @@ static bool leave(struct place *p)
     bool dropped = false;
     do {
         if (atomic_exchange(&p->to_drop, false))
-            dropped |= drop_queues(p->list);
+            dropped |= drop_all(p->list, true);
         atomic_store(&p->in_use, false);
     } while (atomic_load(&p->to_drop) && enter(p));
     return dropped;
@@ -106,7 +128,7 @@ static bool leave(struct place *p)
 static void in_child(void)
 {
     for (struct place *p = places; p < places + PLACES; p++) {
-        drop_queues(p->list);
+        drop_all(p->list, p == mine);
         if (p == mine)
             continue;
         if (enter(p))
@@ -128,8 +150,9 @@ static void watch_forks(void)
 static bool is_owner(void)
 {
     pid_t pid = getpid(), was = owner;
-    if (was != pid && was != -pid && atomic_compare_exchange_strong(&owner, &was, was ? -pid : pid))
-        was ? in_child() : (void)0;
+    if (was != pid && was != -pid &&
+        atomic_compare_exchange_strong(&owner, &was, was ? -pid : pid) && was)
+        in_child();
     return owner == pid;
 }
 
@@ -148,7 +171,9 @@ static bool is_for(const struct ps_listing *list, const struct stat *base)
 
 struct ps_listing *ps_kept_listing(const struct stat *base)
 {
-    for (struct place *p = places; is_owner() && p < places + PLACES; p++)
+    if (!is_owner())
+        return NULL;
+    for (struct place *p = places; p < places + PLACES; p++)
         if (enter(p)) {
             if (is_for(p->list, base)) {
                 mine = p;
@@ -165,7 +190,8 @@ void ps_keep_listing(struct ps_listing *list)
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     struct rlimit limit;
     pthread_once(&once, watch_forks);
-    for (struct place *p = places; !mine && is_owner() && p < places + PLACES; p++)
+    bool is_ours = is_owner();
+    for (struct place *p = places; is_ours && !mine && p < places + PLACES; p++)
         if (enter(p)) {
             forget(p);
             atomic_store(&p->list, list);
@@ -186,7 +212,7 @@ void ps_done_with_listing(struct ps_listing *list)
 
 bool ps_drop_queues(void)
 {
-    bool dropped = mine && drop_queues(mine->list);
+    bool dropped = mine && drop_all(mine->list, true);
     for (struct place *p = places; p < places + PLACES; p++) {
         if (p == mine)
             continue;

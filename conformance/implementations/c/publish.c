@@ -168,11 +168,10 @@ static enum pubsub_code publish(struct ps_publish *p, const char *topic, int wai
     if (!p->id && ps_draw_id(p))
         return ps_io_fail(e, errno, "/dev/urandom");
     code = deliver_quietly(p, matching, wait_ms, count, e);
-    if (p->gave_up && !p->was_staged && !*count) {                              /* INLINE-14 */
+    if (p->gave_up && !p->was_staged && !*count)                                /* INLINE-14 */
         *e = p->unstaged;
-    } else if (code == PUBSUB_BASE_UNUSABLE && *count) {
+    else if (code == PUBSUB_BASE_UNUSABLE && *count)
         e->code = PUBSUB_IO_ERROR;
-    }
     return code ? e->code : PUBSUB_OK;
 }
 
@@ -181,11 +180,15 @@ enum pubsub_code pubsub_publish(const char *topic, const char *headers, const vo
                                 struct pubsub_error *e)
 {
     struct pubsub_error own;
-    struct ps_publish p = {.base.fd = -1, .tmp = -1, .tries = PS_TRIES};
+    struct ps_publish p;
     struct pubsub_message m = {.id = 1, .timestamp = ps_microseconds(), .topic = topic,
         .headers = headers, .content = content, .content_size = content_size};
     e = e ? e : &own;
     *count = 0;
+    memset(&p, 0, offsetof(struct ps_publish, base));
+    p.base.fd = p.tmp = -1;
+    p.unstaged.code = PUBSUB_OK;
+    p.tries = PS_TRIES;
     enum pubsub_code code = pubsub_encode(&m, &p.file, &p.size, e);             /* PUB-4 */
     if (code)
         return code;

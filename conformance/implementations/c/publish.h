@@ -5,7 +5,6 @@
 #include "internal.h"
 
 struct ps_publish {
-    struct ps_base base;
     unsigned char *file;
     size_t size;
     uint64_t id;                    /* of the next record; 0: none is drawn yet */
@@ -16,14 +15,17 @@ struct ps_publish {
     uint64_t staged_id;
     bool id_is_tried;               /* as a name in tmp */
     bool was_staged;
-    struct stat copy;               /* the staged file */
-    struct pubsub_error unstaged;   /* why the message could not be staged; code 0: no reason */
 
     struct ps_listing *list;
     bool is_waiting;                /* the list may be out of date */
     bool broke;                     /* a write met a queue without reader */
     bool gave_up;                   /* a channel, because the message is not staged */
     size_t record_size;             /* 0: the message is too long for a record */
+
+    /* All above is zero at first. All below is long, and filled when it is needed. */
+    struct ps_base base;
+    struct pubsub_error unstaged;   /* why the message could not be staged; code 0: no reason */
+    struct stat copy;               /* the staged file */
     unsigned char record[PS_RECORD_ROOM];
 };
 
