@@ -1,17 +1,18 @@
 """What the implementation in C keeps in memory for the inline lane: the kit does not see it.
 
-These are messages in hand and descriptors of queues, with threads, forked children, and programs that
-close descriptors which are not theirs. Each program in c/ has to end with 0.
+These are messages in hand and descriptors of queues, with threads, forked children, and programs
+that close descriptors which are not theirs. Each program in c/ has to end with 0.
 """
 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from test_c import copy_sources, run_program
+from test_c import copy_sources, need_sanitizer, run_program
 
 PROGRAMS = Path(__file__).parent / "c"
 SHARED = (PROGRAMS / "inline.h").read_text()
@@ -38,3 +39,19 @@ def test_program(
     run_program(sources, tmp_path, code)
     assert os.listdir(home) == ["tmp"]
     assert os.listdir(home / "tmp") == []
+
+
+def test_threads_share_no_memory_unguarded(
+    sources: Path, tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread sanitizer finds no data race while threads publish and the base changes."""
+    need_sanitizer("cc", "thread")
+    library = [
+        str(path) for path in sources.glob("*.c") if not path.stem.startswith(("driver", "fuzz"))
+    ]
+    program = tmp_path / "program"
+    command = ["cc", "-g", "-O1", "-fsanitize=thread", f"-I{sources}", f"-I{PROGRAMS}"]
+    command += ["-o", str(program), str(PROGRAMS / "inline_threads.c"), *library, "-lpthread"]
+    subprocess.run(command, check=True)
+    subprocess.run([str(program)], check=True)
+    assert os.listdir(home) == ["tmp"]

@@ -175,6 +175,7 @@ struct ps_listing {
    until ps_done_with_listing(). */
 struct ps_listing *ps_kept_listing(const struct stat *base);
 
+void ps_forget_listings(void);                          /* all that nobody uses */
 void ps_keep_listing(struct ps_listing *list);          /* a new one, which the caller goes on to use */
 void ps_done_with_listing(struct ps_listing *list);     /* one that is kept, or one that is not */
 void ps_listing_free(struct ps_listing *list);

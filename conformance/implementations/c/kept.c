@@ -3,7 +3,7 @@
  * A publish has a list for itself alone: another that runs meanwhile uses another one, or makes it. So
  * nothing here waits for anybody, neither a thread nor a forked child whose parent's threads were in
  * the middle of something. A list is in one of few places for as long as it lives, where that child
- * finds it and closes its copies of the descriptors. Whoever finds that the base has changed empties
+ * finds it and closes its copies of the descriptors. A publish that has listed the base anew empties
  * all places that are not in use.
  */
 #include "internal.h"
@@ -179,10 +179,19 @@ struct ps_listing *ps_kept_listing(const struct stat *base)
                 mine = p;
                 return p->list;
             }
-            forget(p);
             leave(p);
         }
     return NULL;
+}
+
+void ps_forget_listings(void)
+{
+    bool is_ours = is_owner();
+    for (struct place *p = places; is_ours && p < places + PLACES; p++)
+        if (enter(p)) {
+            forget(p);
+            leave(p);
+        }
 }
 
 void ps_keep_listing(struct ps_listing *list)
@@ -193,7 +202,7 @@ void ps_keep_listing(struct ps_listing *list)
     bool is_ours = is_owner();
     for (struct place *p = places; is_ours && !mine && p < places + PLACES; p++)
         if (enter(p)) {
-            forget(p);
+            forget(p);          /* there is none, unless another thread was as fast */
             atomic_store(&p->list, list);
             mine = p;
         }

@@ -53,6 +53,7 @@ static enum pubsub_code list_anew(struct ps_publish *p, struct pubsub_error *e)
     int err = ps_list(&p->base, &p->list);
     if (err)
         return ps_entry_fail(&p->base, "", err, e);
+    ps_forget_listings();
     if (seen && ps_base_look(&p->base, &after) && may_keep(p, &before, &after)) {
         p->list->base = before;
         ps_keep_listing(p->list);

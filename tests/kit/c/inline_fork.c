@@ -2,7 +2,7 @@
    hand. */
 #include "inline.h"
 
-static volatile bool stop;
+static _Atomic bool stop;
 
 static void *go_on_publishing(void *unused)
 {

@@ -1,7 +1,7 @@
-/* Channels with nothing in hand need little memory, whatever they fetched before. */
+/* A channel keeps little more memory than it has in hand. */
 #include "inline.h"
 
-enum { CHANNELS = 300, MOST_KIB = 6144 };
+enum { CHANNELS = 150, MOST_KIB = 3072 };
 
 static long resident_kib(void)
 {
@@ -20,13 +20,11 @@ int main(void)
     for (int i = 0; i < CHANNELS; i++)
         assert(!pubsub_open_with("a", PUBSUB_INLINE, &channels[i], NULL));
     long before = resident_kib();
-    for (int round = 0; round < 2; round++) {
+    for (int i = 0; i < 2; i++)
         assert(!pubsub_publish("a", NULL, "x", 1, 0, &count, NULL) && count == CHANNELS);
-        assert(!pubsub_publish("a", NULL, "y", 1, 0, &count, NULL) && count == CHANNELS);
-        for (int i = 0; i < CHANNELS; i++) {        /* the other message stays in hand */
-            assert(!pubsub_fetch(channels[i], &message, NULL) && message);
-            pubsub_message_free(message);
-        }
+    for (int i = 0; i < CHANNELS; i++) {            /* the other message stays in hand */
+        assert(!pubsub_fetch(channels[i], &message, NULL) && message);
+        pubsub_message_free(message);
     }
     assert(resident_kib() - before < MOST_KIB);
     for (int i = 0; i < CHANNELS; i++)
