@@ -103,8 +103,12 @@ C_MUTANTS = [
         "PUB-13",
         "takes a file in the place of a channel for an error",
         "deliver.c",
-        "errno != ENXIO && errno != ENOTDIR",
-        "errno != ENXIO",
+        "        if (!S_ISDIR(st.st_mode))           /* a link to one",
+        """        if (S_ISREG(st.st_mode)) {
+            ps_entry_fail(&p->base, t->name, ENOTDIR, e);
+            return PS_FAILED;
+        }
+        if (!S_ISDIR(st.st_mode))           /* a link to one""",
     ),
     CMutant(
         "BASE-9",
@@ -152,9 +156,9 @@ C_MUTANTS = [
     CMutant(
         "GUAR-5",
         "a list of 16384 octets",
-        "base.c",
-        "    if (names->size + n > names->room) {",
-        "    if (names->size > 16384)\n        return 0;\n    if (names->size + n > names->room) {",
+        "listing.c",
+        "if (ps_parse_channel(name, pattern, &pid)) {",
+        "if (list->names.size <= 16384 && ps_parse_channel(name, pattern, &pid)) {",
     ),
     CMutant(
         "MSG-14",
