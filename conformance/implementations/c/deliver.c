@@ -16,7 +16,8 @@ static enum ps_outcome send_octets(struct ps_publish *p, struct ps_target *t, in
         n = write(fd, octets, size);
     while (n < 0 && errno == EINTR);
     if (n == (ssize_t)size) {
-        t->unlooked += (int)size;
+        if (t->unlooked < t->size)
+            t->unlooked += (int)size;
         return PS_TOOK;
     }
     int err = n < 0 ? errno : EIO;
