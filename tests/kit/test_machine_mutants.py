@@ -104,7 +104,7 @@ def test_each_function_has_its_lines_in_c(tmp_path: Path) -> None:
     maker = C(tmp_path / "common")
     file = next(file for file in maker.files if file.name == "channel.c")
     functions = {made.function for made in maker.candidates(file)}
-    assert {"channel.pubsub_open", "channel.look", "channel.pubsub_fetch", "channel"} <= functions
+    assert {"channel.pubsub_open", "channel.ps_look", "channel.ps_wake", "channel"} <= functions
 
 
 def test_each_excuse_names_what_there_is(tmp_path: Path) -> None:

@@ -10,13 +10,6 @@
 
 /* ---- directories and names -------------------------------------------------------------- */
 
-void ps_close_fd(int *fd)
-{
-    if (*fd >= 0)
-        close(*fd);
-    *fd = -1;
-}
-
 /* Sets the permission bits, whatever the umask (BASE-9). The set-group-id bit that the kernel
    passed on stays: without it, what is staged in tmp would not belong to the group of a shared
    base. */
@@ -135,9 +128,10 @@ static int base_make(char *path)                                                
     return mkdir(path, 0700) && errno != EEXIST ? -1 : 0;
 }
 
-static enum pubsub_code unusable(struct pubsub_error *e, const struct ps_base *b, const char *what)
+static enum pubsub_code unusable(struct pubsub_error *e, const struct ps_base *b, const char *what,
+                                 int err)
 {
-    return ps_fail(e, PUBSUB_BASE_UNUSABLE, 0,                                  /* BASE-6 */
+    return ps_fail(e, PUBSUB_BASE_UNUSABLE, err,                                /* BASE-6 */
                    "%.200s %s; set PUBSUB_HOME to another directory", b->path, what);
 }
 
@@ -146,7 +140,7 @@ static enum pubsub_code unusable_for(struct pubsub_error *e, const struct ps_bas
 {
     char text[128], reason[300];
     snprintf(reason, sizeof reason, "%s: %s", what, ps_reason(err, text));
-    return unusable(e, b, reason);
+    return unusable(e, b, reason, err);
 }
 
 enum pubsub_code ps_entry_fail(const struct ps_base *b, const char *entry, int err,
@@ -164,13 +158,23 @@ static bool is_passing(int err)
     return err == EMFILE || err == ENFILE || err == ENOMEM || err == EIO;
 }
 
+/* Why a directory must not be the base, or NULL. */
+static const char *fault(const struct stat *st, bool is_explicit)
+{
+    if (!is_explicit && st->st_uid != geteuid() && st->st_uid != 0)             /* BASE-4 */
+        return "belongs to another user";
+    if (st->st_mode & (is_explicit ? 002 : 022) && !(st->st_mode & S_ISVTX))    /* BASE-5 */
+        return "may be written to by others and has no sticky bit";
+    return NULL;
+}
+
 enum pubsub_code ps_base_open(struct ps_base *b, bool make, struct pubsub_error *e)
 {
     struct stat st = {0};
     int is_explicit = base_path(b->path), tries = PS_TRIES;
     b->fd = -1;
     if (is_explicit < 0)
-        return errno == ENAMETOOLONG ? unusable(e, b, "is too long a path")
+        return errno == ENAMETOOLONG ? unusable(e, b, "is too long a path", errno)
                                      : unusable_for(e, b, "cannot be found", errno);
     do
         b->fd = ps_open(AT_FDCWD, b->path,
@@ -184,25 +188,30 @@ enum pubsub_code ps_base_open(struct ps_base *b, bool make, struct pubsub_error 
             return ps_entry_fail(b, "", err, e);
         if (err == ENOTDIR || err == ELOOP || (err == ENOENT && S_ISLNK(st.st_mode)))
             return unusable(e, b, is_explicit ? "is not a directory"
-                                              : "is not a directory or is a symbolic link");
+                                              : "is not a directory or is a symbolic link", err);
         return unusable_for(e, b, "cannot be made or opened", err);
     }
-    const char *wrong = NULL;
     if (fstat(b->fd, &st)) {
         int err = errno;
         ps_close_fd(&b->fd);
         return unusable_for(e, b, "cannot be examined", err);
     }
-    if (!is_explicit && st.st_uid != geteuid() && st.st_uid != 0)          /* BASE-4 */
-        wrong = "belongs to another user";
-    else if (st.st_mode & (is_explicit ? 002 : 022) && !(st.st_mode & S_ISVTX)) /* BASE-5 */
-        wrong = "may be written to by others and has no sticky bit";
+    const char *wrong = fault(&st, is_explicit);
     if (wrong) {
         ps_close_fd(&b->fd);
-        return unusable(e, b, wrong);
+        return unusable(e, b, wrong, EACCES);
     }
     b->share = st.st_mode & 022 ? st.st_mode & 077 : 0;
+    b->dev = st.st_dev;
+    b->inode = st.st_ino;
     return PUBSUB_OK;
+}
+
+bool ps_base_look(struct ps_base *b, struct stat *st)
+{
+    int is_explicit = base_path(b->path);
+    return is_explicit >= 0 && !(is_explicit ? stat(b->path, st) : lstat(b->path, st)) &&
+           S_ISDIR(st->st_mode) && !fault(st, is_explicit);
 }
 
 int ps_open_tmp(const struct ps_base *b)
@@ -232,7 +241,7 @@ int ps_open_tmp(const struct ps_base *b)
 enum pubsub_code ps_tmp_fail(const struct ps_base *b, int err, struct pubsub_error *e)
 {
     if (err == ENOTDIR)
-        return unusable(e, b, "holds a tmp that is not a directory");
+        return unusable(e, b, "holds a tmp that is not a directory", err);
     if (err == ENOENT || is_passing(err))
         return ps_entry_fail(b, "tmp", err, e);
     return unusable_for(e, b, "has a tmp that cannot be made or opened", err);

@@ -63,6 +63,7 @@ bool octets_of(struct slice s, unsigned char **octets, size_t *size);      /* fr
 bool u64_of(struct slice s, uint64_t *number);                             /* from a string */
 bool number_of(struct slice s, double *number);
 bool integer_of(struct slice s, double *number);                           /* not negative */
+bool optional_bool(struct slice s, bool *value);                           /* absent: false */
 bool report_of(struct slice s, bool *all);
 
 /* Seconds, as milliseconds. optional_span: `absent` if it is not there. */

@@ -24,7 +24,11 @@ static void op_hello(void)
           "unknown compiler"
 #endif
           "\", \"spec\": \"" PUBSUB_SPEC "\", \"roles\": "
-          "[\"topics\", \"codec\", \"publisher\", \"subscriber\", \"reaper\"]");
+          "[\"topics\", \"codec\", \"publisher\", \"subscriber\", \"reaper\""
+#ifdef __linux__                    /* elsewhere a publisher cannot see how full a queue is */
+          ", \"inline\""
+#endif
+          "]");
     end_reply();
 }
 
@@ -152,9 +156,10 @@ static void op_open(void)
     char *pattern;
     struct pubsub_channel *channel;
     struct pubsub_error e;
-    if (!text_of(field("pattern"), &pattern)) {
-        bad_request("pattern");
-    } else if (pubsub_open(pattern, &channel, &e)) {
+    bool is_inline;
+    if (!text_of(field("pattern"), &pattern) || !optional_bool(field("inline"), &is_inline)) {
+        bad_request("pattern, inline");
+    } else if (pubsub_open_with(pattern, is_inline ? PUBSUB_INLINE : 0, &channel, &e)) {
         reply_error(&e, NULL);
     } else {
         channels = need(realloc(channels, (n_channels + 1) * sizeof *channels));

@@ -277,6 +277,12 @@ bool integer_of(struct slice s, double *number)
            *number < 9007199254740992.0;
 }
 
+bool optional_bool(struct slice s, bool *value)
+{
+    *value = s.n && *s.p == 't';
+    return !s.n || *s.p == 't' || *s.p == 'f';
+}
+
 bool report_of(struct slice s, bool *all)
 {
     char *t;

@@ -1,8 +1,6 @@
-/* error.c - errors of the library, and of opening a file */
+/* error.c - errors of the library */
 #include "internal.h"
 
-#include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -32,15 +30,6 @@ enum pubsub_code ps_io_fail(struct pubsub_error *e, int errnum, const char *what
 {
     char text[128];
     return ps_fail(e, PUBSUB_IO_ERROR, errnum, "%s: %s", what, ps_reason(errnum, text));
-}
-
-int ps_open(int at, const char *path, int flags)
-{
-    int fd;
-    do
-        fd = openat(at, path, flags | O_CLOEXEC);
-    while (fd < 0 && errno == EINTR);
-    return fd;
 }
 
 const char *pubsub_code_name(enum pubsub_code code)

@@ -15,8 +15,9 @@ static int random_octets(unsigned char *out, size_t n)
     static _Thread_local unsigned char pool[512];
     static _Thread_local size_t left;
     static _Thread_local pid_t owner;
+    pid_t pid = getpid();
     for (; n; n--) {
-        if (!left || owner != getpid()) {
+        if (!left || owner != pid) {
             int fd = ps_open(AT_FDCWD, "/dev/urandom", O_RDONLY);
             if (fd < 0)
                 return -1;
@@ -28,7 +29,7 @@ static int random_octets(unsigned char *out, size_t n)
                 return -1;
             }
             left = (size_t)got;
-            owner = getpid();
+            owner = pid;
         }
         *out++ = pool[--left];
     }

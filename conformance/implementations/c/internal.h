@@ -1,14 +1,21 @@
 /* internal.h - what the files of the library share; a program includes pubsub.h alone
  *
- *     error.c     errors, opening a file
+ *     error.c     errors
  *     clock.c     deadlines and ages
- *     fresh.c     names and ids that are taken by nobody
  *     json.c      JSON text (json.h)
  *     message.c   topics, headers and message files; no I/O
+ *     queue.c     records in a queue, how full it is, and its marker
+ *     kept.c      what one publish keeps for the next
+ *     open.c      opens and closes files
+ *     fresh.c     names and ids that are taken by nobody
  *     base.c      the base, its tmp, and channels as others see them
  *     reap.c      takes channels down: one's own, and those of dead processes
+ *     listing.c   lists the channels of the base
+ *     stage.c     stages a message in tmp (publish.h)
+ *     deliver.c   brings a message to one channel (publish.h)
  *     publish.c   publishes
- *     channel.c   opens, fetches, waits, closes
+ *     channel.c   opens and closes channels (channel.h)
+ *     fetch.c     fetches, waits, removes orphans
  *
  * A file uses those above it, never those below. Names that several files use begin with ps_, so
  * that they do not meet the names of a program. Ids such as PUB-7 are those of the specification.
@@ -70,9 +77,6 @@ enum pubsub_code ps_io_fail(struct pubsub_error *e, int errnum, const char *what
 
 const char *ps_reason(int errnum, char text[128]);
 
-/* Opens a file that exists, closed on exec; a signal does not keep it from that. */
-int ps_open(int at, const char *path, int flags);
-
 /* ---- clock.c ---------------------------------------------------------------------------- */
 
 uint64_t ps_microseconds(void);                         /* since the epoch */
@@ -80,14 +84,6 @@ int64_t ps_deadline_in(int ms);                         /* negative: never */
 int ps_left_until(int64_t deadline, int most);          /* ms, rounded up, at most `most` */
 bool ps_older(struct timespec time, long long ms);
 bool ps_before_start(struct timespec time);
-
-/* ---- fresh.c ---------------------------------------------------------------------------- */
-
-/* Appends a fresh name to the string in `name`. 0, or -1 and errno. */
-int ps_fresh_name(char *name);
-
-/* 0, or -1 and errno. Ids rise within the process. */
-int ps_fresh_id(uint64_t *id);
 
 /* ---- message.c -------------------------------------------------------------------------- */
 
@@ -104,16 +100,127 @@ int ps_parse(struct pubsub_message *m, size_t size, const char **why);
 void ps_put(unsigned char *p, uint64_t value, int octets);
 uint64_t ps_get(const void *p, int octets);
 
+/* ---- queue.c ---------------------------------------------------------------------------- */
+
+#define PS_MARKER "inline"
+
+enum {
+    PS_RECORD_KEY = 6,          /* octets that begin each record of a channel */
+    PS_RECORD_LEAST = 34,       /* octets of a message in a record */
+    PS_RECORD_MOST = 1016,
+    PS_RECORD_ROOM = 1024       /* octets of the longest record */
+};
+
+/* The octets that begin each record in the queue of the channel of this name. */
+void ps_record_key(const char *channel, unsigned char key[PS_RECORD_KEY]);
+
+/* The octets of the record that begins with this word, with its padding; 0: the word begins none. */
+size_t ps_record_size(const unsigned char key[PS_RECORD_KEY], const unsigned char *word);
+
+/* Makes a record but for its key, of a message file of n octets, and returns its size. */
+size_t ps_record_put(unsigned char record[PS_RECORD_ROOM], const unsigned char *file, size_t n);
+
+int ps_queue_octets(int fd);            /* in the queue; -1: not known */
+int ps_queue_size(int fd);              /* how many it can hold; -1: not known */
+void ps_queue_shrink(int reader);       /* frees its memory (INLINE-25) */
+
+/* Makes the marker in the directory of an empty queue, if the queue may have one. 0, or -1 and
+   errno. */
+int ps_mark(int dir, int reader, int writer, bool *marked);
+
+/* Whether a channel has a marker that belongs to the owner of its queue. */
+bool ps_is_marked(int at, const char *channel, uid_t owner);
+
+/* ---- kept.c ----------------------------------------------------------------------------- */
+
+/* Names, one behind the other, each with its NUL. */
+struct ps_names {
+    char *text;
+    size_t size, room;
+};
+
+/* A channel, as a publisher knows it. */
+struct ps_target {
+    const char *name, *pattern;
+    int fd;                     /* of its queue, kept from an earlier publish, or -1 */
+    bool in_use;                /* by this publish */
+    enum { PS_UNSEEN, PS_FILES, PS_INLINE } lane;       /* whether it is marked */
+    dev_t dev;                  /* of the queue that was opened last */
+    ino_t inode;
+    int size, unlooked;         /* of the queue, when it was looked at; octets written since */
+    unsigned char key[PS_RECORD_KEY];
+};
+
+/* The targets for one topic. */
+struct ps_topic {
+    char text[PUBSUB_TOPIC_MAX + 1];
+    size_t count;
+    struct ps_target *targets[];
+};
+
+enum { PS_TOPICS = 64 };
+
+/* A list of the channels of the base. */
+struct ps_listing {
+    struct stat base;           /* when it was listed */
+    uid_t user;
+    int most;                   /* descriptors that may be kept; 0: the list may not be kept */
+    struct ps_names names;      /* of each target its name and its pattern */
+    struct ps_target *targets;
+    size_t count;
+    struct ps_topic *topics[PS_TOPICS];
+};
+
+/* The list that was kept for a base that looks like this, or NULL. The caller then has it for itself,
+   until ps_done_with_listing(). */
+struct ps_listing *ps_kept_listing(const struct stat *base);
+
+void ps_forget_listings(void);                          /* all that nobody uses */
+void ps_keep_listing(struct ps_listing *list);          /* a new one, which the caller goes on to use */
+void ps_done_with_listing(struct ps_listing *list);     /* one that is kept, or one that is not */
+void ps_listing_free(struct ps_listing *list);
+
+/* The descriptor of a queue that was kept; -1: none was. One of the next two ends its use. */
+int ps_borrow_queue(struct ps_target *t);
+
+/* Keeps this descriptor of the queue for the next publish, or closes it if too many are kept. */
+void ps_keep_queue(const struct ps_listing *list, struct ps_target *t, int fd);
+void ps_close_queue(struct ps_target *t, int fd);
+
+/* Closes all descriptors that are kept (INLINE-24); false: there was none. */
+bool ps_drop_queues(void);
+
+/* ---- open.c ----------------------------------------------------------------------------- */
+
+/* Opens a file, closed on exec; a signal does not keep it from that, and a want of descriptors only
+   if no queue is kept (INLINE-24). The number is none of 0 to 2 (INLINE-23), unless the file is made. */
+int ps_open(int at, const char *path, int flags);
+
+void ps_close_fd(int *fd);
+
+/* ---- fresh.c ---------------------------------------------------------------------------- */
+
+/* Appends a fresh name to the string in `name`. 0, or -1 and errno. */
+int ps_fresh_name(char *name);
+
+/* 0, or -1 and errno. Ids rise within the process. */
+int ps_fresh_id(uint64_t *id);
+
 /* ---- base.c ----------------------------------------------------------------------------- */
 
 struct ps_base {
-    int fd;                     /* -1: it is not there */
+    int fd;                     /* -1: it is not there, or not open */
+    dev_t dev;
+    ino_t inode;
     mode_t share;               /* its bits for group and others if one of them may write, else 0 */
     char path[PATH_MAX];        /* absolute; the path of every channel and message fits, too */
 };
 
 /* Opens the base and checks what it opened. If the base is not there: makes it, or b->fd = -1. */
 enum pubsub_code ps_base_open(struct ps_base *b, bool make, struct pubsub_error *e);
+
+/* Looks at the base by its path without opening it. False: it is not there, or may not be used. */
+bool ps_base_look(struct ps_base *b, struct stat *st);
 
 /* A descriptor of tmp, which it makes if need be, or -1 and errno. ENOENT: the base is gone. */
 int ps_open_tmp(const struct ps_base *b);
@@ -127,13 +234,6 @@ int ps_set_mode(int fd, mode_t mode);
 int ps_open_place(int at, const char *name);            /* a directory, following no link */
 DIR *ps_open_dir(int at, const char *name);
 const char *ps_next_name(DIR *dir);                     /* NULL at the end, or with errno set */
-void ps_close_fd(int *fd);
-
-/* Names, one behind the other, each with its NUL. */
-struct ps_names {
-    char *text;
-    size_t size, room;
-};
 
 /* 0, or -1 and ENOMEM. */
 int ps_add_name(struct ps_names *names, const char *name);
@@ -162,5 +262,13 @@ int ps_claim(const struct ps_base *b, const char *from, char to[PS_ENTRY]);
 int ps_remove_tree(int at, const char *name);
 
 enum pubsub_code ps_reap_base(const struct ps_base *b, long long stale_ms, struct pubsub_error *e);
+
+/* ---- listing.c -------------------------------------------------------------------------- */
+
+/* Lists the base. 0 or an errno. */
+int ps_list(const struct ps_base *b, struct ps_listing **list);
+
+/* The targets whose pattern matches; NULL: there is no memory. */
+const struct ps_topic *ps_matching(struct ps_listing *list, const char *topic);
 
 #endif

@@ -19,9 +19,9 @@ C_MUTANTS = [
     CMutant(
         "FETCH-13",
         "ends a wait that is interrupted",
-        "channel.c",
-        "if (n < 0 && errno != EINTR)",
-        "if (n < 0)",
+        "fetch.c",
+        "if (err && err != EINTR)",
+        "if (err)",
     ),
     CMutant(
         "MSG-5",
@@ -33,7 +33,7 @@ C_MUTANTS = [
     CMutant(
         "BASE-16",
         "leaves a file open that is no message",
-        "channel.c",
+        "fetch.c",
         """    ps_close_fd(&fd);
     if (!err && (*message)->id""",
         """    if (!err)
@@ -43,14 +43,14 @@ C_MUTANTS = [
     CMutant(
         "BASE-16",
         "leaves tmp open where it may not make a file in it",
-        "publish.c",
+        "stage.c",
         """        close(tmp);
-        return ps_entry_fail(&p->base, path, err, e);
+        return failed(p, err, path, e);
     }
-    ps_put(""",
-        """        return ps_entry_fail(&p->base, path, err, e);
+    if (write_whole(""",
+        """        return failed(p, err, path, e);
     }
-    ps_put(""",
+    if (write_whole(""",
     ),
     CMutant(
         "CHAN-14",
@@ -102,9 +102,13 @@ C_MUTANTS = [
     CMutant(
         "PUB-13",
         "takes a file in the place of a channel for an error",
-        "publish.c",
-        "errno != ENXIO && errno != ENOTDIR",
-        "errno != ENXIO",
+        "deliver.c",
+        "        if (!S_ISDIR(st.st_mode))           /* a link to one",
+        """        if (S_ISREG(st.st_mode)) {
+            ps_entry_fail(&p->base, t->name, ENOTDIR, e);
+            return PS_FAILED;
+        }
+        if (!S_ISDIR(st.st_mode))           /* a link to one""",
     ),
     CMutant(
         "BASE-9",
@@ -120,9 +124,11 @@ C_MUTANTS = [
         """        ps_set_mode(ch->reader, 0600 | (b->share & 022)) ||
         (ch->writer = open_queue_end(ch->dir, O_WRONLY)) < 0 ||
         fstat(ch->reader, &made) || fstat(ch->dir, &st) ||
+        (flags & PUBSUB_INLINE && ps_mark(ch->dir, ch->reader, ch->writer, &ch->marked)) ||
         renameat(tmp, dir, b->fd, ch->name)) {""",
         """        (ch->writer = open_queue_end(ch->dir, O_WRONLY)) < 0 ||
         fstat(ch->reader, &made) || fstat(ch->dir, &st) ||
+        (flags & PUBSUB_INLINE && ps_mark(ch->dir, ch->reader, ch->writer, &ch->marked)) ||
         renameat(tmp, dir, b->fd, ch->name) ||
         ps_set_mode(ch->reader, 0600 | (b->share & 022))) {""",
     ),
@@ -137,8 +143,8 @@ C_MUTANTS = [
         "BASE-4",
         "trusts the base of the real user",
         "base.c",
-        "!is_explicit && st.st_uid != geteuid()",
-        "!is_explicit && st.st_uid != getuid()",
+        "!is_explicit && st->st_uid != geteuid()",
+        "!is_explicit && st->st_uid != getuid()",
     ),
     CMutant(
         "FETCH-14",
@@ -150,23 +156,23 @@ C_MUTANTS = [
     CMutant(
         "GUAR-5",
         "a list of 16384 octets",
-        "base.c",
-        "    if (names->size + n > names->room) {",
-        "    if (names->size > 16384)\n        return 0;\n    if (names->size + n > names->room) {",
+        "listing.c",
+        "if (ps_parse_channel(name, pattern, &pid)) {",
+        "if (list->names.size <= 16384 && ps_parse_channel(name, pattern, &pid)) {",
     ),
     CMutant(
         "MSG-14",
         "a size of 32 bits",
-        "channel.c",
+        "fetch.c",
         "static int read_message(int fd, off_t size,",
         "static int read_message(int fd, unsigned size,",
     ),
     CMutant(
         "FETCH-1",
         "ids with a sign",
-        "channel.c",
-        'snprintf(name, sizeof name, "%" PRIu64, ch->hand);',
-        'snprintf(name, sizeof name, "%" PRId64, (int64_t)ch->hand);',
+        "fetch.c",
+        'snprintf(name, sizeof name, "%" PRIu64, id);',
+        'snprintf(name, sizeof name, "%" PRId64, (int64_t)id);',
     ),
     CMutant(
         "CHAN-12",

@@ -1,0 +1,202 @@
+/* deliver.c - brings a message to one channel: step 4 of spec/publish.md, with that of spec/inline.md */
+#include "publish.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* One write, whole or not at all (PUB-9, INLINE-7). */
+static enum ps_outcome send_octets(struct ps_publish *p, struct ps_target *t, int fd,
+                                   const unsigned char *octets, size_t size, struct pubsub_error *e)
+{
+    ssize_t n;
+    do
+        n = write(fd, octets, size);
+    while (n < 0 && errno == EINTR);
+    if (n == (ssize_t)size) {
+        if (t->unlooked < t->size)
+            t->unlooked += (int)size;
+        return PS_TOOK;
+    }
+    int err = n < 0 ? errno : EIO;
+    if (err == EAGAIN)
+        return PS_FULL;
+    if (err == EPIPE) {
+        p->broke = true;
+        return PS_GONE;
+    }
+    ps_entry_fail(&p->base, t->name, err, e);
+    return PS_FAILED;
+}
+
+/* ---- as a record ------------------------------------------------------------------------ */
+
+/* Whether less than half of the queue is full (INLINE-12, INLINE-13). */
+static bool has_room(struct ps_publish *p, struct ps_target *t, int fd)
+{
+    if (t->unlooked + (int)p->record_size <= t->size / 16)
+        return true;
+    int octets = ps_queue_octets(fd), size = ps_queue_size(fd);
+    bool room = octets < 0 || size < 0 || octets < size - octets;
+    t->size = room && size > 0 ? size : 0;      /* if it has none, the next publish looks again */
+    t->unlooked = 0;
+    return room;
+}
+
+static enum ps_outcome send_record(struct ps_publish *p, struct ps_target *t, int fd,
+                                   struct pubsub_error *e)
+{
+    memcpy(p->record, t->key, PS_RECORD_KEY);
+    enum ps_outcome outcome = send_octets(p, t, fd, p->record, p->record_size, e);
+    if (outcome == PS_FULL)
+        t->size = 0;
+    return outcome;
+}
+
+/* ---- by file ---------------------------------------------------------------------------- */
+
+/* The base, which a publish with a kept list does not need for records. PS_TOOK: it is open. */
+static enum ps_outcome open_base(struct ps_publish *p, struct pubsub_error *e)
+{
+    if (p->base.fd >= 0)
+        return PS_TOOK;
+    if (ps_base_open(&p->base, false, e))
+        return PS_FAILED;
+    if (p->base.fd >= 0 &&
+        (p->base.dev != p->list->base.st_dev || p->base.inode != p->list->base.st_ino))
+        ps_close_fd(&p->base.fd);           /* it was replaced: the channels went with the old one */
+    return p->base.fd >= 0 ? PS_TOOK : PS_GONE;
+}
+
+/* Stages the message for the first time or again (PUB-12). PS_TOOK: it is staged. */
+static enum ps_outcome stage(struct ps_publish *p, struct pubsub_error *e)
+{
+    if (!*p->staged && p->unstaged.code) {
+        *e = p->unstaged;
+        return PS_UNSTAGED;
+    }
+    bool again = p->was_staged;
+    int err = ps_stage(p, e);
+    if (!err)
+        return PS_TOOK;
+    if (err == ENOENT && p->tries > 0)      /* the base went, and the channel with it */
+        return PS_GONE;
+    if (again && e->code == PUBSUB_BASE_UNUSABLE)
+        ps_entry_fail(&p->base, "tmp", err, e);
+    if (!*p->staged)
+        p->unstaged = *e;
+    return PS_UNSTAGED;
+}
+
+/* Step 4.2: links the message into the channel, under another id if need be. */
+static enum ps_outcome link_message(struct ps_publish *p, const char *channel, char link[PS_ENTRY],
+                                    struct pubsub_error *e)
+{
+    struct stat st;
+    for (bool again = !*p->staged;; again = true) {
+        enum ps_outcome staged = again ? stage(p, e) : PS_TOOK;
+        if (staged != PS_TOOK)
+            return staged;
+        snprintf(link, PS_ENTRY, "%s/%s", channel, p->staged);
+        if (!linkat(p->tmp, p->staged, p->base.fd, link, 0))
+            return PS_TOOK;                                                     /* PUB-7 */
+        int err = errno;
+        if (err == ENOENT || err == ENOTDIR) {
+            if (!fstatat(p->tmp, p->staged, &st, AT_SYMLINK_NOFOLLOW))
+                return PS_GONE;
+            if (errno != ENOENT) {          /* it may well be there */
+                ps_entry_fail(&p->base, link, errno, e);
+                return PS_FAILED;
+            }
+            *p->staged = 0;                 /* PUB-12: a cleaner took it */
+        }
+        if ((err != ENOENT && err != ENOTDIR && err != EEXIST && err != EMLINK) ||
+            p->tries-- <= 0) {
+            ps_entry_fail(&p->base, link, err, e);
+            return PS_FAILED;
+        }
+    }
+}
+
+static enum ps_outcome send_file(struct ps_publish *p, struct ps_target *t, int fd,
+                                 struct pubsub_error *e)
+{
+    char link[PS_ENTRY];
+    unsigned char id[8];
+    enum ps_outcome outcome = open_base(p, e);
+    if (outcome == PS_TOOK)
+        outcome = link_message(p, t->name, link, e);
+    if (outcome != PS_TOOK)
+        return outcome;
+    ps_put(id, p->staged_id, 8);
+    outcome = send_octets(p, t, fd, id, 8, e);
+    if (outcome != PS_TOOK && unlinkat(p->base.fd, link, 0) && errno != ENOENT &&  /* PUB-10 */
+        outcome != PS_FAILED) {
+        ps_entry_fail(&p->base, link, errno, e);
+        outcome = PS_FAILED;
+    }
+    return outcome;
+}
+
+/* ---- one channel ------------------------------------------------------------------------ */
+
+/* Step 4.1. The channel is reached by its path each time: a descriptor of its directory would still
+   lead into a channel that was closed. PS_TOOK: *fd is its queue. */
+static enum ps_outcome open_queue(struct ps_publish *p, struct ps_target *t, int *fd,
+                                  struct pubsub_error *e)
+{
+    struct stat st;
+    enum ps_outcome outcome = open_base(p, e);
+    if (outcome != PS_TOOK)
+        return outcome;
+    enum ps_life life = PS_UNKNOWN;
+    if (!fstatat(p->base.fd, t->name, &st, AT_SYMLINK_NOFOLLOW)) {
+        if (!S_ISDIR(st.st_mode))           /* a link to one would lead out of the base (BASE-10) */
+            return PS_GONE;
+        life = ps_open_queue(p->base.fd, t->name, fd, &st);
+    }
+    if (life == PS_UNKNOWN && errno != ENXIO && errno != ENOTDIR && errno != ENOENT) {
+        ps_entry_fail(&p->base, t->name, errno, e);
+        return PS_FAILED;
+    }
+    if (life != PS_ALIVE)                                                       /* PUB-11 */
+        return PS_GONE;
+    t->dev = st.st_dev;
+    t->inode = st.st_ino;
+    t->size = t->unlooked = 0;
+    if (t->lane == PS_UNSEEN && p->record_size)
+        t->lane = ps_is_marked(p->base.fd, t->name, st.st_uid) ? PS_INLINE : PS_FILES;
+    return PS_TOOK;
+}
+
+enum ps_outcome ps_deliver(struct ps_publish *p, struct ps_target *t, struct pubsub_error *e)
+{
+    int fd = ps_borrow_queue(t);
+    if (fd >= 0 && p->is_waiting) {                                             /* INLINE-18 */
+        ps_close_queue(t, fd);
+        fd = -1;
+    }
+    enum ps_outcome outcome = fd < 0 ? open_queue(p, t, &fd, e) : PS_TOOK;
+    if (outcome != PS_TOOK)
+        return outcome;
+    bool is_small = t->lane == PS_INLINE && p->record_size;
+    outcome = is_small && has_room(p, t, fd) ? send_record(p, t, fd, e) : PS_FULL;
+    if (outcome == PS_FULL)                                                     /* INLINE-16 */
+        outcome = send_file(p, t, fd, e);
+    if (outcome == PS_UNSTAGED) {
+        struct pubsub_error reason = *e;
+        outcome = is_small ? send_record(p, t, fd, e) : PS_FULL;                /* INLINE-15 */
+        if (outcome == PS_FULL) {
+            outcome = PS_FAILED;                                                /* INLINE-14 */
+            p->gave_up = true;
+            *e = reason;
+        }
+    }
+    if (t->lane == PS_INLINE && !p->is_waiting && (outcome == PS_TOOK || outcome == PS_FULL))
+        ps_keep_queue(p->list, t, fd);
+    else
+        ps_close_queue(t, fd);
+    return outcome;
+}
