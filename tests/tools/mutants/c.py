@@ -127,6 +127,20 @@ C_MUTANTS = [
         ps_set_mode(ch->reader, 0600 | (b->share & 022))) {""",
     ),
     CMutant(
+        "MSG-11",
+        "takes every character from U+D000 on for a surrogate",
+        "json.c",
+        "(unsigned char)out[1] > 0x9f",
+        "(unsigned char)out[0] > 0x9f",
+    ),
+    CMutant(
+        "MSG-9",
+        "sorts keys of different lengths in no order",
+        "message.c",
+        "(x->size < y->size ? -1 : 1)",
+        "(x->size != y->size ? -1 : 1)",
+    ),
+    CMutant(
         "MSG-9",
         "compares keys up to a NUL",
         "message.c",
