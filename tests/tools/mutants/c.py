@@ -127,6 +127,20 @@ C_MUTANTS = [
         ps_set_mode(ch->reader, 0600 | (b->share & 022))) {""",
     ),
     CMutant(
+        "CHAN-3",
+        "takes numbers of any length for ids",
+        "base.c",
+        "(size < 20 || (size == 20 && ",
+        "(size < 20 || (1 && ",
+    ),
+    CMutant(
+        "FETCH-17",
+        "takes numbers with leading zeros for ids",
+        "base.c",
+        "return *name != '0' && size && !name[size] &&",
+        "return size && !name[size] &&",
+    ),
+    CMutant(
         "MSG-11",
         "takes every character from U+D000 on for a surrogate",
         "json.c",
