@@ -127,6 +127,13 @@ C_MUTANTS = [
         ps_set_mode(ch->reader, 0600 | (b->share & 022))) {""",
     ),
     CMutant(
+        "REAP-14",
+        "takes a tmp that is not there for an error",
+        "reap.c",
+        "} else if (errno != ENOENT && errno != EACCES) {",
+        "} else if (errno != EACCES) {",
+    ),
+    CMutant(
         "CHAN-3",
         "takes numbers of any length for ids",
         "base.c",
