@@ -7,6 +7,7 @@ an hour old.
 from __future__ import annotations
 
 import glob
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,6 +30,11 @@ def library() -> str | None:
     return next((found for pattern in _LIBRARIES for found in glob.glob(pattern)), None)
 
 
+def preload(found: str) -> str:
+    """LD_PRELOAD with this library first: what else the driver needs stays."""
+    return f"{found} {os.environ.get('LD_PRELOAD', '')}".strip()
+
+
 def ahead(command: Sequence[str], seconds: int, home: Path) -> list[str]:
     """The command, with its clocks so many seconds ahead of the system's.
 
@@ -40,7 +46,7 @@ def ahead(command: Sequence[str], seconds: int, home: Path) -> list[str]:
     if found is None:
         raise Unavailable("setting a clock ahead needs libfaketime, which is not installed")
     variables = {
-        "LD_PRELOAD": found,
+        "LD_PRELOAD": preload(found),
         "FAKETIME": f"+{seconds}",
         "FAKETIME_DISABLE_SHM": "1",
         "NO_FAKE_STAT": "1",

@@ -2,7 +2,17 @@
 
 from .client import Driver
 from .process import Limits
-from .replies import Done, DriverError, Fetched, Hello, NoReply, OpenChannel, Published, Rejected
+from .replies import (
+    Done,
+    DriverError,
+    Fetched,
+    Hello,
+    NameTwice,
+    NoReply,
+    OpenChannel,
+    Published,
+    Rejected,
+)
 
 __all__ = [
     "Done",
@@ -11,6 +21,7 @@ __all__ = [
     "Fetched",
     "Hello",
     "Limits",
+    "NameTwice",
     "NoReply",
     "OpenChannel",
     "Published",

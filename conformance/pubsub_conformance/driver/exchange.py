@@ -13,7 +13,7 @@ from ..excerpt import beginning
 from . import protocol
 from .output import Flood
 from .process import Process
-from .replies import Done, DriverError, NoReply, Rejected
+from .replies import Done, DriverError, NameTwice, NoReply, Rejected
 
 SHOWN_CHARACTERS = 500  # of one request or reply, in the transcript and in a DriverError
 TRANSCRIPT_LINES = 400
@@ -153,6 +153,10 @@ class Exchange:
             reply = json.loads(
                 line.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant
             )
+        except _Twice as error:
+            raise self.fail(
+                f"stdout has a line in which {error}: {_excerpt(line)}", NameTwice
+            ) from error
         except (ValueError, RecursionError) as error:
             raise self.fail(
                 f"stdout has a line that is no JSON: {_excerpt(line)}"
@@ -192,10 +196,14 @@ class Stream(Generic[E]):
         return self._done
 
 
+class _Twice(ValueError):
+    pass
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) != len(pairs):
-        raise ValueError("a name stands twice in one object")
+        raise _Twice("a name stands twice in one object")
     return fields
 
 

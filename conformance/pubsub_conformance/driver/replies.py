@@ -53,6 +53,10 @@ class NoReply(DriverError):
     """The driver ended, or was silent, where a reply was due: a crash or a hang."""
 
 
+class NameTwice(DriverError):
+    """An object in a reply has a name twice: one in a message that should have been refused."""
+
+
 @dataclass(frozen=True)
 class Hello:
     """What a driver says of itself."""

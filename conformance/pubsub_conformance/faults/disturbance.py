@@ -70,9 +70,11 @@ def disturb(
     last: int | None = None,
     stop: Stop | None = None,
     judge: bool = True,
+    keep: bool = False,
 ) -> Disturbed:
     """Run an operation in a fresh scene, with this fault, and judge the outcome.
 
+    With `keep`, the process that served the last scene serves this one, as long as it is sound.
     Without a point it is a dry run. `last` ends a lasting error with the call of this number;
     `between` runs after the call of `stop`. Raises CannotTrace, and DriverError, Rejected or
     OSError if the scene cannot be made.
@@ -80,7 +82,7 @@ def disturb(
     operation = OPERATIONS[name]
     if point:
         stop = tally.stop_for(point)
-    with stage.scene(operation.base_exists) as scene:
+    with stage.scene(operation.base_exists, name if keep else None) as scene:
         operation.arrange(scene)
         options = [stop.injection()] if stop else []
         options += [point.injection(last)] if point else []
@@ -107,12 +109,13 @@ def disturb(
                 if call.injected and call.errno == point.fault
             ]
             ran.last = listed.bound(point, last, calls, tally.own)
-            if ran.last is not None:
-                return ran
-        if judge:
+        if judge and ran.last is None:
             verdict = Verdict(scene, point, outcome)
-            _judge(operation, verdict, ran, tally)
+            _judge(operation, verdict, ran, tally, keep)
             ran.problems = verdict.problems
+        elif keep:
+            with suppress(Rejected, DriverError):
+                scene.keep_victim()
     return ran
 
 
@@ -136,7 +139,9 @@ def _ask(
         outcome.killed = error.end == "killed by SIGKILL"
 
 
-def _judge(operation: Operation, verdict: Verdict, ran: Disturbed, tally: Tally) -> None:
+def _judge(
+    operation: Operation, verdict: Verdict, ran: Disturbed, tally: Tally, keep: bool
+) -> None:
     scene, outcome = verdict.scene, verdict.outcome
     answered = outcome.broken is None or outcome.killed
     verdict.expect(
@@ -161,7 +166,11 @@ def _judge(operation: Operation, verdict: Verdict, ran: Disturbed, tally: Tally)
                 f" {tally.descriptors} are open, as without a fault",
                 f"{ran.descriptors}: {_open_files(scene.victim.pid)}",
             )
-        verdict.check_end()
+        if keep:
+            with verdict.expect_success("DRIVER-6: a driver goes on after an error"):
+                scene.keep_victim()
+        else:
+            verdict.check_end()
     verdict.check_living(operation.spares)
     verdict.check_others()
 

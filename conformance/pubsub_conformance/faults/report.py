@@ -63,6 +63,8 @@ class Tally:
     """How many descriptors the process has open after an undisturbed operation."""
     steps: dict[Step, list[Point]] = field(default_factory=dict)
     """The points of each step: far fewer than `points`."""
+    is_same_again: bool = False
+    """Whether a process makes the same calls when it is asked again, in a new base."""
     stops: list[Stop] = field(default_factory=list)
     """The calls after which the process may be stopped."""
     seconds: float = 0.0

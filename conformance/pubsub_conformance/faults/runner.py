@@ -8,6 +8,7 @@ import tempfile
 import threading
 import time
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -26,6 +27,7 @@ from .points import Point, Stop
 from .report import Run, Tally, Violation
 from .scenes import Stage
 from .steps import Step, steps
+from .verdict import ENDS, Problem
 
 STRACE_TRIES = 5
 """How often a point is tried. A busy machine may keep strace from attaching in time."""
@@ -85,15 +87,18 @@ def run(
 def run_steps(command: Sequence[str], operations: Sequence[str], home: str | None) -> Run:
     """Disturb each step of these operations, by the errors that `steps` has of it.
 
-    A step that two operations have is disturbed in the first, and after each stop. Raises
-    DriverError, and OSError if `home` cannot be used.
+    A step that two operations have is disturbed in the first, and after each stop. To start a
+    process takes half of the time of a point: one that makes the same calls again and again is
+    disturbed at one point after the other. Raises DriverError, and OSError if `home` cannot be
+    used.
     """
     result = Run(command, {})
     with (
         tempfile.TemporaryDirectory(prefix="pubsub-", dir=home) as directory,
-        _at_work(result, operations, Path(directory), workers=1) as work,
+        _at_work(result, operations, Path(directory), workers=1, keeps=True) as work,
     ):
         work.points(list(_of_each_step(result.tallies)))
+        work.end_kept()
     return result
 
 
@@ -117,11 +122,12 @@ def _at_work(
     workers: int,
     tell: Tell = lambda _: None,
     report: Report = lambda _: None,
+    keeps: bool = False,
 ) -> Iterator[_Work]:
     """Workers that know the calls of each operation; what they find is in order at the end."""
     begun = time.monotonic()
     where = directory.resolve()
-    work = _Work(result, where, workers, tell, report)
+    work = _Work(result, where, workers, tell, report, keeps)
     try:
         with Driver(result.command, where / "probe") as probe:
             result.hello = probe.hello
@@ -143,11 +149,15 @@ def _at_work(
 class _Work:
     """Workers, each with its own stage."""
 
-    def __init__(self, result: Run, where: Path, workers: int, tell: Tell, report: Report) -> None:
+    def __init__(
+        self, result: Run, where: Path, workers: int, tell: Tell, report: Report, keeps: bool
+    ) -> None:
         self.result = result
         self.workers = workers
         self.tell = tell
         self.report = report
+        self.keeps = keeps
+        """Whether a process may serve several points."""
         self.lock = threading.Lock()
         self.free: queue.SimpleQueue[Stage] = queue.SimpleQueue()
         """The stages on which nobody works."""
@@ -172,18 +182,38 @@ class _Work:
                 found = (Stop(call.name, n, passes) for n, call in numbered if passes(call))
                 tally.stops += itertools.islice(found, 1)
         stops: Sequence[Stop | None] = tally.stops or [None]
+        tally.is_same_again = self.keeps
         for stop in stops:
-            ran = disturb(stage, name, tally, None, stop=stop)
+            if name in stage.kept:
+                stage.kept.pop(name).die()
+            ran = disturb(stage, name, tally, None, stop=stop, keep=self.keeps)
             self._note(name, None, ran)
             points = listed.points(ran.calls, stage.where)
             tally.points += [point for point in points if tally.stop_for(point) == stop]
-            for step, points in steps(ran.calls, stage.where, stage.path, stop).items():
+            taken = steps(ran.calls, stage.where, stage.path, stop)
+            if tally.is_same_again:
+                again = disturb(stage, name, tally, None, stop=stop, judge=False, keep=True)
+                tally.is_same_again = _names(again, stage) == _names(ran, stage)
+            for step, points in taken.items():
                 if points and tally.stop_for(points[0]) == stop:
                     tally.steps[step] = points
             if stop == tally.stop_for(None):
                 tally.calls = sum(listed.concerns(call, stage.where) for call in ran.calls)
                 tally.descriptors = ran.descriptors
                 tally.own = {call.name for call in ran.calls if listed.is_own(call)}
+
+    def end_kept(self) -> None:
+        """End the processes that served several points, in good order."""
+        stage = self.free.get()
+        for name, driver in stage.kept.items():
+            try:
+                driver.close()
+            except DriverError as error:
+                problem = Problem(ENDS, str(error))
+                end = Violation(name, None, "", "after several errors", (problem,), "")
+                self.result.violations.append(end)
+        stage.kept.clear()
+        self.free.put(stage)
 
     def points(self, points: list[tuple[str, Point]]) -> None:
         if not self.result.not_run:
@@ -200,6 +230,9 @@ class _Work:
                 continue
             except (OSError, DriverError, Rejected):  # while the scene was made or ended
                 failure = traceback.format_exc()
+                if self.result.tallies[name].is_same_again:
+                    self.result.tallies[name].is_same_again = False  # try a new process
+                    continue
             break
         if failure:
             with self.lock:
@@ -208,16 +241,15 @@ class _Work:
 
     def _disturb(self, stage: Stage, name: str, point: Point) -> None:
         tally = self.result.tallies[name]
-        ran = disturb(stage, name, tally, point)
-        while ran.last is not None:  # a lasting error reached a call that cannot have it
-            if ran.last <= point.nth:
-                with self.lock:
-                    tally.run["same"] += 1  # it is the same as the error that comes once
-                return
-            ran = disturb(stage, name, tally, point, last=ran.last)
+        ran = _bounded(stage, name, tally, point, keep=tally.is_same_again)
+        if ran and ran.problems and tally.is_same_again:
+            # The problem is that of this point alone if a new process has it, too.
+            ran = _bounded(stage, name, tally, point, keep=False)
+            tally.is_same_again = ran is not None and bool(ran.problems)
         with self.lock:
-            tally.run[ran.kind] += 1
-        self._note(name, point, ran)
+            tally.run[ran.kind if ran else "same"] += 1
+        if ran:
+            self._note(name, point, ran)
 
     def _note(self, name: str, point: Point | None, ran: Disturbed) -> None:
         if ran.problems and not self.ended.is_set():  # Ctrl-C ends strace as well
@@ -266,6 +298,26 @@ class _Work:
     def close(self) -> None:
         while not self.free.empty():
             self.free.get().close()
+
+
+def _bounded(
+    stage: Stage, name: str, tally: Tally, point: Point, *, keep: bool
+) -> Disturbed | None:
+    """The run with this fault; None if it would be the same as the error that comes once.
+
+    A lasting error ends where it reaches a call that cannot have it.
+    """
+    ran = disturb(stage, name, tally, point, keep=keep)
+    while ran.last is not None:
+        if ran.last <= point.nth:
+            return None
+        ran = disturb(stage, name, tally, point, last=ran.last, keep=keep)
+    return ran
+
+
+def _names(ran: Disturbed, stage: Stage) -> Counter[str]:
+    """How many calls of each name concerned the base. Their order depends on that of listings."""
+    return Counter(call.name for call in ran.calls if listed.concerns(call, stage.where))
 
 
 def _time_left(spent: float, done: int, left: int) -> str:

@@ -1,7 +1,8 @@
 """The scene of one disturbance: a base, channels, the process to disturb, and bystanders.
 
-A scene is built anew for each point. The bystanders are driver processes that have no part in the
-operation: the disturbance must not harm them.
+A scene is built anew for each point. The process to disturb is new as well, or one that the stage
+has kept from an earlier scene of the same operation. The bystanders are driver processes that have
+no part in the operation: the disturbance must not harm them.
 """
 
 from __future__ import annotations
@@ -31,15 +32,18 @@ class Participant(Driver):
 class Scene:
     """One base with its channels, and the process that is disturbed in it."""
 
-    def __init__(self, stage: Stage, base_exists: bool) -> None:
+    def __init__(self, stage: Stage, base_exists: bool, kept: str | None) -> None:
         self.stage = stage
         self.base = Base(stage.path)
         self.channels = Channels(self.base, stage.dead_pid)
         self.victim_channel: OpenChannel | None = None
+        self.goes_on = False
+        """Whether the victim lives on when the scene ends."""
         if base_exists:
             self.base.make()
             self.populate()
-        self.victim = Participant(stage.command, stage.path)
+        victim = stage.kept.pop(kept, None) if kept else None
+        self.victim = victim or Participant(stage.command, stage.path)
 
     @property
     def own_channel(self) -> OpenChannel:
@@ -54,11 +58,20 @@ class Scene:
             if "subscriber" in driver.hello.roles:
                 self.channels.receivers.append(Receiver.of(label, driver, "+"))
 
+    def keep_victim(self) -> None:
+        """Have the victim close its channel, and live on. Raises Rejected and DriverError."""
+        if self.victim_channel:
+            with contextlib.suppress(Rejected):  # it is closed, or lost
+                self.victim.close_channel(self.victim_channel)
+        self.victim.request("hello", protocol=PROTOCOL)
+        self.goes_on = True
+
     def close(self) -> None:
         """End what the scene began; the bystanders live on, for the next scene."""
         self.channels.stop()
-        with contextlib.suppress(DriverError):
-            self.victim.die()
+        if not self.goes_on:
+            with contextlib.suppress(DriverError):
+                self.victim.die()
         for label, driver in list(self.stage.bystanders.items()):
             try:
                 for receiver in self.channels.receivers:
@@ -78,6 +91,8 @@ class Stage:
     others: dict[str, Command]
     """Commands of other implementations, whose processes have to go on as well."""
     bystanders: dict[str, Driver] = field(default_factory=dict)
+    kept: dict[str, Driver] = field(default_factory=dict)
+    """The processes that were disturbed and live on, by operation."""
     dead_pid: int = 0
     slow_clock: bool = False
     """Whether an implementation counts whole seconds, so that stale entries must be older."""
@@ -92,17 +107,22 @@ class Stage:
         return {"the same implementation": self.command, **self.others}
 
     @contextlib.contextmanager
-    def scene(self, base_exists: bool = True) -> Iterator[Scene]:
-        """A fresh scene. Raises DriverError for a driver that does not start."""
+    def scene(self, base_exists: bool = True, kept: str | None = None) -> Iterator[Scene]:
+        """A fresh scene. Its victim is the process that was kept for the operation `kept`, if any.
+
+        If it goes on, it is kept again. Raises DriverError for a driver that does not start.
+        """
         self._clear()
         for label in self.commands:
             if label not in self.bystanders:
                 self.replace(label)
-        scene = Scene(self, base_exists)
+        scene = Scene(self, base_exists, kept)
         try:
             yield scene
         finally:
             scene.close()
+            if kept and scene.goes_on:
+                self.kept[kept] = scene.victim
 
     def replace(self, label: str) -> None:
         """Start this bystander, or start it again."""
@@ -115,8 +135,8 @@ class Stage:
         shutil.rmtree(self.where / "parent", ignore_errors=True)
 
     def close(self) -> None:
-        """End the bystanders, and remove the base."""
-        for driver in self.bystanders.values():
+        """End all processes, and remove the base."""
+        for driver in (*self.bystanders.values(), *self.kept.values()):
             with contextlib.suppress(DriverError):
                 driver.die()
         self._clear()

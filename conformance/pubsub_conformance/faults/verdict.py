@@ -19,6 +19,8 @@ from .channels import Receiver, identity
 from .points import Hit, Point
 from .scenes import Participant, Scene
 
+ENDS = "DRIVER-6: at the end of stdin a driver exits with 0"
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -286,5 +288,5 @@ class Verdict:
 
     def check_end(self) -> None:
         """A process that survived the fault has to end in good order."""
-        with self.expect_success("DRIVER-6: at the end of stdin a driver exits with 0"):
+        with self.expect_success(ENDS):
             self.scene.victim.close()

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from pubsub_conformance.driver import Driver
-from pubsub_conformance.faketime import library
+from pubsub_conformance.faketime import library, preload
 from pubsub_conformance.oracle.base import STALE_AGE, Base
 from pubsub_conformance.plugin import not_run
 
@@ -86,7 +86,7 @@ def start_with_clock(
     clock.set(begin)
     dont_fake = None if monotonic else "1"
     driver = start(
-        LD_PRELOAD=found,
+        LD_PRELOAD=preload(found),
         FAKETIME_TIMESTAMP_FILE=str(directory / "clock"),
         FAKETIME_NO_CACHE="1",
         FAKETIME_DISABLE_SHM="1",

@@ -13,7 +13,14 @@ from typing import Any
 
 import pytest
 
-from pubsub_conformance.driver import Driver, DriverError, NoReply, OpenChannel, Rejected
+from pubsub_conformance.driver import (
+    Driver,
+    DriverError,
+    NameTwice,
+    NoReply,
+    OpenChannel,
+    Rejected,
+)
 from pubsub_conformance.oracle.base import CHANNEL_NAME
 from pubsub_conformance.oracle.message import Message
 from pubsub_conformance.plugin import not_run
@@ -31,6 +38,8 @@ def refuses(*codes: str, what: str = "the request") -> Iterator[None]:
     except Rejected as refusal:
         if refusal.code not in codes:
             pytest.fail(f"{what}: expected the error {expected}, found {refusal}")
+    except NameTwice as error:  # headers that it should have refused (MSG-9)
+        pytest.fail(f"{what}: expected the error {expected}, but it was accepted: {error.what}")
     else:
         pytest.fail(f"{what}: expected the error {expected}, but it was accepted")
 

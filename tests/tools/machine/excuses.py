@@ -16,7 +16,8 @@ FILE = Path(__file__).with_name("excused.toml")
 
 EQUIVALENT = "equivalent"  # it does the same
 UNOBSERVABLE = "not observable"  # nobody outside of the process can tell it apart
-KINDS = (EQUIVALENT, UNOBSERVABLE)
+ALLOWED = "allowed"  # the specification leaves it open
+KINDS = (EQUIVALENT, UNOBSERVABLE, ALLOWED)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ PLACES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "headers": (("message",), _CODEC),
     "json": (("message", "driver"), _CODEC),
     "topics": (("topics",), _CODEC),
-    "clock": (("fetch", "reap"), ("wait", "wait-in-vain", "reap")),
+    "clock": (("fetch", "reap", "message", "publish"), ("wait", "wait-in-vain", "reap")),
     "subscriber": (("fetch", "channel"), _FETCH),
 }
 """The pages of the suite, and the operations of `faults`, by the stem of the file."""

@@ -41,6 +41,45 @@ def test_orphans_are_removed_by_the_owner(driver: Driver, base: Base) -> None:
     expect_message(driver, channel, base.publish("a"), "after orphans were removed")
 
 
+ALMOST = (
+    "0",
+    "00",
+    "0042",
+    "042",
+    "-1",
+    "+1",
+    "1 ",
+    " 1",
+    "1.0",
+    "1e3",
+    "0x1",
+    "1_0",
+    "\uff11",
+    "1\n",
+)
+"""Names that are not quite those of message files: decimal numbers without a leading zero."""
+
+LONG = [f"{first}{'0' * (n - 1)}" for first in (1, 9) for n in (21, 22, 30, 65, 200)]
+"""Numbers with too many digits for an id."""
+
+
+@pytest.mark.requirement("FETCH-17", "CHAN-3", role="subscriber")
+def test_what_has_almost_the_name_of_a_message_is_no_orphan(driver: Driver, base: Base) -> None:
+    """An owner that removes orphans keeps files whose names are not numbers of up to 20 digits
+    without a leading zero, and yields none of them."""
+    channel = driver.open("a")
+    foreign = [channel.directory / name for name in (*ALMOST, *LONG)]
+    for path in foreign:
+        path.write_bytes(b"")
+    orphan = put(channel.directory, a_message("a"), enqueue=False)
+    let_age(orphan, *foreign)
+    for _ in range(2):
+        driver.reap(stale_age=0)
+        expect_nothing(driver, channel, "in a channel with foreign files and an empty queue")
+    gone = [path.name for path in foreign if not path.exists()]
+    assert not gone, f"the owner removed files that are no message files: {gone}"
+
+
 @pytest.mark.requirement("FETCH-17", "CHAN-3", role="subscriber")
 def test_a_directory_under_the_name_of_a_message_is_no_orphan(driver: Driver, base: Base) -> None:
     """A directory with the name of a message file stays, and keeps no orphan from removal."""

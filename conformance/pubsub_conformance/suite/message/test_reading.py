@@ -173,6 +173,37 @@ def test_a_reader_takes_surrogate_pairs(driver: Driver, role: str) -> None:
     reader.check_headers(r'{"\ud800\udc00": "\udbff\udfff"}', {"\U00010000": "\U0010ffff"})
 
 
+@readers("MSG-11")
+def test_a_reader_takes_the_characters_beside_surrogates(driver: Driver, role: str) -> None:
+    """A reader reads the first and the last characters of each length in UTF-8, and those before
+    and after the surrogates, escaped or not."""
+    reader = Reader(role, driver)
+    before_and_after = 0xCFFF, 0xD000, 0xD7FF, 0xE000
+    for code in (0x7F, 0x80, 0x7FF, 0x800, *before_and_after, 0xFFFD, 0xFFFE, 0xFFFF):
+        reader.check_headers(f'{{"{chr(code)}": "\\u{code:04X}"}}', {chr(code): chr(code)})
+    for code in (0x10000, 0x3FFFF, 0x40000, 0xFFFFF, 0x100000, 0x10FFFF):
+        reader.check_headers(f'{{"{chr(code)}": "x{chr(code)}"}}', {chr(code): f"x{chr(code)}"})
+
+
+@readers("MSG-9")
+@pytest.mark.parametrize("number", [2, 3, 16, 17, 100, 1000])
+def test_a_key_comes_twice_among_many(driver: Driver, role: str, number: int) -> None:
+    """A reader refuses a key that comes twice among keys of many lengths, wherever they are."""
+    reader = Reader(role, driver)
+    keys = [f"{i}{'k' * (i * 7 % 40)}" for i in range(number)]
+    reader.check_headers(_with_keys(keys), dict.fromkeys(keys, 1.0))
+    for at in {0, number // 2, number - 1}:
+        for again in {0, number // 2, number}:
+            twice = [*keys[:again], keys[at], *keys[again:]]
+            with refuses("invalid-message", what=f"{number} keys, and key {at} before {again}"):
+                reader.read(with_headers(_with_keys(twice).encode()))
+    reader.check_good()
+
+
+def _with_keys(keys: list[str]) -> str:
+    return "{" + ", ".join(f'"{key}": 1' for key in keys) + "}"
+
+
 def nested(depth: int) -> list[bytes]:
     """Headers with lists and objects nested this deep, some of them not closed."""
     return [

@@ -254,6 +254,20 @@ def test_another_process_is_always_faster(driver: Driver, base: Base, kind: str)
     )
 
 
+@pytest.mark.requirement("REAP-14", role="reaper")
+@pytest.mark.parametrize("dead", [False, True], ids=["empty base", "dead channel"])
+def test_a_cleaner_has_removed_tmp(driver: Driver, base: Base, dead: bool) -> None:
+    """Reaping succeeds in a base whose `tmp` somebody removed, and removes a dead channel there."""
+    base.make()
+    for _ in range(2):
+        if dead:
+            left = base.dead_channel("a", dead_pid())
+            let_age(left, left / "queue")
+        shutil.rmtree(base.tmp, ignore_errors=True)
+        driver.reap(stale_age=0)
+        assert not base.leftovers(), f"the dead channel was not removed\n{base.tree()}"
+
+
 @pytest.mark.requirement("REAP-15", role="reaper")
 def test_nothing_to_reap(driver: Driver, base: Base) -> None:
     """Reaping where no base exists succeeds, and makes no base."""
