@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
+import mutants
 import pytest
 from interrupted import interrupted
 from mutants.further import (
@@ -58,6 +60,22 @@ def test_reference_is_flat(tmp_path: Path) -> None:
     assert result.kills
     assert result.opened > 30
     assert json.loads(json.dumps(result.as_dict()))["series"][0]["grows"] is False
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="queues are marked on Linux only")
+def test_publisher_that_keeps_too_many_queues_open_is_found(tmp_path: Path) -> None:
+    """An eighth of 128 descriptors, and one while it publishes; 30 channels are marked."""
+    keeps = mutants.of("INLINE-22").command(tmp_path / "mutant")
+    limited = ["sh", "-c", 'ulimit -Sn 128; exec "$@"', "sh", *keeps]
+    base = tmp_path / "base"
+    result = soak.run(limited, base, seconds=1, channels=30, seed=1, lane="inline")
+    assert not result.errors
+    assert result.verdict is Verdict.BROKEN, str(result)
+    assert [(kept.who, kept.allowed, kept.too_many) for kept in result.kept] == [
+        ("p0", 17, True),
+        ("p2", 17, True),
+    ]
+    assert "INLINE-22: a publisher keeps at most 256" in str(result)
 
 
 def test_interrupted_soak_leaves_nothing(tmp_path: Path) -> None:

@@ -24,12 +24,13 @@ from mutants.further import (
     NEVER_LOOKS,
     OVERWRITES,
 )
-from mutation import REFERENCE, Mutant
+from mutation import REFERENCE, Edit, Mutant
 from pubsub_conformance.commands import main
 from pubsub_conformance.driver import Rejected
 from pubsub_conformance.judge.events import Close, Open, Publish, Receive
 from pubsub_conformance.judge.fullness import full_spans
 from pubsub_conformance.stress.disturb import Trouble, moments
+from pubsub_conformance.stress.lanes import Lane
 from pubsub_conformance.stress.load import CHAOS, HABITS, SHORT, Load, What
 from pubsub_conformance.stress.publisher import Publisher
 from pubsub_conformance.stress.run import run
@@ -42,6 +43,7 @@ from pubsub_conformance.stress.scene import Scene
         (mutants.of("PUB-8"), "lost"),
         (mutants.of("PUB-9"), "torn"),
         (OVERWRITES, "lost"),
+        (mutants.of("INLINE-7"), "torn"),
     ],
     ids=lambda value: value if isinstance(value, str) else value.requirement,
 )
@@ -54,7 +56,9 @@ def test_racy_mutant_is_caught_and_explained(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     report = tmp_path / "report.json"
-    options = ["--no-kills", "--messages", "1500", "--seed", "1", "--json", str(report)]
+    lane = "inline" if mutant.requirement.startswith("INLINE") else "files"
+    options = ["--no-kills", "--messages", "1500", "--seed", "1", "--lane", lane]
+    options += ["--json", str(report)]
     assert main(["stress", *options, "--", *mutant.command(tmp_path / "mutant")]) == 1
     shown = capsys.readouterr().out
     (evidence,) = tmp_path.glob("pubsub-stress-*")
@@ -70,6 +74,31 @@ def test_racy_mutant_is_caught_and_explained(
     assert json.loads(report.read_text())["exit"] == 1
     explained = capsys.readouterr().out
     assert re.search(rf"^{kind}: .*\n( +[0-9.]+ to [0-9.]+ ms  .*\n)+", explained, re.MULTILINE)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="queues are marked on Linux only")
+@pytest.mark.parametrize("lane", [None, "inline"])
+def test_lanes_are_those_that_were_asked_for(lane: Lane | None, tmp_path: Path) -> None:
+    """Without one, every other channel of a driver with the role inline is marked."""
+    driver = REFERENCE.command(tmp_path / "mutant")
+    load = Load(2, ("steady", "steady"), messages=200, kills=False, largest=2000, lane=lane)
+    result = run(driver, tmp_path / "home", 1, load, evidence=tmp_path)
+    assert not result.failed, result
+    marked = 2 if lane else 1
+    assert (result.opened, result.marked) == (2, marked)
+    assert 0 < result.perhaps_records < result.receives
+    assert "lanes: " in str(result)
+
+
+def test_lane_needs_the_role(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    roles = '["topics", "codec", "publisher", "subscriber", "reaper", "inline"]'
+    edit = Edit("Driver.hello", roles, roles.replace(', "inline"', ""))
+    driver = Mutant("none", "without the lane", edit).command(tmp_path / "mutant")
+    options = ["--home", str(tmp_path), "--messages", "50", "--no-kills"]
+    assert main(["stress", *options, "--lane", "mixed", "--", *driver]) == 2
+    assert "the driver does not claim the roles inline" in capsys.readouterr().out
+    assert main(["stress", *options, "--", *driver]) == 0
+    assert "lanes: " not in capsys.readouterr().out
 
 
 def test_drawn_load_of_run_catches_what_its_other_tests_do_not(tmp_path: Path) -> None:
@@ -239,17 +268,27 @@ def test_queue_may_be_full_only_while_it_can_hold_so_much() -> None:
     publishes = [Publish("p", n, "a", 0, 0, 100 * n, 100 * n + 50, 1) for n in range(9)]
     # The first three are read while the seventh is published.
     receives = [Receive("c", "p", n, "a", 0, 0, 610, 620) for n in range(3)]
-    (span,) = full_spans([opened, *publishes, *receives], {"c": 6})
+    (span,) = full_spans([opened, *publishes, *receives], {"c": 48})
     assert (span.start, span.end) == (600, 650)
-    assert list(full_spans([opened, *publishes, *receives], {"c": 7})) == []
+    assert list(full_spans([opened, *publishes, *receives], {"c": 56})) == []
     closed = Close("c", 500, 550)
-    assert list(full_spans([opened, *publishes, closed], {"c": 6})) == []
+    assert list(full_spans([opened, *publishes, closed], {"c": 48})) == []
+
+
+def test_queue_of_a_marked_channel_may_be_full_of_records() -> None:
+    """A small message takes its record there, with the rest of a page; a large one its id."""
+    publishes = [Publish("p", n, "a", 100, 0, 100 * n, 100 * n + 50, 1) for n in range(9)]
+    large = [publish._replace(size=983) for publish in publishes]
+    rooms = {"c": 9 * 8}
+    for marked, sent, full in ((False, publishes, 0), (True, large, 0), (True, publishes, 1)):
+        spans = list(full_spans([Open("c", "+", 0, 1, marked), *sent], rooms))
+        assert bool(spans) == full
 
 
 def test_publish_that_waits_meets_a_full_queue_only_if_it_waited() -> None:
     opened = Open("c", "+", 0, 1)
     publishes = [Publish("p", n, "a", 0, 0, 10, 20, 1, timeout=1.0) for n in range(10)]
-    assert list(full_spans([opened, *publishes], {"c": 2})) == []
+    assert list(full_spans([opened, *publishes], {"c": 16})) == []
     publishes[3] = publishes[3]._replace(end=10 + 10**9)
-    (span,) = full_spans([opened, *publishes], {"c": 2})
+    (span,) = full_spans([opened, *publishes], {"c": 16})
     assert (span.start, span.end) == (10, 10 + 10**9)

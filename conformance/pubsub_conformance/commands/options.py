@@ -13,6 +13,7 @@ from typing import Any, NoReturn, TypeAlias
 from .. import requirements, seeds
 from ..driver.protocol import ROLES
 from ..names import Unknown, find
+from ..stress.lanes import LANES
 
 Subparsers: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -131,6 +132,15 @@ def add_home(parser: argparse.ArgumentParser, default: str = "TMPDIR or /tmp") -
     """Add `--home`: the directory in which the command makes base directories."""
     text = f"test on the file system of DIR (default: {default})"
     parser.add_argument("--home", metavar="DIR", help=text)
+
+
+def add_lane(parser: argparse.ArgumentParser) -> None:
+    """Add `--lane`. Without it, `options.lane` is None: the driver's roles decide."""
+    text = (
+        "which channels ask for the inline lane: none (files), all (inline), or every other one"
+        " (mixed); default: mixed if the driver claims the role inline, otherwise files"
+    )
+    parser.add_argument("--lane", choices=LANES, help=text)
 
 
 def add_seed(parser: argparse.ArgumentParser) -> None:

@@ -16,6 +16,7 @@ from .options import (
     Subparsers,
     add_driver,
     add_home,
+    add_lane,
     add_number,
     add_seed,
 )
@@ -30,7 +31,8 @@ def add(subparsers: Subparsers) -> None:
         help="files, descriptors and memory over time",
         description="Has drivers, each started by COMMAND, open and close channels, publish and"
         " fetch for a long time, and kills some. It counts the descriptors and the memory of the"
-        " processes, and the entries of the base directory: none of these may grow.",
+        " processes, and the entries of the base directory: none of these may grow. A publisher"
+        " may keep only so many descriptors of queues.",
         epilog=EXIT_CODES,
     )
     add_number(parser, "--seconds", "how long (default 60)", 60)
@@ -41,6 +43,7 @@ def add(subparsers: Subparsers) -> None:
         "have the drivers' clocks so many seconds ahead (needs libfaketime): with 3540, what killed"
         " processes leave is stale after a minute, and must go; it takes four such times at least",
     )
+    add_lane(parser)
     add_outputs(parser, JSON, SUMMARY)
     add_home(parser)
     add_seed(parser)
@@ -69,6 +72,7 @@ def run(options: argparse.Namespace) -> int:
             channels=options.channels,
             seed=options.seed,
             stale=ahead is not None,
+            lane=options.lane,
             tell=line.show,
         )
     return finish(result, options)

@@ -18,6 +18,7 @@ from .options import (
     Subparsers,
     add_driver,
     add_home,
+    add_lane,
     add_number,
     add_seed,
 )
@@ -50,6 +51,7 @@ def add(subparsers: Subparsers) -> None:
         help="also remove the base directory while it is in use; where Linux allows it, also fill"
         " its file system and leave processes without descriptors",
     )
+    add_lane(parser)
     add_outputs(parser, JSON, SUMMARY)
     add_home(parser)
     add_seed(parser)
@@ -81,6 +83,7 @@ def run(options: argparse.Namespace) -> int:
         deliveries=options.deliveries or math.inf,
         kills=not options.no_kills,
         chaos=chaos,
+        lane=options.lane,
     )
     note(f"seed {options.seed}")
     with disk.scratch(options.home) as home, Line() as line:
@@ -108,7 +111,7 @@ class _Recent:
         rate = (now.published - self._recent[0].published) / since if since else 0.0
         text = (
             f"{now.doing}: {now.published} published, {rate:.0f} a second;"
-            f" {now.received} received, backlog {now.backlog};"
+            f" {now.received} received, {now.backlog} octets in queues;"
             f" {describe(now.done)}, {now.violations} violations"
         )
         self._line.show(now.seconds, text)

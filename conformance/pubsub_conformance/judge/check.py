@@ -13,6 +13,7 @@ from rich.text import Text
 from .assumptions import contradictions
 from .events import Event, Publish
 from .history import History
+from .lanes import may_be_record
 from .rules import CHANNEL_RULES, PUBLISH_RULES
 from .rules.publishes import reaches
 from .verdict import Verdict, conclude
@@ -32,6 +33,9 @@ class Judgement:
     nothing is proved."""
     full: int = 0
     """The number of deliveries that full queues prevented."""
+    perhaps_records: int = 0
+    """The number of deliveries of small messages to marked channels: records, or files where the
+    queue was half full. All others were files."""
     failed: dict[str, int] = field(default_factory=dict)
     """The number of publishes that failed, by error code. A history does not say whose fault it
     is."""
@@ -45,9 +49,12 @@ class Judgement:
 
     @property
     def summary(self) -> str:
+        small = f" {self.perhaps_records} small and to marked channels," * bool(
+            self.perhaps_records
+        )
         return (
-            f"{self.publishes} publishes, {self.receives} deliveries, {self.due} of them due:"
-            f" {len(self.violations)} violations"
+            f"{self.publishes} publishes, {self.receives} deliveries,{small} {self.due} of them"
+            f" due: {len(self.violations)} violations"
         )
 
     def show(self, console: Console) -> None:
@@ -107,6 +114,12 @@ def check(events: Iterable[Event]) -> Judgement:
         sum(len(channel.deliveries) for channel in history.channels),
         due,
         full,
+        sum(
+            may_be_record(delivery.receive)
+            for channel in history.channels
+            if channel.opened.marked
+            for delivery in channel.deliveries
+        ),
         dict(Counter(publish.code for publish in publishes if publish.code)),
         tuple(sorted(violations, key=lambda violation: violation.events[0].start)),
     )

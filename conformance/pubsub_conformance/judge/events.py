@@ -23,6 +23,8 @@ class Open(NamedTuple):
     pattern: str
     start: int
     end: int | None
+    marked: bool = False
+    """It had the marker of the inline lane."""
 
 
 class Close(NamedTuple):
@@ -167,6 +169,8 @@ _WORDS: Final = {
 def describe(event: Event) -> str:
     """What happened, in words, without the time."""
     words = _WORDS[type(event)].format(**event._asdict())
+    if isinstance(event, Open) and event.marked:
+        return f"{words}, and marked"
     if not isinstance(event, Publish):
         return words
     patience = "" if event.timeout is None else f", waiting up to {event.timeout:g} s"

@@ -60,11 +60,16 @@ def fill(channel_dir: Path, id: int = 0) -> int:
 
 
 def waiting(channel_dir: Path) -> int:
-    """How many ids are in the queue, or 0 if the system does not say."""
+    """How many ids are in the queue of an unmarked channel, or 0 if the system does not say."""
+    return waiting_octets(channel_dir) // 8
+
+
+def waiting_octets(channel_dir: Path) -> int:
+    """How many octets are in the queue, or 0 if the system does not say."""
     with contextlib.suppress(OSError):
         queue = open_queue(channel_dir)
         try:
-            return held(queue) // 8
+            return held(queue)
         finally:
             os.close(queue)
     return 0

@@ -6,6 +6,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any, Final, Literal
 
+from .lanes import Lane
+
 TOPICS: Final = ("a", "a.b", "a.c", "a.b.c", "b.c")
 PATTERNS: Final = (("+",), ("a.=", "=.c"), ("a.b", "a.c"), ("a.+", "+.c"))
 """Subscribers take one of each in turn: the first gets everything, and all overlap."""
@@ -47,6 +49,8 @@ class Load:
     timeouts: tuple[float | None, ...] = (None, None, None, None, 0.02, 0.2)
     """Seconds for which a publisher waits for full queues; one is drawn for each burst."""
     largest: int = LARGEST
+    lane: Lane | None = None
+    """None: *mixed* if the driver claims the role inline, and *files* otherwise."""
 
     @property
     def disturbances(self) -> tuple[What, ...]:

@@ -7,7 +7,7 @@ import os
 import resource
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -21,8 +21,9 @@ class Process:
     `driver`, `forget` and `end` are for one thread, the others for any.
     """
 
-    def __init__(self, command: Sequence[str], home: Path) -> None:
-        self.command, self.home = command, home
+    def __init__(self, command: Sequence[str], home: Path, roles: Collection[str]) -> None:
+        """`roles` are those that the driver has to claim."""
+        self.command, self.home, self.roles = command, home, roles
         self.lives = 0
         """The number of processes so far."""
         self.aborted = False
@@ -34,9 +35,9 @@ class Process:
         """The driver; a new one if there is none. Raises DriverError."""
         if self._driver is None:
             driver = Driver(self.command, self.home)
-            if not driver.hello.roles >= {"publisher", "subscriber"}:
+            if missing := sorted(set(self.roles) - driver.hello.roles):
                 driver.close()
-                raise DriverError("stress needs a driver with the roles publisher and subscriber")
+                raise DriverError(f"the driver does not claim the roles {', '.join(missing)}")
             self.lives += 1
             with self._lock:
                 self._driver, self._killed = driver, None

@@ -24,6 +24,7 @@ from pubsub_conformance.judge.events import (
     Receive,
     Waited,
 )
+from pubsub_conformance.oracle.record import is_marked
 from pubsub_conformance.waiting import now
 
 Note = Callable[[Event], object]
@@ -154,14 +155,20 @@ class RecordedChannel:
         assert self.handle, "the channel is not open"
         return self.handle
 
-    def open(self, driver: Driver) -> OpenChannel:
+    @property
+    def is_marked(self) -> bool:
+        """Whether it had the marker when it was opened."""
+        return self.opened is not None and self.opened.marked
+
+    def open(self, driver: Driver, *, inline: bool = False) -> OpenChannel:
         self.since = now()
         # If the process dies now, nobody learns the name of the directory.
         self.opened = Open(f"{self.owner}:?", self.pattern, self.since, None)
-        handle = driver.open(self.pattern)
+        handle = driver.open(self.pattern, inline=inline)
         self._sign = now()
         name = f"{self.owner}:{handle.directory.name}"
-        self.opened = Open(name, self.pattern, self.since, self._sign)
+        marked = inline and is_marked(handle.directory)
+        self.opened = Open(name, self.pattern, self.since, self._sign, marked)
         self.note(self.opened)
         self.handle = handle
         return handle

@@ -29,7 +29,7 @@ class Progress(NamedTuple):
     published: int
     received: int
     backlog: int
-    """The number of ids in the queues."""
+    """The number of octets in the queues."""
     done: dict[What, int]
     """The number of disturbances of each kind."""
     violations: int
@@ -58,7 +58,11 @@ class Result:
     full: int = 0
     """Deliveries that full queues prevented."""
     opened: int = 0
-    """The number of channels that were opened."""
+    """The number of channels that were opened, and how many of them were marked."""
+    marked: int = 0
+    perhaps_records: int = 0
+    """Deliveries of small messages to marked channels: records, or files where the queue was half
+    full. All others were files."""
     checking: float = 0.0
     """Seconds that it took to judge the longest epoch."""
     memory: Memory = field(default_factory=Memory)
@@ -93,6 +97,12 @@ class Result:
             f" {len(self.violations)} violations, {len(self.errors)} errors,"
             f" {len(self.leftovers)} files left over"
         )
+        if self.marked:
+            text += (
+                f"\nlanes: {self.marked} channels were marked; {self.perhaps_records} deliveries of"
+                " small messages to them were records, or files where the queue was half full;"
+                f" the other {self.receives - self.perhaps_records} were files"
+            )
         if self.excused:
             errors = ", ".join(f"{n} {error}" for error, n in sorted(self.excused.items()))
             text += f"\nexplained by a disturbance: {errors}"
@@ -123,10 +133,12 @@ class Result:
             "interrupted": self.interrupted,
             "epochs": self.epochs,
             "publishes": self.publishes,
+            "opened": self.opened,
+            "marked": self.marked,
+            "perhaps_records": self.perhaps_records,
             "receives": self.receives,
             "due": self.due,
             "full": self.full,
-            "opened": self.opened,
             "disturbances": dict(self.done),
             "not_done": list(self.not_done),
             "excused": dict(self.excused),

@@ -1,4 +1,4 @@
-"""The room of a queue: how many ids it holds at least."""
+"""The room of a queue: how many octets it takes at least."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Final
 
 from pubsub_conformance.judge.fullness import SMALLEST_QUEUE
-from pubsub_conformance.oracle.queue import open_queue, resize
+from pubsub_conformance.oracle.queue import open_queue, resize, size
 
 SMALL_QUEUE: Final = 2
 """Pages of a queue that shall soon be full. One would not do: a page frees its room as a whole."""
 
 
 def room(directory: Path, small: bool) -> int:
-    """The number of ids that the queue of a channel holds at least.
+    """The number of octets that the queue of a channel takes at least.
 
     On Linux, a queue that shall be `small` is made so first.
     """
@@ -28,8 +28,8 @@ def room(directory: Path, small: bool) -> int:
     try:
         if small and not resize(queue, SMALL_QUEUE):
             return SMALLEST_QUEUE
-        # Read ids free their page only with the last of it, so one page may be as good as taken.
-        return (fcntl.fcntl(queue, fcntl.F_GETPIPE_SZ) - os.sysconf("SC_PAGESIZE")) // 8
+        # What is read frees a page only with the last of it, so one page may be as good as taken.
+        return size(queue) - os.sysconf("SC_PAGESIZE")
     except OSError:
         return SMALLEST_QUEUE
     finally:

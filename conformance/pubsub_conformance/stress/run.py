@@ -27,7 +27,7 @@ from pubsub_conformance.driver import DriverError
 from pubsub_conformance.judge.check import check
 from pubsub_conformance.judge.leftovers import leftovers, not_reaped
 from pubsub_conformance.linux.disk import Disk
-from pubsub_conformance.oracle.queue import waiting
+from pubsub_conformance.oracle.queue import waiting_octets
 
 from ..judge.report import show_crash
 from .disturb import Disturber, World
@@ -213,7 +213,7 @@ class _Run:
                 doing,
                 sum(publisher.published for publisher in self.publishers),
                 self._received,
-                sum(map(waiting, self._open_channels())),
+                sum(map(waiting_octets, self._open_channels())),
                 self.disturber.done,
                 violations + len(self.scene.errors) + len(found.leftovers),
             )
@@ -224,6 +224,7 @@ class _Run:
     def _judge(self) -> None:
         self._report("judging")
         self.found.opened = sum(subscriber.opened for subscriber in self.subscribers)
+        self.found.marked = sum(subscriber.marked for subscriber in self.subscribers)
         began, found = time.monotonic(), self.found
         judgement = check(self.scene.history())
         for text in judgement.contradictions[:1]:
@@ -233,6 +234,7 @@ class _Run:
         found.receives += judgement.receives
         found.due += judgement.due
         found.full += judgement.full
+        found.perhaps_records += judgement.perhaps_records
         found.violations = judgement.violations
         self.unknown += self.scene.unknown()
         self.judged = True

@@ -8,9 +8,12 @@ than a margin.
 from __future__ import annotations
 
 import os
+import resource
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple
 
@@ -74,6 +77,9 @@ BASE: Final = {
     ),
     "tmp size": Kind("octets of tmp itself", 8192, "to a reaper", "as entries of tmp"),
 }
+MOST_KEPT: Final = 256
+"""Descriptors that a publisher keeps at most (INLINE-22)."""
+
 ENTRY: Final = 64
 """Octets that one more entry may make a directory larger."""
 
@@ -116,6 +122,37 @@ class Series:
         return {**asdict(self), "grows": self.grows}
 
 
+@dataclass(frozen=True)
+class Kept:
+    """How many descriptors of queues a publisher had open (INLINE-22)."""
+
+    who: str
+    most: int
+    """In one sample."""
+    allowed: int
+
+    @property
+    def too_many(self) -> bool:
+        return self.most > self.allowed
+
+    def __str__(self) -> str:
+        return (
+            f"{self.who:<6}{'most queues open at a time':<36}{self.most:>30}"
+            f"  {'TOO MANY' if self.too_many else f'of {self.allowed}'}"
+        )
+
+    def explain(self) -> str:
+        """Why these are too many, in a sentence."""
+        return (
+            f"{self.who}: {self.most} queues were open at a time, {self.allowed} allowed."
+            f" INLINE-22: a publisher keeps at most {MOST_KEPT} descriptors, and at most an eighth"
+            " of its soft limit; one more is open while it publishes."
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "too_many": self.too_many}
+
+
 def series_of(
     who: str, what: str, values: Sequence[float], kills: Sequence[int], *, stale: bool = False
 ) -> Series:
@@ -150,10 +187,11 @@ class Samples:
         if not _process_counts(os.getpid()):
             self.not_checked = ("descriptors and memory of processes: this needs /proc of Linux",)
         self._found: dict[tuple[str, str], list[float]] = {}
+        self._kept: dict[str, Kept] = {}
 
-    def take(self, pids: Iterable[tuple[str, int | None]], home: Path, kills: int) -> None:
+    def take(self, pids: Mapping[str, int | None], home: Path, kills: int) -> None:
         """Count now: for these processes, by name, and the base. `kills` so far."""
-        for name, pid in pids:
+        for name, pid in pids.items():
             if pid is not None and not self.not_checked:
                 self._add(name, _process_counts(pid))
         self._add("base", _base_counts(home))
@@ -162,6 +200,16 @@ class Samples:
     def _add(self, who: str, counts: dict[str, float]) -> None:
         for what, value in counts.items():
             self._found.setdefault((who, what), []).append(value)
+
+    def count_kept(self, publishers: Mapping[str, int | None]) -> None:
+        """Count the queues that these processes have open now. None of them has channels."""
+        for name, pid in publishers.items():
+            if pid is not None and (kept := _kept(name, pid)):
+                self._kept[name] = max(kept, self._kept.get(name, kept), key=attrgetter("most"))
+
+    def kept(self) -> list[Kept]:
+        """The most queues that each publisher had open."""
+        return list(self._kept.values())
 
     def series(self, *, stale: bool = False) -> list[Series]:
         """All series; `stale` as in `series_of`."""
@@ -178,6 +226,20 @@ def _process_counts(pid: int) -> dict[str, float]:
         return {}
     memory = anonymous(pid)
     return {} if memory is None else {"descriptors": descriptors, "memory": memory}
+
+
+def _kept(name: str, pid: int) -> Kept | None:
+    """The queues that a publisher has open; None where the system does not say."""
+    queues = 0
+    try:
+        for entry in os.scandir(f"/proc/{pid}/fd"):
+            with suppress(FileNotFoundError):  # closed meanwhile
+                queues += os.readlink(entry.path).removesuffix(" (deleted)").endswith("/queue")
+        soft, _ = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+    except OSError:
+        return None
+    allowed = MOST_KEPT if soft == resource.RLIM_INFINITY else min(MOST_KEPT, soft // 8)
+    return Kept(name, queues, allowed + 1)
 
 
 def _base_counts(home: Path) -> dict[str, float]:

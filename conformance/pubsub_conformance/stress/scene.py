@@ -20,14 +20,14 @@ class Scene(Host):
     """The host of stress workers."""
 
     def __init__(self, command: Sequence[str], home: Path, seed: int, load: Load) -> None:
-        super().__init__(command, home, seed)
+        super().__init__(command, home, seed, load.lane)
         self.load = load
         self.published = threading.Event()
         """Set: nobody publishes any more in this epoch. Read until all is empty."""
         self.events: list[Event] = []
         """Of this epoch, and the openings of channels that are open since earlier ones."""
         self.rooms: dict[str, int] = {}
-        """The number of ids that each channel certainly holds."""
+        """The number of octets that the queue of each channel certainly takes."""
         self.excused: Counter[str] = Counter()
         """How often each error was explained by a disturbance."""
         self.unclosed = 0

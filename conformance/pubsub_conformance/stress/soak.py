@@ -21,9 +21,11 @@ from rich.text import Text
 from pubsub_conformance.driver import Driver, DriverError, OpenChannel
 from pubsub_conformance.judge.report import show_crash
 from pubsub_conformance.judge.verdict import Verdict, conclude
+from pubsub_conformance.oracle.record import is_marked
 
+from .lanes import Lane, asks
 from .room import room
-from .samples import Samples, Series
+from .samples import Kept, Samples, Series
 from .timeline import Timeline
 from .worker import Host, Worker, crew
 
@@ -59,9 +61,11 @@ class Result:
     """Published, as drivers reported; and fetched:"""
     fetched: int = 0
     opened: int = 0
-    """The number of channels that were opened."""
+    """The number of channels that were opened and read, and how many of all were marked."""
+    marked: int = 0
     kills: int = 0
     series: Sequence[Series] = ()
+    kept: Sequence[Kept] = ()
     not_checked: Sequence[str] = ()
     errors: Sequence[str] = ()
     driver_errors: int = 0
@@ -71,6 +75,7 @@ class Result:
     @property
     def verdict(self) -> Verdict:
         grows = any(series.grows for series in self.series)
+        grows |= any(kept.too_many for kept in self.kept)
         return conclude(
             interrupted=self.interrupted,
             broken=grows or len(self.errors) > self.driver_errors,
@@ -80,14 +85,16 @@ class Result:
     def __str__(self) -> str:
         lines = [f"{'':<6}{'':<36}{'first':>10}{'median':>10}{'last':>10}"]
         lines += map(str, self.series)
+        lines += map(str, self.kept)
         lines += [f"not checked: {what}" for what in self.not_checked]
         lines.append(
             f"seed {self.seed}: {self.samples} samples in {self.seconds:.0f} s;"
             f" {self.messages} published, {self.fetched} fetched, {self.opened} channels opened,"
-            f" {self.kills} kills"
+            f" {self.marked} marked, {self.kills} kills"
         )
         lines += self.errors[:10]
         lines += [series.explain() for series in self.series if series.grows]
+        lines += [kept.explain() for kept in self.kept if kept.too_many]
         if self.interrupted:
             lines.append("interrupted: nothing is proved")
         elif not self.series and not self.errors:
@@ -98,14 +105,20 @@ class Result:
         console.print(Text(str(self)))
 
     def as_dict(self) -> dict[str, Any]:
-        return {**vars(self), "series": [series.as_dict() for series in self.series]}
+        return {
+            **vars(self),
+            "series": [series.as_dict() for series in self.series],
+            "kept": [kept.as_dict() for kept in self.kept],
+        }
 
 
 class _Ground(Host):
     """The host of soak workers."""
 
-    def __init__(self, command: Sequence[str], home: Path, seed: int, channels: int) -> None:
-        super().__init__(command, home, seed)
+    def __init__(
+        self, command: Sequence[str], home: Path, seed: int, channels: int, lane: Lane | None
+    ) -> None:
+        super().__init__(command, home, seed, lane)
         self.result = Result(seed)
         self.topics = [f"t.{i}" for i in range(max(1, channels // 4))]
         """Each message reaches some four channels."""
@@ -137,6 +150,17 @@ class _Publisher(Worker[_Ground]):
         while not self.process.aborted and not self.guarded(step):
             pass
 
+    def reach_all(self) -> None:
+        """Publish to every channel, while none opens or closes: keep as many queues as it likes."""
+
+        def step(driver: Driver) -> bool:
+            for topic in [FULL, *self.host.topics]:
+                stream = driver.produce(topic, self.name, 2, [0], report="totals")
+                stream.finish()
+            return True
+
+        self.guarded(step)
+
 
 class _Subscriber(Worker[_Ground]):
     def __init__(self, ground: _Ground, name: str, most: int, sleeps: bool) -> None:
@@ -145,10 +169,12 @@ class _Subscriber(Worker[_Ground]):
         self.sleeps = sleeps
         """It has one channel more, which it does not read."""
         self.open: list[OpenChannel] = []
+        self._asked = 0
+        """The number of channels that it has asked for."""
 
     def ready(self, driver: Driver) -> bool:
         if self.sleeps:
-            room(driver.open(FULL).directory, small=True)
+            room(self._ask_for(driver, FULL).directory, small=True)
         while len(self.open) < self.most:
             self._open_one(driver)
         return True
@@ -167,8 +193,15 @@ class _Subscriber(Worker[_Ground]):
         return False
 
     def _open_one(self, driver: Driver) -> None:
-        self.open.append(driver.open(self.rng.choice(self.host.topics)))
+        self.open.append(self._ask_for(driver, self.rng.choice(self.host.topics)))
         self.host.count("opened", 1)
+
+    def _ask_for(self, driver: Driver, topic: str) -> OpenChannel:
+        self._asked += 1
+        inline = asks(self.host.lane, driver.hello.roles, self._asked)
+        channel = driver.open(topic, inline=inline)
+        self.host.count("marked", inline and is_marked(channel.directory))
+        return channel
 
     def died(self, killed: int | None, end: int | None) -> None:
         self.open = []
@@ -208,13 +241,20 @@ class _Soak:
         timeline.run(seconds, self.ground.ending.wait, self._report)
         self.ground.ending.set()
         wait(working)
+        wait([pool.submit(publisher.reach_all) for publisher in self.publishers])
+        self.samples.count_kept(self._publishers())
         for worker in self.workers:
             worker.end()
 
     def _sample(self) -> None:
-        long_lived = [*self.publishers[::2], *self.subscribers[::2]]
-        pids = [(worker.name, worker.process.pid) for worker in long_lived]
-        self.samples.take(pids, self.ground.home, self.ground.result.kills)
+        subscribers = {worker.name: worker.process.pid for worker in self.subscribers[::2]}
+        processes = {**self._publishers(), **subscribers}
+        self.samples.take(processes, self.ground.home, self.ground.result.kills)
+        self.samples.count_kept(self._publishers())
+
+    def _publishers(self) -> dict[str, int | None]:
+        """The processes of the long-lived publishers."""
+        return {worker.name: worker.process.pid for worker in self.publishers[::2]}
 
     def _report(self) -> None:
         result = self.ground.result
@@ -234,6 +274,7 @@ def run(
     channels: int,
     seed: int,
     stale: bool = False,
+    lane: Lane | None = None,
     tell: Callable[[float, str], object] = lambda *_: None,
 ) -> Result:
     """Soak the base directory `home`. After a KeyboardInterrupt, the result is of what there was.
@@ -242,7 +283,7 @@ def run(
     `tmp` is stale within a quarter of the time: then it may not grow, either. `tell` gets the
     progress: seconds, and a line of text.
     """
-    ground = _Ground(command, home, seed, channels)
+    ground = _Ground(command, home, seed, channels, lane)
     soak = _Soak(ground, channels, tell)
     result, samples = ground.result, soak.samples
     try:
@@ -255,6 +296,7 @@ def run(
     result.samples = len(samples.kills)
     if result.samples >= LEAST_SAMPLES:
         result.series = samples.series(stale=stale)
+        result.kept = samples.kept()
     result.not_checked = samples.not_checked
     result.errors = list(map(str, ground.errors))
     result.driver_errors = sum(isinstance(error, DriverError) for error in ground.errors)

@@ -8,6 +8,7 @@ from pubsub_conformance.driver import Driver, Rejected
 from pubsub_conformance.judge.events import Broken, Drained, Receive
 from pubsub_conformance.waiting import now
 
+from .lanes import asks
 from .load import PATTERNS, Habit
 from .recorded import RecordedChannel
 from .room import room
@@ -35,12 +36,13 @@ class Subscriber(Worker[Scene]):
     def __init__(self, scene: Scene, name: str, habit: Habit, place: int) -> None:
         """`place` is its number among the subscribers; it decides the patterns."""
         super().__init__(scene, name)
-        self.habit = habit
+        self.habit, self.place = habit, place
         self.received = self.broken = 0
         self.channel: RecordedChannel | None = None
         self._patterns = PATTERNS[place % len(PATTERNS)]
         self.opened = 0
-        """The number of channels that it has opened."""
+        """The number of channels that it has opened, and how many of them were marked."""
+        self.marked = 0
         self._reaping = 0
         """When its last reaping began."""
 
@@ -119,7 +121,9 @@ class Subscriber(Worker[Scene]):
         owner = f"{self.name}.{self.opened}"
         channel = RecordedChannel(self.host.note, owner, self.rng.choice(self._patterns))
         self.channel = channel
-        handle = channel.open(driver)
+        inline = asks(self.host.lane, driver.hello.roles, self.place + self.opened)
+        handle = channel.open(driver, inline=inline)
+        self.marked += channel.is_marked
         self.host.rooms[channel.name] = room(handle.directory, self.habit in ("slow", "late"))
         return channel
 

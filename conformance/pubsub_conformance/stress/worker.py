@@ -16,6 +16,8 @@ from typing import Any, Final, Generic, TypeVar
 from pubsub_conformance.driver import Driver, DriverError, Rejected
 from pubsub_conformance.waiting import now
 
+from . import lanes
+from .lanes import Lane
 from .process import Process
 
 PAUSE: Final = 0.02  # seconds after an operation that failed, until the next one
@@ -24,8 +26,10 @@ PAUSE: Final = 0.02  # seconds after an operation that failed, until the next on
 class Host:
     """What the workers of a run have in common."""
 
-    def __init__(self, command: Sequence[str], home: Path, seed: int) -> None:
-        self.command, self.home, self.seed = command, home, seed
+    def __init__(
+        self, command: Sequence[str], home: Path, seed: int, lane: Lane | None = None
+    ) -> None:
+        self.command, self.home, self.seed, self.lane = command, home, seed, lane
         self.ending = threading.Event()
         """Set: no worker begins anything more."""
         self.errors: list[DriverError | Rejected] = []
@@ -49,7 +53,7 @@ class Worker(Generic[HostT]):
     def __init__(self, host: HostT, name: str) -> None:
         self.host, self.name = host, name
         self.rng = random.Random(f"{host.seed} {name}")
-        self.process = Process(host.command, host.home)
+        self.process = Process(host.command, host.home, lanes.roles(host.lane))
 
     @property
     def since(self) -> int:
