@@ -8,13 +8,22 @@ import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from .driver import Driver, DriverError, Hello
 from .driver.protocol import ROLES
 from .requirements import SPEC_VERSION
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+LANES: Final = ("files", "inline")
+"""The lanes that a channel may have: messages by file alone, or small ones in the queue, too."""
+FILES, INLINE = LANES
+
+
+def in_lane(name: str, lane: str) -> str:
+    """The name of an implementation in a lane. Files go without saying."""
+    return name if lane == FILES else f"{name}, {lane}"
 
 
 class Unusable(Exception):
@@ -75,6 +84,11 @@ class Implementation:
     def __str__(self) -> str:
         hello = self.hello
         return f"{self.name}: {hello.implementation} {hello.version}, {hello.language}"
+
+    @property
+    def lanes(self) -> tuple[str, ...]:
+        """The lanes that its channels may have."""
+        return LANES if self.hello.roles >= {"subscriber", INLINE} else (FILES,)
 
     @property
     def said(self) -> dict[str, Any]:

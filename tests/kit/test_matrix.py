@@ -10,11 +10,11 @@ from pathlib import Path
 
 import mutants
 import pytest
-from mutants.further import MILLISECONDS, ONLY_PUBLISHES
+from mutants.further import MILLISECONDS, NO_INLINE_LANE, ONLY_PUBLISHES
 from mutation import REFERENCE, Mutant
 from pubsub_conformance.commands import main
 from pubsub_conformance.driver import DriverError
-from pubsub_conformance.implementations import Implementation
+from pubsub_conformance.implementations import FILES, INLINE, LANES, Implementation
 from pubsub_conformance.judge.outcome import Outcome
 from pubsub_conformance.matrix import checks as stories
 from pubsub_conformance.matrix import run as matrix
@@ -36,11 +36,11 @@ def make(tmp_path: Path) -> Make:
 
 
 def judge(
-    name: str, publisher: list[str], reader: list[str], directory: Path, seed: int = 1
+    name: str, publisher: list[str], reader: list[str], directory: Path, lane: str = FILES
 ) -> Result:
     publishing = Implementation.greet("theirs", publisher, directory / "base")
     reading = Implementation.greet("ours", reader, directory / "base")
-    return matrix.judge(CHECKS[name], publishing, reading, directory, seed)
+    return matrix.judge(CHECKS[name], publishing, reading, lane, directory, seed=1)
 
 
 @pytest.mark.timeout(180)  # seconds: all checks, with many processes
@@ -54,7 +54,8 @@ def test_reference_passes_with_itself(
     output = capsys.readouterr().out
     assert code == 0, output
     for text in (output, *(path.read_text(encoding="utf-8") for path in (page, summary))):
-        assert f"{len(CHECKS)} pass" in text
+        assert f"{sum(len(check.lanes) for check in CHECKS.values())} pass" in text
+        assert "one, inline" in text
 
 
 @pytest.mark.parametrize(
@@ -94,6 +95,28 @@ def test_check_catches_a_fault(
     assert result.outcome is Outcome.FAIL, result
     assert result.reason
     assert "produce" in result.done or "publish" in result.done or "encode" in result.done
+
+
+@pytest.mark.parametrize(
+    ("check", "requirement"),
+    [
+        ("lanes", "INLINE-6"),
+        ("lanes", "INLINE-12"),
+        ("full", "PUB-10"),
+    ],
+)
+def test_check_of_the_inline_lane_catches_a_fault(
+    check: str, requirement: str, make: Make, tmp_path: Path
+) -> None:
+    result = judge(check, make(mutants.of(requirement)), make(), tmp_path, INLINE)
+    assert result.outcome is Outcome.FAIL, result
+
+
+def test_publisher_that_does_not_know_the_inline_lane_passes_with_one_that_does(
+    make: Make, tmp_path: Path
+) -> None:
+    result = judge("lanes", make(NO_INLINE_LANE), make(), tmp_path, INLINE)
+    assert result.outcome is Outcome.PASS, result
 
 
 # Outcomes, with small checks instead of the real ones.
@@ -142,19 +165,20 @@ def test_table_names_failed_checks_and_the_text_describes_them(
     arguments = ["matrix", f"one={command}", f"two={command}", "--json", str(file), "--seed", "7"]
     assert main(arguments) == 1
     output = capsys.readouterr().out
-    assert output.count("FAIL: fails, refuses") == 2
-    assert output.count("FAIL: refuses") == 2
+    assert output.count("FAIL: fails, refuses") == 4
+    assert output.count("FAIL: refuses") == 4
     assert "one to one, fails: fail\n  one talks to itself" in output
+    assert "one to one, inline, fails: fail\n  one talks to itself" in output
     assert "two answered open with invalid-pattern" in output
     report = json.loads(file.read_text())
     assert report["seed"] == 7
     assert report["exit"] == 1
     assert report["implementations"].keys() == {"one", "two"}
-    assert [(cell["publisher"], cell["reader"]) for cell in report["cells"]] == [
-        ("one", "one"),
-        ("one", "two"),
-        ("two", "one"),
-        ("two", "two"),
+    assert [(cell["publisher"], cell["reader"], cell["lane"]) for cell in report["cells"]] == [
+        *(("one", "one", lane) for lane in LANES),
+        *(("one", "two", lane) for lane in LANES),
+        *(("two", "one", lane) for lane in LANES),
+        *(("two", "two", lane) for lane in LANES),
     ]
     for cell in report["cells"]:
         assert [result["check"] for result in cell["checks"]] == list(report["checks"])
@@ -222,12 +246,38 @@ def test_expected_failures_are_strict_both_ways(
     assert "expected: fails" in output
 
 
+def test_expected_failure_of_one_lane(
+    make: Make,
+    checks: Callable[..., None],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    checks(fails)
+    expected = tmp_path / "expected.toml"
+    expected.write_text(EXPECTED.replace('["one", "two"]', '"one"') + 'lane = "inline"\n')
+
+    def run(mutant: Mutant) -> tuple[int, str]:
+        command = shlex.join(make(mutant))
+        code = main(["matrix", f"one={command}", "--expected", str(expected)])
+        output = capsys.readouterr()
+        return code, output.out + output.err
+
+    code, output = run(REFERENCE)
+    assert code == 1
+    assert "one to one, fails: fail\n" in output
+    assert "one to one, inline, fails: expected failure" in output
+    code, output = run(NO_INLINE_LANE)
+    assert code == 2
+    assert "one to one: there is no check fails in the lane inline" in output
+
+
 @pytest.mark.parametrize(
     ("old", "new", "complaint"),
     [
         ('"fails"', '"nothing"', "no check 'nothing'"),
         ('reader = "one"', 'reader = "three"', "no reader 'three'"),
         ('"two"]', '"three"]', "no publisher 'three'"),
+        ("reason", 'lane = "ids"\nreason', "no lane 'ids'"),
     ],
 )
 def test_faulty_list_of_expected_failures_is_refused(
@@ -266,6 +316,6 @@ def test_same_seed_does_the_same_work(make: Make, tmp_path: Path) -> None:
     one = Implementation.greet("one", make(), tmp_path / "base")
     check = Check("draws", draws, frozenset(), frozenset())
     for seed in (1, 1, 2):
-        matrix.judge(check, one, one, tmp_path, seed)
+        matrix.judge(check, one, one, FILES, tmp_path, seed)
     assert drawn[0] == drawn[1] == random.Random("1 draws").random()
     assert drawn[1] != drawn[2]

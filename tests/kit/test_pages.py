@@ -10,7 +10,7 @@ from pubsub_conformance.bench.measures import GROUPS
 from pubsub_conformance.bench.page import bench_page
 from pubsub_conformance.bench.report import Benchmark, Losses, Plan
 from pubsub_conformance.driver import Hello
-from pubsub_conformance.implementations import Implementation
+from pubsub_conformance.implementations import FILES, Implementation
 from pubsub_conformance.judge.outcome import Outcome, RequirementResult, TestResult
 from pubsub_conformance.judge.report import html
 from pubsub_conformance.judge.report.run import RunReport
@@ -154,7 +154,7 @@ def matrix_of(failure: Result, said: str = "toy") -> Matrix:
     """Two implementations; one check of one cell is `failure`, all others pass."""
     names = ("mine", "reference")
     cells = [
-        Cell(publisher, reader, [Result("codec", Outcome.PASS), Result("full", Outcome.PASS)])
+        Cell(publisher, reader, FILES, [Result(check, Outcome.PASS) for check in ("codec", "full")])
         for publisher in names
         for reader in names
     ]
@@ -173,8 +173,8 @@ def test_a_matrix_shows_what_failed_and_how_to_repeat_it() -> None:
         *("a full queue", "toy 1.2", "tmpfs", "12.3 s"),
     ):
         assert text in page.text
-    assert "mine-to-reference-full" in page.ids
-    assert ("a", "#mine-to-reference-full") in [
+    assert "mine-to-reference-files-full" in page.ids
+    assert ("a", "#mine-to-reference-files-full") in [
         (tag, attributes.get("href")) for tag, attributes in page.elements
     ]
 

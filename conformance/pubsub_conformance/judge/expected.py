@@ -14,7 +14,7 @@ flaky = true                    # optional: neither a failure nor a pass decides
 ```
 
 A command says which fields name the failure: `run` has `requirement` and, if it wants, `test`;
-`matrix` has `publisher`, `reader` and `check`.
+`matrix` has `publisher`, `reader` and `check` and, if it wants, `lane`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ import itertools
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from ..names import Unknown, find
 
@@ -50,7 +51,7 @@ class Expected(NamedTuple):
 Listed: TypeAlias = Mapping[tuple[str, ...], Expected]
 """The expected failures of `run` by requirement and test; the test is empty for all of them."""
 
-OF_RUN = ("test",)
+OF_RUN: Final[Mapping[str, Collection[str]]] = {"test": ()}
 """The fields that an entry for `run` may have, beside the requirement."""
 
 
@@ -62,14 +63,16 @@ def entry_of(listed: Listed, requirement: str, test: str) -> tuple[str, ...] | N
 
 
 def load(
-    path: Path, known: Mapping[str, Collection[str]], optional: Collection[str] = ()
+    path: Path,
+    known: Mapping[str, Collection[str]],
+    optional: Mapping[str, Collection[str]] = MappingProxyType({}),
 ) -> dict[tuple[str, ...], Expected]:
     """Read the expected failures in a file.
 
     `known` holds the fields that name a failure, each with the names that exist. An entry may have
-    the fields in `optional`, whose names are not checked. The keys of the result hold one name for
-    each field, in the order of `known` and `optional`, empty for one that the entry does not have.
-    Raises ExpectedError, which names the file and the entry.
+    the fields in `optional`; one for which this has no names may have any. The keys of the result
+    hold one name for each field, in the order of `known` and `optional`, empty for one that the
+    entry does not have. Raises ExpectedError, which names the file and the entry.
     """
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -87,10 +90,10 @@ def load(
             entry["reason"].strip(), entry.get("sometimes", False), entry.get("flaky", False)
         )
         found = [
-            [find(name, names, field) for name in _names(entry[field])]
-            for field, names in known.items()
+            [find(name, names, field) if names and name else name for name in _names(named)]
+            for field, names in [*known.items(), *optional.items()]
+            for named in [entry.get(field, "")]
         ]
-        found += [_names(entry.get(field, "")) for field in optional]
         for names in itertools.product(*found):
             if names in failures:
                 raise ExpectedError(f"{where}: {' '.join(names)} is listed twice")
@@ -99,7 +102,7 @@ def load(
 
 
 def _faults(
-    entry: object, known: Mapping[str, Collection[str]], optional: Collection[str]
+    entry: object, known: Mapping[str, Collection[str]], optional: Mapping[str, Collection[str]]
 ) -> Iterator[str]:
     """What is wrong with one entry."""
     if not isinstance(entry, dict):
@@ -111,10 +114,10 @@ def _faults(
     for field in known:
         if field not in entry:
             yield f"the field {field!r} is missing"
-            continue
-        for name in _names(entry[field]):
+    for field, names in [*known.items(), *optional.items()]:
+        for name in _names(entry.get(field, [])) if names else []:
             try:
-                find(str(name), known[field], field)
+                find(str(name), names, field)
             except Unknown as error:
                 yield str(error)
     for field in optional:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 
+from ..implementations import in_lane
 from ..judge.outcome import RANK, Outcome
 from ..judge.report.html import VERDICT_CLASS, about_the_machine, render
 from ..judge.report.machine import platform_on
@@ -17,14 +18,15 @@ def matrix_page(matrix: Matrix) -> str:
     notable = [(cell, result) for cell in matrix.cells for result in cell.notable]
     notable.sort(key=lambda pair: -RANK[pair[1].outcome])  # stable: then in the order of the grid
     names = [implementation.name for implementation in matrix.implementations]
-    cells = {(cell.publisher, cell.reader): cell for cell in matrix.cells}
+    cells = {(cell.publisher, cell.reader, cell.lane): cell for cell in matrix.cells}
     return render(
         "matrix.html",
         matrix=matrix,
         conclusion=VERDICTS[matrix.verdict][0],
         verdict_class=VERDICT_CLASS[matrix.verdict],
         counts={o.value: counted[o] for o in reversed(Outcome) if counted[o]},
-        rows=[(name, [cells.get((name, reader)) for reader in names]) for name in names],
+        readers=[in_lane(reader, lane) for reader, lane in matrix.columns],
+        rows=[(name, [cells.get((name, *column)) for column in matrix.columns]) for name in names],
         notable=notable,
         repeat=lambda cell: _repeat(matrix, cell),
         place=_place,
@@ -37,7 +39,7 @@ def matrix_page(matrix: Matrix) -> str:
 
 def _place(cell: Cell, result: Result) -> str:
     """Where the page describes a result."""
-    return f"{cell.publisher}-to-{cell.reader}-{result.name}"
+    return f"{cell.publisher}-to-{cell.reader}-{cell.lane}-{result.name}"
 
 
 def _repeat(matrix: Matrix, cell: Cell) -> str:

@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from ..driver import Driver, Rejected
-from ..implementations import Implementation
+from ..driver import Driver, OpenChannel, Rejected
+from ..implementations import INLINE, Implementation
 from ..oracle.base import Base
+from ..oracle.record import is_marked
 
 FAULTS_SHOWN: Final = 3  # of one check
 
@@ -35,9 +36,15 @@ def enumerated(faults: Iterable[str]) -> str:
 class Party(Driver):
     """A driver in a check. A request that it refuses is a Finding with its name."""
 
-    def __init__(self, implementation: Implementation, home: Path) -> None:
+    def __init__(self, implementation: Implementation, home: Path, lane: str) -> None:
+        """In the inline lane its channels are marked, if it can mark them."""
         self.name = implementation.name
+        self._marks = lane == INLINE and lane in implementation.lanes
         super().__init__(implementation.command, home)
+
+    def open(self, pattern: str, *, inline: bool = False) -> OpenChannel:
+        """Open a channel, in the lane of the check."""
+        return super().open(pattern, inline=inline or self._marks)
 
     def request(self, op: str, *, within: float | None = None, **fields: object) -> dict[str, Any]:
         try:
@@ -63,9 +70,15 @@ class Pair:
     """The publishing and the reading implementation of one check, and their base directory."""
 
     def __init__(
-        self, publishing: Implementation, reading: Implementation, home: Path, rng: random.Random
+        self,
+        publishing: Implementation,
+        reading: Implementation,
+        lane: str,
+        home: Path,
+        rng: random.Random,
     ) -> None:
-        self.publishing, self.reading, self.rng = publishing, reading, rng
+        """`lane` is that of the channels."""
+        self.publishing, self.reading, self.lane, self.rng = publishing, reading, lane, rng
         self.base = Base(home)
         self.started: list[Party] = []
         self.drivers = contextlib.ExitStack()
@@ -79,12 +92,16 @@ class Pair:
         """Start a driver of the reading implementation."""
         return self._start(self.reading)
 
+    def has_records(self, channel: OpenChannel) -> bool:
+        """Whether small messages for this channel are records and no files."""
+        return INLINE in self.publishing.hello.roles and is_marked(channel.directory)
+
     def is_staging(self) -> bool:
         """Whether the base has a staged message, or anything else in `tmp`."""
         return any(self.base.tmp.glob("*"))
 
     def _start(self, implementation: Implementation) -> Party:
-        party = Party(implementation, self.base.path)
+        party = Party(implementation, self.base.path, self.lane)
         self.drivers.push(party)
         self.started.append(party)
         return party

@@ -12,10 +12,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..implementations import Implementation
+from ..implementations import Implementation, in_lane
 from ..judge.expected import Expected
 from ..judge.outcome import JUDGED, RANK, STYLE, Outcome, TestResult
-from ..judge.report import PIPED_COLUMNS
 from ..judge.report.machine import platform_on
 from ..judge.verdict import Verdict, conclude
 
@@ -65,7 +64,12 @@ class Cell:
 
     publisher: str
     reader: str
+    lane: str
+    """The lane of the reader's channels."""
     results: list[Result]
+
+    def __str__(self) -> str:
+        return f"{self.publisher} to {in_lane(self.reader, self.lane)}"
 
     @property
     def outcome(self) -> Outcome:
@@ -96,6 +100,7 @@ class Cell:
         return {
             "publisher": self.publisher,
             "reader": self.reader,
+            "lane": self.lane,
             "outcome": self.outcome.value,
             "checks": [result.as_dict("check") for result in self.results],
         }
@@ -115,6 +120,11 @@ class Matrix:
     interrupted: bool = False
 
     @property
+    def columns(self) -> list[tuple[str, str]]:
+        """Who reads, in which lane."""
+        return [(each.name, lane) for each in self.implementations for lane in each.lanes]
+
+    @property
     def verdict(self) -> Verdict:
         outcomes = {result.outcome for cell in self.cells for result in cell.results}
         unjudged = {Outcome.DRIVER_ERROR, Outcome.NOT_RUN}
@@ -129,17 +139,17 @@ class Matrix:
         for implementation in self.implementations:
             console.print(str(implementation))
         table = Table("publishes \\ reads", box=box.SIMPLE_HEAD, show_lines=True)
-        for implementation in self.implementations:
-            table.add_column(implementation.name, overflow="fold")
+        for reader, lane in self.columns:
+            table.add_column(in_lane(reader, lane), overflow="fold")
         for implementation in self.implementations:
             row = [cell for cell in self.cells if cell.publisher == implementation.name]
             table.add_row(implementation.name, *(cell.render() for cell in row))
-        piped = max(PIPED_COLUMNS, 16 + 22 * len(self.implementations))
-        console.print(table, width=None if console.is_terminal else piped, soft_wrap=False)
+        if not console.is_terminal:  # a table in a log is as wide as it needs to be
+            console.width = max(console.width, 20 + 24 * len(self.columns))
+        console.print(table, soft_wrap=False)
         for cell in self.cells:
             for result in cell.notable:
-                text = Text(f"\n{cell.publisher} to {cell.reader}, ").append(result.describe())
-                console.print(text)
+                console.print(Text(f"\n{cell}, ").append(result.describe()))
         counted = Counter(result.outcome for cell in self.cells for result in cell.results)
         counts = ", ".join(f"{counted[o]} {o.value}" for o in reversed(Outcome) if counted[o])
         console.print(f"\n{counts or 'no checks'}; {self.seconds:.0f} s, seed {self.seed}")

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from ..driver import DriverError
-from ..implementations import Implementation
-from ..judge.expected import load
+from ..implementations import LANES, Implementation
+from ..judge.expected import ExpectedError, Listed, load
 from ..judge.outcome import Outcome
 from ..judge.report import show_crash
 from ..judge.report.machine import file_system_of
@@ -34,7 +35,7 @@ def run(
     `home`, OSError.
     """
     known = {"publisher": commands, "reader": commands, "check": CHECKS}
-    failures = load(expected, known) if expected else {}
+    failures = load(expected, known, {"lane": LANES}) if expected else {}
     began = time.monotonic()
     with tempfile.TemporaryDirectory(
         prefix="pubsub-", dir=home, ignore_cleanup_errors=True
@@ -45,16 +46,17 @@ def run(
         ]
         texts = {check.name: check.text for check in CHECKS.values()}
         matrix = Matrix(greeted, texts, seed, file_system_of(Path(directory)), [])
+        _refuse_idle(failures, greeted)
         try:
-            for publishing in greeted:
-                for reading in greeted:
-                    cell = Cell(publishing.name, reading.name, [])
-                    matrix.cells.append(cell)
-                    for check in CHECKS.values():
-                        tell(f"{publishing.name} to {reading.name}: {check.name}")
-                        result = judge(check, publishing, reading, Path(directory), seed)
-                        place = publishing.name, reading.name, check.name
-                        cell.results.append(result.against(failures.get(place)))
+            for publishing, reading, lane in _cells(greeted):
+                cell = Cell(publishing.name, reading.name, lane, [])
+                matrix.cells.append(cell)
+                for check in _checks(lane):
+                    tell(f"{cell}: {check.name}")
+                    result = judge(check, publishing, reading, lane, Path(directory), seed)
+                    place = publishing.name, reading.name, check.name
+                    entry = failures.get((*place, lane)) or failures.get((*place, ""))
+                    cell.results.append(result.against(entry))
         except (KeyboardInterrupt, Exception) as error:
             show_crash(error)
             matrix.interrupted = True
@@ -63,8 +65,39 @@ def run(
         return matrix
 
 
+def _cells(
+    implementations: Sequence[Implementation],
+) -> Iterator[tuple[Implementation, Implementation, str]]:
+    """Who publishes, who reads, and the lane of the reader's channels."""
+    for publishing, reading in itertools.product(implementations, repeat=2):
+        for lane in reading.lanes:
+            yield publishing, reading, lane
+
+
+def _checks(lane: str) -> list[Check]:
+    return [check for check in CHECKS.values() if lane in check.lanes]
+
+
+def _refuse_idle(failures: Listed, implementations: Sequence[Implementation]) -> None:
+    """Raise ExpectedError for an entry that names a cell or a check that is not run."""
+    places = {
+        (publishing.name, reading.name, check.name, named)
+        for publishing, reading, lane in _cells(implementations)
+        for check in _checks(lane)
+        for named in (lane, "")
+    }
+    for publisher, reader, check, lane in failures.keys() - places:
+        within = f" in the lane {lane}" if lane else ""
+        raise ExpectedError(f"{publisher} to {reader}: there is no check {check}{within}")
+
+
 def judge(
-    check: Check, publishing: Implementation, reading: Implementation, directory: Path, seed: int
+    check: Check,
+    publishing: Implementation,
+    reading: Implementation,
+    lane: str,
+    directory: Path,
+    seed: int,
 ) -> Result:
     """Run one check in a new base directory under `directory`."""
     if missing := check.missing(publishing, reading):
@@ -73,7 +106,7 @@ def judge(
     rng = random.Random(f"{seed} {check.name}")  # the same work in every cell
     outcome, reason = Outcome.PASS, ""
     with tempfile.TemporaryDirectory(dir=directory, ignore_cleanup_errors=True) as parent:
-        pair = Pair(publishing, reading, Path(parent, "base"), rng)
+        pair = Pair(publishing, reading, lane, Path(parent, "base"), rng)
         try:
             with pair.drivers:
                 check.story(pair)

@@ -233,6 +233,16 @@ ONLY_PUBLISHES = Mutant(
         '["publisher"]',
     ),
 )
+NO_INLINE_LANE = Mutant(
+    "none",
+    "does not know the inline lane",
+    Edit(
+        "Driver.hello",
+        '["topics", "codec", "publisher", "subscriber", "reaper", "inline"]',
+        '["topics", "codec", "publisher", "subscriber", "reaper"]',
+    ),
+    Edit("_owner_of_marker", None, "return None"),
+)
 
 # --- portability ---
 
