@@ -46,11 +46,12 @@ def is_fit(read_end: int, write_end: int) -> bool:
 def allowance(write_end: int) -> int:
     """How many octets of records may be written before the next look (INLINE-13).
 
-    0: the queue is half full, or fuller.
+    0: the queue is half full, or fuller. Up to there is the most: beyond, records take the room of
+    too many ids.
     """
     try:
         size = fcntl.fcntl(write_end, fcntl.F_GETPIPE_SZ)
-        return size // 16 if octets(write_end) < size // 2 else 0
+        return max(min(size // 2 - octets(write_end), size // 16), 0)
     except of_system(OSError):
         return queue.LONGEST_RECORD  # it is taken for less than half full
 

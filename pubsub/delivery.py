@@ -238,6 +238,7 @@ class _Delivery:
 
         Raises BlockingIOError, BrokenPipeError, OSError.
         """
+        lane.look_again()
         return self._make_link(lane.path) and self._write_id(opened)
 
     def _make_link(self, channel: str) -> bool:

@@ -55,6 +55,10 @@ class Lane:
             self.kept.identity = identity(status)
             self.kept.extend(map(opened.pop, islice(places, 1)))
 
+    def look_again(self) -> None:
+        """Look at the room before the next record: an id is about to be written (INLINE-13)."""
+        self._left = 0
+
     def send(self, body: bytes, write: Write) -> bool:
         """Write a record to the kept queue. False: it has no room, or it was closed meanwhile.
 

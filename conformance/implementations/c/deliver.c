@@ -16,8 +16,8 @@ static enum ps_outcome send_octets(struct ps_publish *p, struct ps_target *t, in
         n = write(fd, octets, size);
     while (n < 0 && errno == EINTR);
     if (n == (ssize_t)size) {
-        if (t->unlooked < t->size)
-            t->unlooked += (int)size;
+        if (t->allowance > 0)
+            t->allowance -= (int)size;
         return PS_TOOK;
     }
     int err = n < 0 ? errno : EIO;
@@ -36,13 +36,13 @@ static enum ps_outcome send_octets(struct ps_publish *p, struct ps_target *t, in
 /* Whether less than half of the queue is full (INLINE-12, INLINE-13). */
 static bool has_room(struct ps_publish *p, struct ps_target *t, int fd)
 {
-    if (t->unlooked + (int)p->record_size <= t->size / 16)
+    if ((int)p->record_size <= t->allowance)
         return true;
     int octets = ps_queue_octets(fd), size = ps_queue_size(fd);
-    bool room = octets < 0 || size < 0 || octets < size - octets;
-    t->size = room && size > 0 ? size : 0;      /* if it has none, the next publish looks again */
-    t->unlooked = 0;
-    return room;
+    int most = size / 2 - octets < size / 16 ? size / 2 - octets : size / 16;
+    bool is_known = octets >= 0 && size >= 0;
+    t->allowance = is_known && most > 0 ? most : 0; /* if it has none, the next publish looks again */
+    return !is_known || most > 0;
 }
 
 static enum ps_outcome send_record(struct ps_publish *p, struct ps_target *t, int fd,
@@ -51,11 +51,11 @@ static enum ps_outcome send_record(struct ps_publish *p, struct ps_target *t, in
     memcpy(p->record, t->key, PS_RECORD_KEY);
     enum ps_outcome outcome = send_octets(p, t, fd, p->record, p->record_size, e);
     if (outcome == PS_FULL)
-        t->size = 0;
+        t->allowance = 0;
     return outcome;
 }
 
-/* ---- by file ---------------------------------------------------------------------------- */
+/* ---- the base and the queue -------------------------------------------------------------- */
 
 /* The base, which a publish with a kept list does not need for records. PS_TOOK: it is open. */
 static enum ps_outcome open_base(struct ps_publish *p, struct pubsub_error *e)
@@ -69,6 +69,47 @@ static enum ps_outcome open_base(struct ps_publish *p, struct pubsub_error *e)
         ps_close_fd(&p->base.fd);           /* it was replaced: the channels went with the old one */
     return p->base.fd >= 0 ? PS_TOOK : PS_GONE;
 }
+
+/* Step 4.1. The channel is reached by its path each time: a descriptor of its directory would still
+   lead into a channel that was closed. PS_TOOK: *fd is its queue. */
+static enum ps_outcome open_queue(struct ps_publish *p, struct ps_target *t, int *fd,
+                                  struct pubsub_error *e)
+{
+    struct stat st;
+    enum ps_outcome outcome = open_base(p, e);
+    if (outcome != PS_TOOK)
+        return outcome;
+    enum ps_life life = PS_UNKNOWN;
+    if (!fstatat(p->base.fd, t->name, &st, AT_SYMLINK_NOFOLLOW)) {
+        if (!S_ISDIR(st.st_mode))           /* a link to one would lead out of the base (BASE-10) */
+            return PS_GONE;
+        life = ps_open_queue(p->base.fd, t->name, fd, &st);
+    }
+    if (life == PS_UNKNOWN && errno != ENXIO && errno != ENOTDIR && errno != ENOENT) {
+        ps_entry_fail(&p->base, t->name, errno, e);
+        return PS_FAILED;
+    }
+    if (life != PS_ALIVE)                                                       /* PUB-11 */
+        return PS_GONE;
+    t->dev = st.st_dev;
+    t->inode = st.st_ino;
+    t->allowance = 0;
+    if (t->lane == PS_UNSEEN && p->record_size)
+        t->lane = ps_is_marked(p->base.fd, t->name, st.st_uid) ? PS_INLINE : PS_FILES;
+    return PS_TOOK;
+}
+
+/* The descriptor that was kept, or the one of this publish, *own. The kept one may have been dropped for
+   want of descriptors since it was had last (INLINE-24). PS_TOOK: *fd is the queue. */
+static enum ps_outcome have_queue(struct ps_publish *p, struct ps_target *t, int *own, int *fd,
+                                  struct pubsub_error *e)
+{
+    enum ps_outcome outcome = t->in_use || *own >= 0 ? PS_TOOK : open_queue(p, t, own, e);
+    *fd = t->in_use ? t->fd : *own;
+    return outcome;
+}
+
+/* ---- by file ---------------------------------------------------------------------------- */
 
 /* Stages the message for the first time or again (PUB-12). PS_TOOK: it is staged. */
 static enum ps_outcome stage(struct ps_publish *p, struct pubsub_error *e)
@@ -120,18 +161,21 @@ static enum ps_outcome link_message(struct ps_publish *p, const char *channel, c
     }
 }
 
-static enum ps_outcome send_file(struct ps_publish *p, struct ps_target *t, int fd,
+static enum ps_outcome send_file(struct ps_publish *p, struct ps_target *t, int *own,
                                  struct pubsub_error *e)
 {
     char link[PS_ENTRY];
     unsigned char id[8];
+    int fd;
     enum ps_outcome outcome = open_base(p, e);
     if (outcome == PS_TOOK)
         outcome = link_message(p, t->name, link, e);
     if (outcome != PS_TOOK)
         return outcome;
     ps_put(id, p->staged_id, 8);
-    outcome = send_octets(p, t, fd, id, 8, e);
+    outcome = have_queue(p, t, own, &fd, e);
+    if (outcome == PS_TOOK)
+        outcome = send_octets(p, t, fd, id, 8, e);
     if (outcome != PS_TOOK && unlinkat(p->base.fd, link, 0) && errno != ENOENT &&  /* PUB-10 */
         outcome != PS_FAILED) {
         ps_entry_fail(&p->base, link, errno, e);
@@ -142,52 +186,24 @@ static enum ps_outcome send_file(struct ps_publish *p, struct ps_target *t, int 
 
 /* ---- one channel ------------------------------------------------------------------------ */
 
-/* Step 4.1. The channel is reached by its path each time: a descriptor of its directory would still
-   lead into a channel that was closed. PS_TOOK: *fd is its queue. */
-static enum ps_outcome open_queue(struct ps_publish *p, struct ps_target *t, int *fd,
-                                  struct pubsub_error *e)
-{
-    struct stat st;
-    enum ps_outcome outcome = open_base(p, e);
-    if (outcome != PS_TOOK)
-        return outcome;
-    enum ps_life life = PS_UNKNOWN;
-    if (!fstatat(p->base.fd, t->name, &st, AT_SYMLINK_NOFOLLOW)) {
-        if (!S_ISDIR(st.st_mode))           /* a link to one would lead out of the base (BASE-10) */
-            return PS_GONE;
-        life = ps_open_queue(p->base.fd, t->name, fd, &st);
-    }
-    if (life == PS_UNKNOWN && errno != ENXIO && errno != ENOTDIR && errno != ENOENT) {
-        ps_entry_fail(&p->base, t->name, errno, e);
-        return PS_FAILED;
-    }
-    if (life != PS_ALIVE)                                                       /* PUB-11 */
-        return PS_GONE;
-    t->dev = st.st_dev;
-    t->inode = st.st_ino;
-    t->size = t->unlooked = 0;
-    if (t->lane == PS_UNSEEN && p->record_size)
-        t->lane = ps_is_marked(p->base.fd, t->name, st.st_uid) ? PS_INLINE : PS_FILES;
-    return PS_TOOK;
-}
-
 enum ps_outcome ps_deliver(struct ps_publish *p, struct ps_target *t, struct pubsub_error *e)
 {
-    int fd = ps_borrow_queue(t);
-    if (fd >= 0 && p->is_waiting) {                                             /* INLINE-18 */
-        ps_close_queue(t, fd);
-        fd = -1;
-    }
-    enum ps_outcome outcome = fd < 0 ? open_queue(p, t, &fd, e) : PS_TOOK;
+    int own = -1, fd;
+    ps_borrow_queue(t);
+    if (p->is_waiting)                                                          /* INLINE-18 */
+        ps_close_queue(t);
+    enum ps_outcome outcome = have_queue(p, t, &own, &fd, e);
     if (outcome != PS_TOOK)
         return outcome;
     bool is_small = t->lane == PS_INLINE && p->record_size;
     outcome = is_small && has_room(p, t, fd) ? send_record(p, t, fd, e) : PS_FULL;
     if (outcome == PS_FULL)                                                     /* INLINE-16 */
-        outcome = send_file(p, t, fd, e);
+        outcome = send_file(p, t, &own, e);
     if (outcome == PS_UNSTAGED) {
         struct pubsub_error reason = *e;
-        outcome = is_small ? send_record(p, t, fd, e) : PS_FULL;                /* INLINE-15 */
+        outcome = is_small ? have_queue(p, t, &own, &fd, e) : PS_FULL;
+        if (is_small && outcome == PS_TOOK)
+            outcome = send_record(p, t, fd, e);                                 /* INLINE-15 */
         if (outcome == PS_FULL) {
             outcome = PS_FAILED;                                                /* INLINE-14 */
             p->gave_up = true;
@@ -195,8 +211,9 @@ enum ps_outcome ps_deliver(struct ps_publish *p, struct ps_target *t, struct pub
         }
     }
     if (t->lane == PS_INLINE && !p->is_waiting && (outcome == PS_TOOK || outcome == PS_FULL))
-        ps_keep_queue(p->list, t, fd);
+        ps_keep_queue(p->list, t, &own);
     else
-        ps_close_queue(t, fd);
+        ps_close_queue(t);
+    ps_close_fd(&own);
     return outcome;
 }

@@ -147,7 +147,7 @@ struct ps_target {
     enum { PS_UNSEEN, PS_FILES, PS_INLINE } lane;       /* whether it is marked */
     dev_t dev;                  /* of the queue that was opened last */
     ino_t inode;
-    int size, unlooked;         /* of the queue, when it was looked at; octets written since */
+    int allowance;              /* octets that may be written before the next look at the room */
     unsigned char key[PS_RECORD_KEY];
 };
 
@@ -180,12 +180,14 @@ void ps_keep_listing(struct ps_listing *list);          /* a new one, which the 
 void ps_done_with_listing(struct ps_listing *list);     /* one that is kept, or one that is not */
 void ps_listing_free(struct ps_listing *list);
 
-/* The descriptor of a queue that was kept; -1: none was. One of the next two ends its use. */
-int ps_borrow_queue(struct ps_target *t);
+/* Uses the descriptor of the queue if one is kept: then t->in_use is true, until the use ends by one of
+   the next two, or by ps_drop_queues(). */
+void ps_borrow_queue(struct ps_target *t);
 
-/* Keeps this descriptor of the queue for the next publish, or closes it if too many are kept. */
-void ps_keep_queue(const struct ps_listing *list, struct ps_target *t, int fd);
-void ps_close_queue(struct ps_target *t, int fd);
+/* Keeps the descriptor in use, or *own, which is -1 then, for the next publish, unless too many are
+   kept. */
+void ps_keep_queue(const struct ps_listing *list, struct ps_target *t, int *own);
+void ps_close_queue(struct ps_target *t);               /* if it is in use */
 
 /* Closes all descriptors that are kept (INLINE-24); false: there was none. */
 bool ps_drop_queues(void);

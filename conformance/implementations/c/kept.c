@@ -43,40 +43,37 @@ static void drop(struct ps_target *t)
     if (is_open(t))
         close(t->fd);
     t->fd = -1;
+    t->in_use = false;
     kept--;
 }
 
-int ps_borrow_queue(struct ps_target *t)
+void ps_borrow_queue(struct ps_target *t)
 {
     if (t->fd >= 0 && !is_open(t))
         drop(t);
     t->in_use = t->fd >= 0;
-    return t->fd;
 }
 
-void ps_keep_queue(const struct ps_listing *list, struct ps_target *t, int fd)
+void ps_keep_queue(const struct ps_listing *list, struct ps_target *t, int *own)
 {
     t->in_use = false;
-    if (t->fd == fd)
+    if (t->fd >= 0 || *own < 0)
         return;
     if (kept++ < list->most) {                                                  /* INLINE-22 */
-        t->fd = fd;
+        t->fd = *own;
+        *own = -1;
         return;
     }
     kept--;
-    close(fd);
 }
 
-void ps_close_queue(struct ps_target *t, int fd)
+void ps_close_queue(struct ps_target *t)
 {
-    t->in_use = false;
-    if (t->fd == fd)
+    if (t->in_use)
         drop(t);
-    else
-        close(fd);
 }
 
-/* Closes what is kept, but for the descriptor that a publish of this thread is using. */
+/* Closes what is kept; in a child that a publish forks, all but the descriptor that it is using. */
 static bool drop_all(struct ps_listing *list, bool is_used_here)
 {
     bool dropped = false;
@@ -117,7 +114,7 @@ static bool leave(struct place *p)
     bool dropped = false;
     do {
         if (atomic_exchange(&p->to_drop, false))
-            dropped |= drop_all(p->list, true);
+            dropped |= drop_all(p->list, false);
         atomic_store(&p->in_use, false);
     } while (atomic_load(&p->to_drop) && enter(p));
     return dropped;
@@ -221,7 +218,7 @@ void ps_done_with_listing(struct ps_listing *list)
 
 bool ps_drop_queues(void)
 {
-    bool dropped = mine && drop_all(mine->list, true);
+    bool dropped = mine && drop_all(mine->list, false);
     for (struct place *p = places; p < places + PLACES; p++) {
         if (p == mine)
             continue;

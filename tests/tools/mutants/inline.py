@@ -184,7 +184,7 @@ MUTANTS = [
     Mutant(
         "INLINE-13",
         "writes records until the queue is full",
-        Edit("capacity.allowance", "octets(write_end) < size // 2", "True"),
+        Edit("capacity.allowance", "size // 2 - octets(write_end)", "size"),
     ),
     Mutant(
         "INLINE-13",
@@ -195,6 +195,20 @@ MUTANTS = [
         "INLINE-13",
         "looks once",
         Edit("Lane.send", "self._left -= written", "pass"),
+    ),
+    Mutant(
+        "INLINE-13",
+        "writes a sixteenth beyond the half",
+        Edit(
+            "capacity.allowance",
+            "max(min(size // 2 - octets(write_end), size // 16), 0)",
+            "size // 16 if octets(write_end) < size // 2 else 0",
+        ),
+    ),
+    Mutant(
+        "INLINE-13",
+        "does not count the ids that it writes",
+        Edit("Lane.look_again", None, "pass"),
     ),
     Mutant(
         "INLINE-14",

@@ -29,6 +29,10 @@ from .support import check_fit, check_lanes, marked, queues_of, settled
 
 pytestmark = pytest.mark.timing
 
+MOST_OPENINGS = 9
+"""So many openings of a publish to kept queues are made to fail, one after the other, if there are
+as many."""
+
 
 @contextmanager
 def elsewhere(channel: Channel) -> Iterator[None]:
@@ -259,25 +263,29 @@ def test_want_of_descriptors(driver: Driver, base: Base, errno: str) -> None:
 
 
 @pytest.mark.requirement("INLINE-24")
-def test_no_descriptor_left_for_a_staged_file(driver: Driver, base: Base) -> None:
-    """A publisher that may open no further descriptor closes those that it keeps, and stages a
-    large message."""
-    if not hasattr(resource, "prlimit"):
-        not_run("this system cannot set the limits of another process")
-    with marked(base, 4) as channels:
-        settled(driver, base, *channels)
-        if len(queues_of(driver)) < 4:
-            not_run("the driver does not keep four descriptors")
-        used = {int(name) for name in os.listdir(f"/proc/{driver.pid}/fd")}
-        limits = resource.prlimit(driver.pid, resource.RLIMIT_NOFILE)
-        lowest = next(number for number in range(len(used) + 1) if number not in used)
-        if lowest < max(used):
-            not_run("the driver has a number free below its highest descriptor")
-        resource.prlimit(driver.pid, resource.RLIMIT_NOFILE, (lowest, limits[1]))
-        try:
-            count = driver.publish("a", bytes(5000))
-        finally:
-            resource.prlimit(driver.pid, resource.RLIMIT_NOFILE, limits)
-        assert count == 4, "four channels were open"
-        for channel in channels:
-            check_lanes(channel, ["file"], "a large message")
+def test_want_of_descriptors_for_a_large_message(driver: Driver, base: Base) -> None:
+    """Whichever opening of a publish fails for want of descriptors (the base, `tmp`, the staged
+    file), a publisher closes the descriptors that it keeps and tries again."""
+    with marked(base, 2) as channels:
+        queues = {channel.directory / "queue" for channel in channels}
+        for number in range(1, MOST_OPENINGS + 1):
+            with base.open("b"):
+                pass  # it changes the base: a publisher that has kept a list makes a new one
+            settled(driver, base, *channels)
+            if not queues <= set(queues_of(driver).values()):
+                not_run("the driver does not keep two descriptors")
+            with traced(driver, fail(OPEN, "EMFILE", number)) as trace:
+                count = driver.publish("a", bytes(5000))
+            failed = [call for call in trace.calls(*OPEN) if call.injected]
+            if not failed:
+                break
+            assert count == 2, f"two channels were open, and this failed: {failed[0]}"
+            closed = {call.descriptor for call in trace.calls("close")}
+            assert queues <= closed, (
+                f"expected that the publisher closes what it keeps, {queues}, after {failed[0]},"
+                f" found that it closed {closed}"
+            )
+            for channel in channels:
+                check_lanes(channel, ["file"], "a large message")
+    if number == 1:
+        not_run("strace saw no opening that it could make fail")

@@ -37,6 +37,12 @@ pytestmark = pytest.mark.timing
 UNLOOKED = USUAL_ROOM // 16 // (8 + LONGEST)
 """How many of the longest records a publisher may write to a queue without a look (INLINE-13)."""
 
+BURST = 4000
+"""How many messages of 100 octets a queue of 64 KiB takes at least, if records fill it to half.
+
+Records up to a sixteenth more would leave room for less than that.
+"""
+
 
 def shrink(channel: Channel, octets: int) -> None:
     """Give the empty queue of a channel room for so many octets."""
@@ -80,6 +86,21 @@ def test_others_fill_a_queue_that_was_empty(driver: Driver, base: Base) -> None:
 
 
 @pytest.mark.requirement("INLINE-13")
+def test_ids_fill_a_queue_as_well(driver: Driver, base: Base) -> None:
+    """After a record and so many ids that the queue is half full, a publisher sends the next small
+    message by file."""
+    with marked(base) as [channel]:
+        settled(driver, base, channel)
+        shrink(channel, 8192)
+        assert driver.publish("a") == 1
+        check_lanes(channel, ["record"], "an empty queue")
+        done = driver.produce("a", "p", 512, [2000], report="totals").finish()
+        assert done.taken == 512, f"a queue of 8192 octets takes 1024 ids, and took {done.taken}"
+        assert driver.publish("a") == 1, "the queue has room"
+        check_lanes(channel, ["file"] * 513, "a queue of 8192 octets that got 512 ids")
+
+
+@pytest.mark.requirement("INLINE-13")
 def test_a_queue_that_was_made_small(driver: Driver, base: Base) -> None:
     """A queue that its owner made small after a first message takes three eighths as many messages
     as it would take ids: the publisher asks for the size of the queue at hand."""
@@ -100,16 +121,19 @@ def test_a_queue_that_was_made_small(driver: Driver, base: Base) -> None:
 @pytest.mark.requirement("INLINE-13")
 @pytest.mark.requirement("GUAR-4", role="publisher")
 def test_a_burst_of_small_messages(driver: Driver, base: Base) -> None:
-    """A queue of 64 KiB that nobody reads takes 3000 messages of 100 octets, first as records and
+    """A queue of 64 KiB that nobody reads takes 4000 messages of 100 octets, first as records and
     then as files; all come, in order."""
     with marked(base) as [channel]:
         usual_room(channel)
-        done = driver.produce("a", "p", 3000, [100], report="totals").finish()
-        assert done.taken == 3000, f"the queue has room for 8192 ids, and took {done.taken} of 3000"
+        done = driver.produce("a", "p", BURST, [100], report="totals").finish()
+        assert done.taken == BURST, (
+            f"a queue of {USUAL_ROOM} octets: expected that it takes {BURST} messages, found"
+            f" {done.taken}"
+        )
         files = len(channel.files())
-        assert 0 < files < 3000, f"expected records and files, found {files} files"
+        assert 0 < files < BURST, f"expected records and files, found {files} files"
         found = [message.headers["n"] for message in channel.fetch_all()]
-        assert found == list(range(3000)), f"3000 messages were counted: found {len(found)}"
+        assert found == list(range(BURST)), f"{BURST} messages were counted: found {len(found)}"
 
 
 @pytest.mark.requirement("INLINE-16")
