@@ -42,7 +42,7 @@ def test_short_bench_of_the_reference_is_complete(
         assert list(group["figures"]) == list(GROUPS[name].figures)
         assert not any(losses["lost"] for losses in group["losses"].values())
         for figure in group["figures"].values():
-            assert set(figure) == {"ref", "twin"}
+            assert set(figure) == {"ref", "ref, inline", "twin", "twin, inline"}
             for measured in figure.values():
                 assert len(measured["rounds"]) == 2
                 assert measured["lowest"] <= measured["median"] <= measured["highest"]
@@ -58,6 +58,9 @@ def test_short_bench_of_the_reference_is_complete(
     assert "rounds in turn: 2" in summary.read_text(encoding="utf-8")
     assert "rounds in turn: 2" in output
     assert "ratios to twin" in output
+    lanes = {name: each["lane"] for name, each in report["implementations"].items()}
+    assert lanes["ref"] == "files"
+    assert lanes["ref, inline"] == "inline"
     assert not list(tmp_path.glob("pubsub-*"))
 
 

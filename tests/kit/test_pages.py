@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-from pubsub_conformance.bench.measures import GROUPS
+from pubsub_conformance.bench.measures import GROUPS, Contender
 from pubsub_conformance.bench.page import bench_page
 from pubsub_conformance.bench.report import Benchmark, Losses, Plan
 from pubsub_conformance.driver import Hello
@@ -195,15 +195,18 @@ def test_the_page_of_a_matrix_keeps_text_as_text() -> None:
     assert page.text.count(HOSTILE) >= 6
 
 
+NAMES = ("mine", "other")
+
+
 def benchmark_of(said: str = "toy", reason: str = "") -> Benchmark:
     """Two contenders, of which the second one is not measured if there is a reason."""
-    plan = Plan({"mine": ["./mine"], "other": ["./other"]}, "mine", 3, 0.5, ["single"])
+    contenders = {name: Contender(implementation_of(name, said), FILES) for name in NAMES}
+    plan = Plan(contenders, "mine", 3, 0.5, ["single"])
     machine = {"system": "Linux", "release": "6", "machine": "x86_64", "python": "3.14"}
     more = {"file_system": "tmpfs", "processor": "fast", "processors": 2}
     loads = {"load_before": 0.1, "load_after": 0.2}
     benchmark = Benchmark(plan, {**machine, **more, **loads}, took=12.3)
-    for place, name in enumerate(plan.commands):
-        benchmark.contenders[name] = implementation_of(name, said)
+    for place, name in enumerate(NAMES):
         benchmark.losses["single", name] = Losses(100, place)
         for figure in GROUPS["single"].figures if not (place and reason) else ():
             benchmark.values["single", figure, name] = [1000.0 + place, 1200.0, 1100.0]

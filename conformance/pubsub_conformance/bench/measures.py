@@ -9,9 +9,10 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
-from ..driver import Done, Driver, Fetched, OpenChannel, Published
+from ..driver import Done, Driver, Fetched, OpenChannel, Published, Rejected
+from ..implementations import INLINE, Implementation, in_lane
 from ..oracle.base import Base
 
 TOPIC: Final = "bench"
@@ -47,15 +48,30 @@ class NotMeasured(Exception):
     """Why a contender could not be measured."""
 
 
+class Contender(NamedTuple):
+    """An implementation in one of its lanes."""
+
+    implementation: Implementation
+    lane: str
+
+    @property
+    def name(self) -> str:
+        return in_lane(self.implementation.name, self.lane)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**self.implementation.as_dict(), "lane": self.lane}
+
+
 class Stage:
     """One contender in one round: a publishing and a subscribing process on one base."""
 
     def __init__(
-        self, command: Sequence[str], home: Path, seconds: float, drivers: contextlib.ExitStack
+        self, contender: Contender, home: Path, seconds: float, drivers: contextlib.ExitStack
     ) -> None:
         """`seconds` is the time of each timed measurement; `drivers` closes both processes."""
         home.mkdir(mode=0o700)
-        self.seconds, self.base = seconds, Base(home)
+        command = contender.implementation.command
+        self.lane, self.seconds, self.base = contender.lane, seconds, Base(home)
         self.publisher: Driver = drivers.enter_context(Driver(command, home))
         self.subscriber: Driver = drivers.enter_context(Driver(command, home))
         self.sent = 0
@@ -67,10 +83,14 @@ class Stage:
         self.sent += sent
         self.lost += max(0, sent - got)
 
+    def open(self, reader: Driver) -> OpenChannel:
+        """A channel in the contender's lane."""
+        return reader.open(TOPIC, inline=self.lane == INLINE)
+
     @contextlib.contextmanager
     def channel(self, reader: Driver) -> Iterator[OpenChannel]:
         """An open channel that has received a message."""
-        channel = reader.open(TOPIC)
+        channel = self.open(reader)
         self.settle(reader, channel)
         yield channel
         reader.close_channel(channel)
@@ -105,6 +125,22 @@ def _spans(events: Iterable[Published | Fetched]) -> list[int]:
 
 def _consumed(reader: Driver, channel: OpenChannel, **limits: Any) -> Done:
     return reader.consume(channel, report="totals", **limits).finish()
+
+
+def _working(consumed: Done, count: int) -> int:
+    """The nanoseconds of a consume of `count` messages, without the wait for lost ones."""
+    lost = consumed.messages < count
+    return consumed.end - consumed.start - (int(IDLE * 1e9) if lost else 0)
+
+
+@contextlib.contextmanager
+def _within_limits() -> Iterator[None]:
+    """Leave out what a contender refuses as too large, for itself or for the machine."""
+    try:
+        yield
+    except Rejected as error:
+        if error.code != "too-large":
+            raise
 
 
 def _rank(values: Sequence[float], part: float) -> float:
@@ -152,7 +188,7 @@ def group(name: str, unit: str, *figures: str) -> Callable[[Measure], Measure]:
 def first(stage: Stage) -> Figures:
     """A subscriber opens; at once another process publishes 100 messages. Those that do not come
     are counted."""
-    channel = stage.subscriber.open(TOPIC)
+    channel = stage.open(stage.subscriber)
     stage.publisher.produce(TOPIC, "p", FIRST, [BODY], timeout=TIMEOUT, report="totals").finish()
     got = _consumed(stage.subscriber, channel, count=FIRST, idle=IDLE).messages
     stage.subscriber.close_channel(channel)
@@ -189,6 +225,25 @@ def single(stage: Stage) -> Figures:
     }
 
 
+@group("alone", "messages/s", "published and fetched")
+def alone(stage: Stage) -> Figures:
+    """As in single, in messages a second: the messages, divided by the time of the publishes and
+    that of the fetches (the totals of produce and consume). The driver's own work between two
+    messages is in it."""
+    fetched = nanoseconds = 0
+    until = time.monotonic() + stage.seconds
+    with stage.channel(stage.publisher) as channel:
+        while not fetched or time.monotonic() < until:
+            sent = stage.publisher.produce(TOPIC, "p", BATCH, [BODY], report="totals").finish()
+            got = _consumed(stage.publisher, channel, count=BATCH, idle=IDLE)
+            stage.count(BATCH, got.messages)
+            if not got.messages:
+                raise NotMeasured("no message came")
+            fetched += got.messages
+            nanoseconds += sent.end - sent.start + _working(got, BATCH)
+    return {"published and fetched": fetched / nanoseconds * 1e9}
+
+
 @group("throughput", "messages/s", "received")
 def throughput(stage: Stage) -> Figures:
     """One process publishes 2000 messages of 100 octets as fast as it can, and waits for a full
@@ -204,14 +259,11 @@ def throughput(stage: Stage) -> Figures:
                 TOPIC, "p", BURST, [BODY], timeout=TIMEOUT, report="totals"
             ).finish()
             got = consuming.finish()
-            count, end = got.messages, got.end
-            stage.count(BURST, count)
-            if not count:
+            stage.count(BURST, got.messages)
+            if not got.messages:
                 raise NotMeasured("no message came")
-            if count < BURST:
-                end -= int(IDLE * 1e9)  # it waited so long for the lost ones
-            received += count
-            nanoseconds += end - sent.start
+            received += got.messages
+            nanoseconds += got.start + _working(got, BURST) - sent.start
     return {"received": received / nanoseconds * 1e9}
 
 
@@ -237,9 +289,10 @@ def latency(stage: Stage) -> Figures:
 
 @group("sizes", "µs", *(f"{size} octets" for size in SIZES))
 def sizes(stage: Stage) -> Figures:
-    """Publish+fetch as in single, p50, by the size of the body, in batches of 10."""
+    """Publish+fetch as in single, p50, by the size of the body, in batches of 10. Without the sizes
+    that a system refuses."""
     figures = {}
-    with stage.channel(stage.publisher) as channel:
+    with stage.channel(stage.publisher) as channel, _within_limits():
         for size in SIZES:
             both: list[int] = []
             for _ in range(5):
@@ -250,18 +303,20 @@ def sizes(stage: Stage) -> Figures:
     return figures
 
 
-@group("matching", "µs", *(f"{count} channels" for count in MATCHING))
+@group("matching", "µs", *(f"{count} channels" for count in MATCHING), f"each of {MATCHING[-1]}")
 def matching(stage: Stage) -> Figures:
     """A publish, p50, to so many channels that match, all of another process, which does not read
-    them meanwhile."""
+    them meanwhile; and the last one by channel. Without the numbers that a system refuses."""
     figures = {}
     channels: list[OpenChannel] = []
-    for count in MATCHING:
-        while len(channels) < count:
-            channels.append(stage.subscriber.open(TOPIC))
-        stage.settle(stage.subscriber, channels[-1])
-        spans = _spans(stage.publisher.produce(TOPIC, "p", BATCH // len(MATCHING), [BODY]))
-        figures[f"{count} channels"] = _rank(spans, 0.5) / 1e3
+    with _within_limits():
+        for count in MATCHING:
+            while len(channels) < count:
+                channels.append(stage.open(stage.subscriber))
+            stage.settle(stage.subscriber, channels[-1])
+            spans = _spans(stage.publisher.produce(TOPIC, "p", BATCH // len(MATCHING), [BODY]))
+            figures[f"{count} channels"] = _rank(spans, 0.5) / 1e3
+        figures[f"each of {count}"] = figures[f"{count} channels"] / count
     for channel in channels:
         stage.subscriber.close_channel(channel)
     return figures

@@ -40,7 +40,7 @@ def bench_page(benchmark: Benchmark) -> str:
     return render(
         "bench.html",
         benchmark=benchmark,
-        names=list(benchmark.plan.commands),
+        names=list(benchmark.plan.contenders),
         verdict_class=VERDICT_CLASS[benchmark.verdict],
         conclusion="measured" if benchmark.verdict is Verdict.CONFORMS else "not all was measured",
         groups=[(group, _charts(benchmark, group)) for group in groups],
@@ -60,7 +60,7 @@ def _charts(benchmark: Benchmark, group: Group) -> list[Any]:
     for figure in group.figures:
         measured = {
             name: benchmark.values[group.name, figure, name]
-            for name in benchmark.plan.commands
+            for name in benchmark.plan.contenders
             if benchmark.values.get((group.name, figure, name))
         }
         if measured:

@@ -13,14 +13,14 @@ from rich.table import Table
 
 from ..implementations import Implementation
 from ..judge.verdict import Verdict, conclude
-from .measures import GROUPS, Group
+from .measures import GROUPS, Contender, Group
 
 
 class Plan(NamedTuple):
     """What is measured, and how often."""
 
-    commands: Mapping[str, Sequence[str]]
-    """The contenders: the command of each driver, by name."""
+    contenders: Mapping[str, Contender]
+    """By name."""
     baseline: str
     """The contender that ratios refer to."""
     rounds: int
@@ -43,8 +43,6 @@ class Benchmark:
 
     plan: Plan
     machine: dict[str, Any]
-    contenders: dict[str, Implementation] = field(default_factory=dict)
-    """Those whose driver said hello, by name."""
     values: dict[tuple[str, str, str], list[float]] = field(default_factory=dict)
     """One value for each round, by group, figure and contender."""
     losses: dict[tuple[str, str], Losses] = field(default_factory=dict)
@@ -59,6 +57,12 @@ class Benchmark:
     def verdict(self) -> Verdict:
         """Whether everything was measured. Figures do not matter."""
         return conclude(interrupted=self.interrupted, broken=False, judged=not self.failures)
+
+    @property
+    def implementations(self) -> list[Implementation]:
+        """Those that were measured, each once."""
+        contenders = self.plan.contenders.values()
+        return list({each.implementation.name: each.implementation for each in contenders}.values())
 
     def ratio(self, group: str, figure: str, name: str) -> float | None:
         """The median, over the rounds, of the ratio to the baseline in the same round."""
@@ -77,8 +81,8 @@ class Benchmark:
             f" {machine['system']} {machine['release']}, {machine['file_system']}; load"
             f" {machine['load_before']} before, {machine['load_after']} after",
         )
-        for contender in self.contenders.values():
-            console.print(f"  {contender}")
+        for implementation in self.implementations:
+            console.print(f"  {implementation}")
         for group in map(GROUPS.__getitem__, plan.groups):
             console.print(f"\n{group.name}, {group.unit}", style="bold")
             console.print(group.method, style="dim")
@@ -97,7 +101,7 @@ class Benchmark:
         for title in ("", "", "median", "lowest to highest", "ratio", "lost"):
             table.add_column(title, justify="left" if not title else "right", no_wrap=True)
         for figure in group.figures:
-            names = list(self.plan.commands)
+            names = list(self.plan.contenders)
             for name in names:
                 first, last = name == names[0], name == names[-1]
                 columns = self.columns(group, figure, name)
@@ -126,7 +130,9 @@ class Benchmark:
             "took": round(self.took, 3),
             "baseline": self.plan.baseline,
             "interrupted": self.interrupted,
-            "implementations": {name: each.as_dict() for name, each in self.contenders.items()},
+            "implementations": {
+                name: each.as_dict() for name, each in self.plan.contenders.items()
+            },
             "failures": self.failures,
             "groups": {name: self._group_as_dict(GROUPS[name]) for name in self.plan.groups},
         }
@@ -135,7 +141,7 @@ class Benchmark:
         figures: dict[str, dict[str, Any]] = {}
         for figure in group.figures:
             figures[figure] = {}
-            for name in self.plan.commands:
+            for name in self.plan.contenders:
                 if values := self.values.get((group.name, figure, name)):
                     figures[figure][name] = {
                         "rounds": values,

@@ -16,7 +16,7 @@ from ..implementations import Implementation, Unusable
 from ..judge.report import show_crash
 from ..judge.report.machine import file_system_of, platform_on
 from ..names import Unknown, find
-from .measures import GROUPS, NotMeasured, Stage
+from .measures import GROUPS, Contender, NotMeasured, Stage
 from .report import Benchmark, Losses, Plan
 
 
@@ -30,12 +30,12 @@ def run(
     home: str | None = None,
     tell: Callable[[str], object] = lambda _: None,
 ) -> Benchmark:
-    """Measure all contenders, given by the commands of their drivers.
+    """Measure all implementations, given by the commands of their drivers, in each of their lanes.
 
-    `baseline` is the first one by default, `seconds` the time of each timed measurement, `only`
-    the groups to measure (default: all), `home` the directory for the base directories. `tell`
-    gets a line of progress. On KeyboardInterrupt the report has the figures so far. Raises
-    Unusable and, for `home`, OSError.
+    `baseline` is the first one by default, without the inline lane, `seconds` the time of each
+    timed measurement, `only` the groups to measure (default: all), `home` the directory for the
+    base directories. `tell` gets a line of progress. On KeyboardInterrupt the report has the
+    figures so far. Raises Unusable and, for `home`, OSError.
     """
     baseline = next(iter(commands)) if baseline is None else baseline
     try:
@@ -46,9 +46,12 @@ def run(
     if home is None and os.path.isdir("/dev/shm"):
         home = "/dev/shm"  # where a base is by default
     with tempfile.TemporaryDirectory(prefix="pubsub-", dir=home) as directory:
-        for name, command in commands.items():
-            Implementation.greet(name, command, Path(directory, "base"))
-        plan = Plan(commands, baseline, rounds, seconds, groups)
+        contenders = {
+            contender.name: contender
+            for name, command in commands.items()
+            for contender in _contenders(name, command, Path(directory, "base"))
+        }
+        plan = Plan(contenders, baseline, rounds, seconds, groups)
         benchmark = Benchmark(plan, _machine(Path(directory)))
         began = time.monotonic()
         try:
@@ -62,6 +65,12 @@ def run(
     return benchmark
 
 
+def _contenders(name: str, command: Sequence[str], home: Path) -> list[Contender]:
+    """An implementation in each of its lanes. Raises NotGreeted."""
+    implementation = Implementation.greet(name, command, home)
+    return [Contender(implementation, lane) for lane in implementation.lanes]
+
+
 def _round(
     benchmark: Benchmark, number: int, directory: Path, tell: Callable[[str], object]
 ) -> None:
@@ -69,18 +78,15 @@ def _round(
     with contextlib.ExitStack() as drivers:
         stages: dict[str, Stage] = {}
         # Each round begins with another one: with a cold cache or after a busy neighbour.
-        names = list(plan.commands)
+        names = list(plan.contenders)
         turn = number % len(names)
         for place, name in enumerate([*names[turn:], *names[:turn]]):
             if name in benchmark.failures:
                 continue
             drivers.enter_context(_blaming(benchmark, name))  # as its drivers are closed
             with _blaming(benchmark, name):
-                command = plan.commands[name]
-                stage = Stage(command, directory / f"{number}.{place}", plan.seconds, drivers)
-                hello = stage.publisher.hello
-                benchmark.contenders[name] = Implementation(name, command, hello)
-                stages[name] = stage
+                home = directory / f"{number}.{place}"
+                stages[name] = Stage(plan.contenders[name], home, plan.seconds, drivers)
         for group in plan.groups:
             for name, stage in stages.items():
                 if name in benchmark.failures:

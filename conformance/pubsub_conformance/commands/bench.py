@@ -19,13 +19,17 @@ def add(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "bench",
         help="measure implementations side by side",
-        description="Measures implementations in alternating rounds. COMMAND starts the driver of"
-        " an implementation.",
+        description="Measures implementations in alternating rounds, with and without the inline"
+        " lane if they claim it. COMMAND starts the driver of an implementation.",
         epilog="Exit codes: 0 measured, 2 not all of it. No figure is a verdict.",
     )
     add = parser.add_argument
     add("implementations", nargs="+", metavar="NAME=COMMAND")
-    add("--baseline", metavar="NAME", help="give ratios to this one (default: the first)")
+    add(
+        "--baseline",
+        metavar="NAME",
+        help="give ratios to this one, without the inline lane (default: the first)",
+    )
     add_number(parser, "--rounds", "how many (default 5)", 5)
     add(
         "--seconds",

@@ -20,7 +20,8 @@ def add(subparsers: Subparsers) -> None:
         "matrix",
         help="every implementation publishes to every other one",
         description="Has each implementation publish to each one, itself included, in several"
-        " processes on one base directory. COMMAND starts the driver of an implementation.",
+        " processes on one base directory. One that claims the inline lane reads with and without"
+        " it. COMMAND starts the driver of an implementation.",
         epilog="Exit codes: 0 all cells pass, or fail as expected; 1 not; 2 could not be judged.",
     )
     add = parser.add_argument
