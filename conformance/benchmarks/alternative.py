@@ -47,88 +47,145 @@ class System(Protocol):
     def close(self) -> None: ...
 
 
+class TooLarge(Exception):
+    """The system has no room for such a message, or for one channel more."""
+
+
+def pack(headers: Fields, content: bytes) -> bytes:
+    """Headers and content in one string, where a message has nothing else."""
+    packed = json.dumps(headers).encode()
+    return len(packed).to_bytes(4, "big") + packed + content
+
+
+def unpack(data: bytes) -> tuple[Fields, bytes]:
+    """The headers and the content of a packed message."""
+    end = 4 + int.from_bytes(data[:4], "big")
+    return json.loads(data[4:end]), data[end:]
+
+
 def home() -> Path:
     """A directory that all processes of one measurement share."""
-    return Path(os.environ["PUBSUB_HOME"])
+    path = Path(os.environ["PUBSUB_HOME"])
+    path.mkdir(mode=0o700, exist_ok=True)
+    return path
 
 
 def serve(
     start: Callable[[], System], stdin: TextIO = sys.stdin, stdout: TextIO = sys.stdout
 ) -> None:
     """Answer requests until the end of stdin."""
+    serve_by(lambda: Driver(start()), stdin, stdout)
+
+
+def serve_by(
+    start: Callable[[], Driver], stdin: TextIO = sys.stdin, stdout: TextIO = sys.stdout
+) -> None:
+    """Answer requests by a driver of its own until the end of stdin."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    with contextlib.closing(start()) as system:
-        driver = _Driver(system)
+    driver = start()
+    with contextlib.closing(driver.system):
         for line in stdin:
             request = json.loads(line)
-            for reply in getattr(driver, request["op"])(request):
+            for reply in _replies(driver, request):
                 stdout.write(json.dumps({"seq": request["seq"], **reply}) + "\n")
                 stdout.flush()
 
 
-class _Driver:
-    """A method for each operation, which yields the replies to a request."""
+def _replies(driver: Driver, request: Fields) -> Iterator[Fields]:
+    try:
+        yield from getattr(driver, request["op"])(request)
+    except TooLarge as error:
+        yield {"error": {"code": "too-large", "detail": str(error)}}
+
+
+class Driver:
+    """A method for each operation, which yields the replies to a request.
+
+    A system whose loops are not in Python, or not like these, has `publishes` and `fetches` of its
+    own.
+    """
 
     def __init__(self, system: System) -> None:
-        self._system = system
-        self._channels: dict[str, Channel] = {}
+        self.system = system
+        self.channels: dict[str, Channel] = {}
 
     def hello(self, request: Fields) -> Iterator[Fields]:
         yield {
-            "implementation": self._system.name,
-            "version": self._system.version,
+            "implementation": self.system.name,
+            "version": self.system.version,
             "language": f"{platform.python_implementation()} {platform.python_version()}",
             "spec": "0",  # none
             "roles": ["publisher", "subscriber"],
         }
 
     def open(self, request: Fields) -> Iterator[Fields]:
-        name = f"channel-{len(self._channels)}"
-        self._channels[name] = self._system.open(request["pattern"])
+        name = f"channel-{len(self.channels)}"
+        self.channels[name] = self.system.open(request["pattern"])
         yield {"channel": name, "directory": name}  # there is no such directory
 
     def close(self, request: Fields) -> Iterator[Fields]:
-        self._channels[request["channel"]].close()
+        self.channels[request["channel"]].close()
         yield {}
 
     def produce(self, request: Fields) -> Iterator[Fields]:
-        prefix, rate = request["prefix"], request.get("rate")
-        total = 0
+        total = messages = 0
         first = end = now()
-        for n in range(request["count"]):
-            if rate and n:
-                time.sleep(max(0.0, first / 1e9 + n / rate - now() / 1e9))
-            content = content_of(prefix, n, request["sizes"])
-            headers = {"publisher": prefix, "n": n}
-            start = now()
-            count = self._system.publish(request["topic"], headers, content)
-            end = now()
-            total += count
-            if n == 0:
+        for start, end, count in self.publishes(request):
+            if messages == 0:
                 first = start
             if request["report"] == "all":
-                yield {"event": {"n": n, "start": str(start), "end": str(end), "count": count}}
+                times = {"start": str(start), "end": str(end)}
+                yield {"event": {"n": messages, **times, "count": count}}
+            messages += 1
+            total += count
         times = {"start": str(first), "end": str(end)}
-        yield {"done": {"messages": request["count"], "count": total, **times}}
+        yield {"done": {"messages": messages, "count": total, **times}}
+
+    def publishes(self, request: Fields) -> Iterator[tuple[int, int, int]]:
+        """Publish. Yields start and end of each publish, and how many channels got the message."""
+        rate = request.get("rate")
+        first = now()
+        for n, (headers, content) in enumerate(messages_of(request)):
+            if rate and n:
+                time.sleep(max(0.0, first / 1e9 + n / rate - now() / 1e9))
+            start = now()
+            count = self.system.publish(request["topic"], headers, content)
+            yield start, now(), count
+            first = first if n else start
 
     def consume(self, request: Fields) -> Iterator[Fields]:
-        channel = self._channels[request["channel"]]
-        ahead: Received | None = None  # what waiting took, for the next fetch
         received = 0
         began = now()
-        while received < request.get("count", math.inf):
-            start = now()
-            message, ahead = ahead or channel.take(0), None
-            if message is None:
-                ahead = channel.take(request["idle"])
-                if ahead is None:
-                    break
-                continue
-            end = now()
+        for start, end, (topic, headers, content) in self.fetches(
+            self.channels[request["channel"]], request.get("count", math.inf), request["idle"]
+        ):
             received += 1
             if request["report"] == "all":
-                topic, headers, content = message
                 sums = {"size": len(content), "crc": zlib.crc32(content)}
                 times = {"start": str(start), "end": str(end)}
                 yield {"event": {"topic": topic, "headers": headers, **sums, **times}}
         yield {"done": {"messages": received, "start": str(began), "end": str(now())}}
+
+    def fetches(
+        self, channel: Channel, count: float, idle: float
+    ) -> Iterator[tuple[int, int, Received]]:
+        """Fetch. Yields start and end of each fetch, and its message."""
+        ahead: Received | None = None  # what waiting took, for the next fetch
+        received = 0
+        while received < count:
+            start = now()
+            message, ahead = ahead or channel.take(0), None
+            if message is None:
+                ahead = channel.take(idle)
+                if ahead is None:
+                    break
+                continue
+            received += 1
+            yield start, now(), message
+
+
+def messages_of(request: Fields) -> Iterator[tuple[Fields, bytes]]:
+    """The headers and the content of each message that a `produce` asks for."""
+    prefix = request["prefix"]
+    for n in range(request["count"]):
+        yield {"publisher": prefix, "n": n}, content_of(prefix, n, request["sizes"])

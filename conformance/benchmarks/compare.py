@@ -12,15 +12,27 @@ import shlex
 import sys
 from collections.abc import Sequence
 
+import floor
+import mosquitto_pubsub
+import multiprocessing_pipe
 import multiprocessing_queue
+import nats_pubsub
+import posix_queue
 import redis_pubsub
 import zeromq_pubsub
+import zeromq_pushpull
 from pubsub_conformance.commands import main as pubsub_conformance
 
 ALTERNATIVES = {
+    "floor": floor,
+    "queue": multiprocessing_queue,
+    "pipe": multiprocessing_pipe,
+    "posix": posix_queue,
     "redis": redis_pubsub,
     "zeromq": zeromq_pubsub,
-    "queue": multiprocessing_queue,
+    "pushpull": zeromq_pushpull,
+    "nats": nats_pubsub,
+    "mosquitto": mosquitto_pubsub,
 }
 
 
@@ -36,7 +48,7 @@ def main(arguments: Sequence[str]) -> int:
     code = pubsub_conformance(["bench", *arguments, *present])
     absent = {name: reason for name, reason in reasons.items() if reason}
     for name, reason in absent.items():
-        print(f"{name} is left out: {reason}")
+        print(f"{name} is not measured: {reason}")
     return 2 if absent and "CI" in os.environ else code
 
 

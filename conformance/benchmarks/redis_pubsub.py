@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import json
 import shutil
-import socket
 import subprocess
 from pathlib import Path
 from typing import Any
 
-from alternative import Fields, Received, home, serve
-from pubsub_conformance.waiting import until
-
-START_SECONDS = 10.0
+import server
+from alternative import Fields, Received, home, pack, serve, unpack
 
 
 def missing() -> str:
@@ -27,20 +23,7 @@ def missing() -> str:
 def _start_server(path: Path) -> subprocess.Popen[bytes]:
     """Start a server that listens at this path. Raises OSError."""
     options = ["--port", "0", "--unixsocket", str(path), "--save", "", "--dir", str(path.parent)]
-    server = subprocess.Popen(
-        ["redis-server", *options], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-    )
-    until(lambda: _listens(path) or server.poll() is not None, START_SECONDS)
-    if not _listens(path):
-        server.kill()
-        server.wait()
-        raise OSError("redis-server does not start")
-    return server
-
-
-def _listens(path: Path) -> bool:
-    with socket.socket(socket.AF_UNIX) as client:
-        return client.connect_ex(str(path)) == 0
+    return server.start(["redis-server", *options], lambda: server.listens(path))
 
 
 class Channel:
@@ -56,7 +39,7 @@ class Channel:
         if not self._subscription.connection.can_read(timeout=timeout):
             return None
         message = self._subscription.get_message(timeout=None)
-        headers, content = _unpack(message["data"])
+        headers, content = unpack(message["data"])
         return message["channel"].decode(), headers, content
 
     def close(self) -> None:
@@ -79,24 +62,12 @@ class Redis:
         return Channel(self._client, topic)
 
     def publish(self, topic: str, headers: Fields, content: bytes) -> int:
-        return int(self._client.publish(topic, _pack(headers, content)))
+        return int(self._client.publish(topic, pack(headers, content)))
 
     def close(self) -> None:
         self._client.close()
         if self._server:
-            self._server.terminate()
-            self._server.wait()
-
-
-def _pack(headers: Fields, content: bytes) -> bytes:
-    """One string, for a message of Redis has nothing else."""
-    packed = json.dumps(headers).encode()
-    return len(packed).to_bytes(4, "big") + packed + content
-
-
-def _unpack(data: bytes) -> tuple[Fields, bytes]:
-    end = 4 + int.from_bytes(data[:4], "big")
-    return json.loads(data[4:end]), data[end:]
+            server.end(self._server)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,9 @@ from pubsub_conformance.bench.measures import GROUPS
 from pubsub_conformance.driver import Driver
 from pubsub_conformance.driver.produced import content_of, identity_of
 
+SMALL = {"pipe", "posix"}
+"""They have no room for all that is published before it is fetched."""
+
 
 @pytest.fixture(params=compare.ALTERNATIVES)
 def command(request: pytest.FixtureRequest) -> list[str]:
@@ -65,11 +68,15 @@ def test_alternatives_are_measured_beside_an_implementation(
     groups = json.loads(file.read_text())["groups"]
     for name, module in compare.ALTERNATIVES.items():
         if reason := module.missing():
-            assert f"{name} is left out: {reason}" in output
+            assert f"{name} is not measured: {reason}" in output
             continue
         for group, report in groups.items():
             measured = {figure for figure, values in report["figures"].items() if name in values}
-            assert measured == ({*GROUPS[group].figures} if group != "foreign" else set()), group
+            due = {*GROUPS[group].figures} if group != "foreign" else set()
+            if name in SMALL and group not in {"throughput", "latency"}:
+                assert measured <= due, group
+            else:
+                assert measured == due, group
     assert all("reference" in values for values in groups["foreign"]["figures"].values())
 
 
@@ -87,4 +94,4 @@ def test_missing_alternative_is_left_out_and_an_error_under_ci(
     if ci:
         monkeypatch.setenv("CI", "true")
     assert compare.main(["--rounds", "1", "--only", "first", reference]) == code
-    assert "zeromq is left out: gone" in capsys.readouterr().out
+    assert "zeromq is not measured: gone" in capsys.readouterr().out

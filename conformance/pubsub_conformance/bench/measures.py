@@ -74,6 +74,7 @@ class Stage:
         self.lane, self.seconds, self.base = contender.lane, seconds, Base(home)
         self.publisher: Driver = drivers.enter_context(Driver(command, home))
         self.subscriber: Driver = drivers.enter_context(Driver(command, home))
+        self._opened: list[tuple[Driver, OpenChannel]] = []
         self.sent = 0
         """Messages sent for the group that is being measured."""
         self.lost = 0
@@ -84,16 +85,21 @@ class Stage:
         self.lost += max(0, sent - got)
 
     def open(self, reader: Driver) -> OpenChannel:
-        """A channel in the contender's lane."""
-        return reader.open(TOPIC, inline=self.lane == INLINE)
+        """A channel in the contender's lane, open until the end of the group."""
+        channel = reader.open(TOPIC, inline=self.lane == INLINE)
+        self._opened.append((reader, channel))
+        return channel
 
-    @contextlib.contextmanager
-    def channel(self, reader: Driver) -> Iterator[OpenChannel]:
+    def close_channels(self) -> None:
+        while self._opened:
+            reader, channel = self._opened.pop()
+            reader.close_channel(channel)
+
+    def channel(self, reader: Driver) -> OpenChannel:
         """An open channel that has received a message."""
         channel = self.open(reader)
         self.settle(reader, channel)
-        yield channel
-        reader.close_channel(channel)
+        return channel
 
     def settle(self, reader: Driver, channel: OpenChannel) -> None:
         """Publish until a message arrives: some systems lose messages until they are connected."""
@@ -134,7 +140,7 @@ def _working(consumed: Done, count: int) -> int:
 
 
 @contextlib.contextmanager
-def _within_limits() -> Iterator[None]:
+def within_limits() -> Iterator[None]:
     """Leave out what a contender refuses as too large, for itself or for the machine."""
     try:
         yield
@@ -191,7 +197,6 @@ def first(stage: Stage) -> Figures:
     channel = stage.open(stage.subscriber)
     stage.publisher.produce(TOPIC, "p", FIRST, [BODY], timeout=TIMEOUT, report="totals").finish()
     got = _consumed(stage.subscriber, channel, count=FIRST, idle=IDLE).messages
-    stage.subscriber.close_channel(channel)
     stage.count(FIRST, got)
     return {"lost of the first 100": FIRST - got}
 
@@ -208,14 +213,14 @@ def single(stage: Stage) -> Figures:
     fetches: list[int] = []
     both: list[int] = []
     until = time.monotonic() + stage.seconds
-    with stage.channel(stage.publisher) as channel:
-        while not both or time.monotonic() < until:
-            published, fetched = stage.batch(channel, BATCH, BODY)
-            publishes += published
-            fetches += fetched
-            both += map(sum, zip(published, fetched, strict=False))
-            if not both:
-                raise NotMeasured("no message came")
+    channel = stage.channel(stage.publisher)
+    while not both or time.monotonic() < until:
+        published, fetched = stage.batch(channel, BATCH, BODY)
+        publishes += published
+        fetches += fetched
+        both += map(sum, zip(published, fetched, strict=False))
+        if not both:
+            raise NotMeasured("no message came")
     return {
         "publish, p50": _rank(publishes, 0.5) / 1e3,
         "publish, p99": _rank(publishes, 0.99) / 1e3,
@@ -232,15 +237,15 @@ def alone(stage: Stage) -> Figures:
     messages is in it."""
     fetched = nanoseconds = 0
     until = time.monotonic() + stage.seconds
-    with stage.channel(stage.publisher) as channel:
-        while not fetched or time.monotonic() < until:
-            sent = stage.publisher.produce(TOPIC, "p", BATCH, [BODY], report="totals").finish()
-            got = _consumed(stage.publisher, channel, count=BATCH, idle=IDLE)
-            stage.count(BATCH, got.messages)
-            if not got.messages:
-                raise NotMeasured("no message came")
-            fetched += got.messages
-            nanoseconds += sent.end - sent.start + _working(got, BATCH)
+    channel = stage.channel(stage.publisher)
+    while not fetched or time.monotonic() < until:
+        sent = stage.publisher.produce(TOPIC, "p", BATCH, [BODY], report="totals").finish()
+        got = _consumed(stage.publisher, channel, count=BATCH, idle=IDLE)
+        stage.count(BATCH, got.messages)
+        if not got.messages:
+            raise NotMeasured("no message came")
+        fetched += got.messages
+        nanoseconds += sent.end - sent.start + _working(got, BATCH)
     return {"published and fetched": fetched / nanoseconds * 1e9}
 
 
@@ -252,18 +257,18 @@ def throughput(stage: Stage) -> Figures:
     drivers' own work between two messages is in it."""
     received = nanoseconds = 0
     until = time.monotonic() + stage.seconds
-    with stage.channel(stage.subscriber) as channel:
-        while not received or time.monotonic() < until:
-            consuming = stage.subscriber.consume(channel, count=BURST, idle=IDLE, report="totals")
-            sent = stage.publisher.produce(
-                TOPIC, "p", BURST, [BODY], timeout=TIMEOUT, report="totals"
-            ).finish()
-            got = consuming.finish()
-            stage.count(BURST, got.messages)
-            if not got.messages:
-                raise NotMeasured("no message came")
-            received += got.messages
-            nanoseconds += got.start + _working(got, BURST) - sent.start
+    channel = stage.channel(stage.subscriber)
+    while not received or time.monotonic() < until:
+        consuming = stage.subscriber.consume(channel, count=BURST, idle=IDLE, report="totals")
+        sent = stage.publisher.produce(
+            TOPIC, "p", BURST, [BODY], timeout=TIMEOUT, report="totals"
+        ).finish()
+        got = consuming.finish()
+        stage.count(BURST, got.messages)
+        if not got.messages:
+            raise NotMeasured("no message came")
+        received += got.messages
+        nanoseconds += got.start + _working(got, BURST) - sent.start
     return {"received": received / nanoseconds * 1e9}
 
 
@@ -273,13 +278,13 @@ def latency(stage: Stage) -> Figures:
     publisher's start of a message to the end of the fetch that yielded it, on the one clock of
     the machine (the events of produce and consume)."""
     count = max(BATCH, round(RATE * stage.seconds))
-    with stage.channel(stage.subscriber) as channel:
-        consuming = stage.subscriber.consume(channel, count=count, idle=IDLE)
-        stream = stage.publisher.produce(TOPIC, "p", count, [BODY], rate=RATE, timeout=TIMEOUT)
-        starts = {published.n: published.start for published in stream}
-        spans = [
-            fetched.end - starts[fetched.headers["n"]] for fetched in consuming if not fetched.error
-        ]
+    channel = stage.channel(stage.subscriber)
+    consuming = stage.subscriber.consume(channel, count=count, idle=IDLE)
+    stream = stage.publisher.produce(TOPIC, "p", count, [BODY], rate=RATE, timeout=TIMEOUT)
+    starts = {published.n: published.start for published in stream}
+    spans = [
+        fetched.end - starts[fetched.headers["n"]] for fetched in consuming if not fetched.error
+    ]
     stage.count(count, len(spans))
     if not spans:
         raise NotMeasured("no message came")
@@ -292,7 +297,8 @@ def sizes(stage: Stage) -> Figures:
     """Publish+fetch as in single, p50, by the size of the body, in batches of 10. Without the sizes
     that a system refuses."""
     figures = {}
-    with stage.channel(stage.publisher) as channel, _within_limits():
+    channel = stage.channel(stage.publisher)
+    with within_limits():
         for size in SIZES:
             both: list[int] = []
             for _ in range(5):
@@ -309,7 +315,7 @@ def matching(stage: Stage) -> Figures:
     them meanwhile; and the last one by channel. Without the numbers that a system refuses."""
     figures = {}
     channels: list[OpenChannel] = []
-    with _within_limits():
+    with within_limits():
         for count in MATCHING:
             while len(channels) < count:
                 channels.append(stage.open(stage.subscriber))
@@ -317,8 +323,6 @@ def matching(stage: Stage) -> Figures:
             spans = _spans(stage.publisher.produce(TOPIC, "p", BATCH // len(MATCHING), [BODY]))
             figures[f"{count} channels"] = _rank(spans, 0.5) / 1e3
         figures[f"each of {count}"] = figures[f"{count} channels"] / count
-    for channel in channels:
-        stage.subscriber.close_channel(channel)
     return figures
 
 
@@ -328,11 +332,11 @@ def foreign(stage: Stage) -> Figures:
     directories, and their process lives. Only where a channel is a directory."""
     figures: Figures = {}
     made = 0
-    with stage.channel(stage.publisher) as channel:
-        for count in FOREIGN if channel.directory.is_dir() else ():
-            for number in range(made, count):
-                stage.base.dead_channel(f"foreign.n{number}", os.getpid())
-            made = count
-            publishes, _ = stage.batch(channel, BATCH, BODY)
-            figures[f"beside {count} channels"] = _rank(publishes, 0.5) / 1e3
+    channel = stage.channel(stage.publisher)
+    for count in FOREIGN if channel.directory.is_dir() else ():
+        for number in range(made, count):
+            stage.base.dead_channel(f"foreign.n{number}", os.getpid())
+        made = count
+        publishes, _ = stage.batch(channel, BATCH, BODY)
+        figures[f"beside {count} channels"] = _rank(publishes, 0.5) / 1e3
     return figures

@@ -16,7 +16,7 @@ from ..implementations import Implementation, Unusable
 from ..judge.report import show_crash
 from ..judge.report.machine import file_system_of, platform_on
 from ..names import Unknown, find
-from .measures import GROUPS, Contender, NotMeasured, Stage
+from .measures import GROUPS, Contender, NotMeasured, Stage, within_limits
 from .report import Benchmark, Losses, Plan
 
 
@@ -49,7 +49,7 @@ def run(
         contenders = {
             contender.name: contender
             for name, command in commands.items()
-            for contender in _contenders(name, command, Path(directory, "base"))
+            for contender in _contenders(name, command, Path(directory, f"hello.{name}"))
         }
         plan = Plan(contenders, baseline, rounds, seconds, groups)
         benchmark = Benchmark(plan, _machine(Path(directory)))
@@ -94,8 +94,10 @@ def _round(
                 tell(f"round {number + 1} of {plan.rounds}: {name}, {group}")
                 stage.sent = stage.lost = 0
                 with _blaming(benchmark, name):
-                    for figure, value in GROUPS[group].measure(stage).items():
-                        benchmark.values.setdefault((group, figure, name), []).append(value)
+                    with within_limits():
+                        for figure, value in GROUPS[group].measure(stage).items():
+                            benchmark.values.setdefault((group, figure, name), []).append(value)
+                    stage.close_channels()
                 losses = benchmark.losses.setdefault((group, name), Losses())
                 losses.sent += stage.sent
                 losses.lost += stage.lost
