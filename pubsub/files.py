@@ -73,6 +73,7 @@ def entries(directory: str | int) -> list[os.DirEntry[str]]:
     try:
         return list(chain.from_iterable(map(os.scandir, (directory,))))
     except of_system(OSError) as error:
-        if not may_try_again(error):
+        # Python itself does not repeat an interrupted opendir().
+        if error.errno != errno.EINTR and not may_try_again(error):
             raise
         return entries(directory)

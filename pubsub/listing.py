@@ -128,7 +128,10 @@ def list_anew(place: Place, base: Base, staged: str | None) -> Listing:
     staged before the listing shows the time of that clock (PUB-21, spec/racy-listing.md). `staged`
     is the path of such a file, if there is one. Raises OSError.
     """
-    clock = os.stat(staged).st_mtime_ns if staged else 0
+    try:
+        clock = os.stat(staged).st_mtime_ns if staged else 0
+    except of_system(OSError):  # the message is staged; the list is not kept
+        clock = 0
     listing = Listing(place, base)
     key = listing.key
     settled = key is not None and key == place.key() and clock > max(key[2:])

@@ -13,10 +13,13 @@ from pathlib import Path
 import mutants
 import pytest
 from mutants.further import (
+    DROPS_A_BATCH,
     FORGETS_THE_STAGED_FILE,
     GIVES_THE_ID_UP,
     LEAKS_A_DESCRIPTOR,
     NOTES_WHAT_IT_PUBLISHES,
+    REPORTS_A_QUEUE_THAT_STAYS_LARGE,
+    TAKES_A_REFUSAL_FOR_FULL,
 )
 from mutation import REFERENCE, Mutant
 from pubsub_conformance import faults
@@ -72,6 +75,11 @@ def test_each_call_on_the_base_is_a_point_and_the_reply_is_one() -> None:
         (f'write(3<{BASE}/{CHANNEL}/queue>, "x", 1) = 1', ("EAGAIN", "EIO", "EINTR")),
         (f"poll([{{fd=3<{BASE}/{CHANNEL}/queue>}}], 1, 0) = 1 ([{{fd=3}}])", ("ENOMEM", "EINTR")),
         (f"lseek(3<{BASE}/tmp/5>, 0, SEEK_SET) = 0", ()),
+        (f"fcntl(3<{BASE}/{CHANNEL}/queue>, F_GETPIPE_SZ) = 65536", ("EINVAL", "ENOTTY")),
+        (f"ioctl(3<{BASE}/{CHANNEL}/queue>, FIONREAD, [0]) = 0", ("EINVAL", "ENOTTY")),
+        (f"fcntl(3<{BASE}/{CHANNEL}/queue>, F_SETPIPE_SZ, 4096) = 0", ("EBUSY", "ENOMEM", "EPERM")),
+        (f"fcntl(3<{BASE}/tmp>, F_DUPFD_CLOEXEC, 0) = 4", ("EMFILE",)),
+        (f"fcntl(3<{BASE}/tmp>, F_SETFD, FD_CLOEXEC) = 0", ()),
     ],
 )
 def test_errors_are_those_that_the_call_can_have(line: str, errors: tuple[str, ...]) -> None:
@@ -169,12 +177,42 @@ FAULTY = [
         "link:1:KILL",
         "REAP-3: reaping leaves nothing of the dead behind",
     ),
+    (
+        mutants.of("INLINE-4"),
+        "open-inline",
+        "mknodat:2:ENOSPC",
+        "INLINE-4: a channel that cannot be marked opens without a marker",
+    ),
+    (
+        mutants.of("INLINE-14"),
+        "publish-inline",
+        "openat:1:ENOSPC",
+        "INLINE-14: where staging fails, a marked channel gets the message",
+    ),
+    (
+        TAKES_A_REFUSAL_FOR_FULL,
+        "publish-kept",
+        "write:1:EAGAIN",
+        "INLINE-16: a record that a queue refuses is sent by file",
+    ),
+    (
+        DROPS_A_BATCH,
+        "fetch-inline",
+        "openat:1:EMFILE",
+        "FETCH-8: all that the queue took is yielded once, in order: first, second, third",
+    ),
+    (
+        REPORTS_A_QUEUE_THAT_STAYS_LARGE,
+        "close-inline",
+        "fcntl:1:EPERM",
+        "INLINE-25: an error of reading the queue empty, or of its size, is ignored",
+    ),
 ]
 
 
 @needs_strace
 @pytest.mark.parametrize(
-    ("mutant", "operation", "point", "words"), FAULTY, ids=[one[0].requirement for one in FAULTY]
+    ("mutant", "operation", "point", "words"), FAULTY, ids=[one[1] for one in FAULTY]
 )
 def test_a_mutant_that_only_a_fault_shows(
     mutant: Mutant, operation: str, point: str, words: str, tmp_path: Path
@@ -194,6 +232,24 @@ def test_a_crash_shows_what_is_linked_before_it_is_whole(tmp_path: Path) -> None
     result = run(mutants.of("PUB-5"), tmp_path / "mutant", "publish-one", "write:2:KILL")
     (violation,) = result.violations
     assert "PUB-5" in " ".join(problem.expected for problem in violation.problems)
+
+
+@needs_strace
+@pytest.mark.parametrize("operation", ["publish-kept", "wait-inline", "close-inline"])
+def test_the_lane_without_a_fault(operation: str, tmp_path: Path) -> None:
+    """Their checks hold for the reference, and so does a point of each that failed once."""
+    points = {"publish-kept": ["write:1:EAGAIN"], "close-inline": ["fcntl:1:EPERM"]}
+    result = run(REFERENCE, tmp_path / "whole", operation, *points.get(operation, ["write:1:KILL"]))
+    assert (result.verdict, result.violations) == (Verdict.CONFORMS, [])
+
+
+@needs_strace
+def test_the_reference_keeps_what_it_promises_of_records(tmp_path: Path) -> None:
+    """Also where it did not once: a look at the staged file, and a listing, that fail."""
+    points = ["newfstatat:3:EIO", "openat:2:EINTR", "newfstatat:2:ENOENT"]
+    result = run(REFERENCE, tmp_path / "whole", "publish-inline", *points)
+    assert (result.verdict, result.violations) == (Verdict.CONFORMS, [])
+    assert result.tallies["publish-inline"].run == {"error": 3}
 
 
 @needs_strace

@@ -11,13 +11,14 @@ from pathlib import Path
 import mutants
 import pytest
 from falsification import kit
+from mutants.further import WRITES_NO_RECORDS
 from mutation import ROOT, Edit, Mutant
 from pubsub_conformance.driver import DriverError
 from pubsub_conformance.driver.protocol import OPS
 from pubsub_conformance.lockstep.search import search
 
 REFERENCE = [sys.executable, str(ROOT / "conformance/implementations/reference/driver.py")]
-ALL_ROLES = '["topics", "codec", "publisher", "subscriber", "reaper"]'
+ALL_ROLES = '["topics", "codec", "publisher", "subscriber", "reaper", "inline"]'
 
 
 def replay(script: str, directory: Path) -> subprocess.CompletedProcess[str]:
@@ -28,13 +29,20 @@ def replay(script: str, directory: Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize("requirement", ["GUAR-1", "GUAR-5", "CHAN-14", "REAP-8"])
-def test_a_mutant_fails_and_its_script_fails_again(requirement: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "mutant",
+    [
+        *map(mutants.of, ("GUAR-1", "GUAR-5", "CHAN-14", "REAP-8", "INLINE-2")),
+        WRITES_NO_RECORDS,
+    ],
+    ids=lambda mutant: mutant.requirement,
+)
+def test_a_mutant_fails_and_its_script_fails_again(mutant: Mutant, tmp_path: Path) -> None:
     """The script is short, fails at its last line, and does not fail the reference."""
-    command = mutants.of(requirement).command(tmp_path / "mutant")
+    command = mutant.command(tmp_path / "mutant")
     found = search(command, under=None, seed=1)
     assert found is not None
-    assert found.requirement == requirement, str(found)
+    assert found.requirement == mutant.requirement, str(found)
     assert len(found.steps) <= 8, str(found)
     script = "\n".join(found.script)
     again = replay(script, tmp_path)

@@ -10,8 +10,12 @@ from pathlib import Path
 from pubsub_conformance.driver import Driver, OpenChannel, Rejected
 from pubsub_conformance.oracle.base import Base, Channel
 from pubsub_conformance.oracle.message import InvalidMessage, Message, decode, fresh_id
-from pubsub_conformance.oracle.queue import fill, resize, waiting
+from pubsub_conformance.oracle.queue import fill, open_queue, resize, waiting
+from pubsub_conformance.oracle.record import Cut, Record, parts, words
 from pubsub_conformance.oracle.topics import matches
+
+_ALL = 2**20
+"""Octets: more than a queue holds."""
 
 FETCHES = 1000
 """The most fetches from one channel: no scene puts so many messages into one."""
@@ -82,16 +86,22 @@ def drain(channel: Channel) -> tuple[list[Message], list[str]]:
     faults: list[str] = []
     while True:
         try:
-            octets = os.read(channel.read_end, 4096)
+            octets = os.read(channel.read_end, _ALL)
         except BlockingIOError:
             return messages, faults
-        if len(octets) % 8:
-            faults.append(f"the queue held {len(octets)} octets, which are no whole ids")
-        for at in range(0, len(octets), 8):
-            id = int.from_bytes(octets[at : at + 8], "big")
-            if id == 0:
+        for part in parts(octets, channel.directory) if channel.is_marked else words(octets):
+            if part == 0:
                 continue
-            file = channel.directory / str(id)
+            if isinstance(part, Cut):
+                faults.append(f"the queue held {len(part.octets)} octets of a word or a record")
+                continue
+            if isinstance(part, Record):
+                try:
+                    messages.append(decode(part.octets))
+                except InvalidMessage as error:
+                    faults.append(f"a record is not a message: {error}")
+                continue
+            id, file = part, channel.directory / str(part)
             try:
                 message = decode(file.read_bytes())
                 file.unlink()
@@ -153,11 +163,13 @@ class Channels:
         """Entries that need not be as the specification says."""
         self.closed: set[Path] = set()
         """Channels that were closed while the disturbed process was stopped."""
+        self.writer: int | None = None
+        """The write end of a queue that the kit keeps, as a publisher does."""
         self._dead_pid = dead_pid
 
-    def add_oracle(self, owner: str, pattern: str) -> Channel:
-        """Open a channel of the kit."""
-        channel = self.base.open(pattern)
+    def add_oracle(self, owner: str, pattern: str, *, inline: bool = False) -> Channel:
+        """Open a channel of the kit; with `inline` it is marked."""
+        channel = self.base.open(pattern, inline=inline)
         self.oracles.append(channel)
         self.receivers.append(Receiver(owner, pattern, channel.directory, oracle=channel))
         return channel
@@ -198,6 +210,10 @@ class Channels:
             self.revived.end()
             self.revived = None
 
+    def keep_writer(self, directory: Path) -> None:
+        """Open the queue in this directory for writing, until the end of the scene."""
+        self.writer = open_queue(directory)
+
     def close_all(self) -> None:
         """Close all channels of receivers."""
         for receiver in self.receivers:
@@ -227,5 +243,7 @@ class Channels:
         """Kill the holder, and close the queues that the kit reads."""
         self.kill_holder()
         self.let_go()
+        if self.writer is not None:
+            os.close(self.writer)
         for channel in self.oracles:
             channel.stop_reading()

@@ -19,19 +19,25 @@ from .verdict import Verdict
 class Close(Operation):
     """The closing of a channel with unread messages, a foreign file and a foreign directory."""
 
-    roles = ("subscriber",)
+    roles: tuple[str, ...] = ("subscriber",)
     reports = "CHAN-14"
     promises: tuple[str, ...] = ("CHAN-16", "CHAN-18", "GUAR-7", "BASE-16")
     spares = "CHAN-20"
+    inline = False
+    """Whether the channel is opened with the inline lane."""
 
     def arrange(self, scene: Scene) -> None:
-        scene.victim_channel = channel = scene.victim.open("victim")
-        for content in (b"first", b"second"):
-            put(channel.directory, a_message("victim", content))
+        scene.victim_channel = channel = scene.victim.open("victim", inline=self.inline)
+        self.put(channel.directory)
         (channel.directory / "foreign").write_bytes(b"")
         (channel.directory / "directory").mkdir()
         (channel.directory / "directory" / "deeper").write_bytes(b"")
         scene.channels.planted.add(channel.directory)
+
+    def put(self, directory: Path) -> None:
+        """Put unread messages into the channel."""
+        for content in (b"first", b"second"):
+            put(directory, a_message("victim", content))
 
     def request(self, scene: Scene) -> object:
         scene.victim.close_channel(scene.own_channel)
@@ -76,7 +82,7 @@ class Close(Operation):
     def repeat(self, verdict: Verdict) -> None:
         scene = verdict.scene
         with verdict.expect_success("CHAN-14: without the fault, the next closing works"):
-            scene.victim_channel = scene.victim.open("victim")
+            scene.victim_channel = scene.victim.open("victim", inline=self.inline)
             directory = scene.victim_channel.directory
             self.request(scene)
             verdict.expect(

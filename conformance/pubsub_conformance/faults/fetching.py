@@ -6,6 +6,7 @@ from pubsub_conformance.driver import DriverError, Rejected
 from pubsub_conformance.oracle.base import names_in, put
 from pubsub_conformance.oracle.message import a_message, fresh_id
 from pubsub_conformance.oracle.queue import enqueue
+from pubsub_conformance.oracle.record import MARKER
 
 from .operation import BIG, WAIT_SECONDS, Operation, fetch
 from .scenes import Scene
@@ -15,14 +16,17 @@ from .verdict import Verdict
 class Fetch(Operation):
     """The fetch of a good message, which another one follows."""
 
-    roles = ("subscriber",)
+    roles: tuple[str, ...] = ("subscriber",)
     reports = "FETCH-8"
     promises: tuple[str, ...] = ("GUAR-2", "FETCH-3", "FETCH-4", "FETCH-14", "BASE-16")
     expected: tuple[str, ...] = ("first", "second")
     """The contents and error codes that fetches yield, in order, where no call fails."""
 
+    inline = False
+    """Whether the channel is opened with the inline lane."""
+
     def arrange(self, scene: Scene) -> None:
-        scene.victim_channel = scene.victim.open("victim")
+        scene.victim_channel = scene.victim.open("victim", inline=self.inline)
         self.put(scene)
 
     def put(self, scene: Scene) -> None:
@@ -64,7 +68,8 @@ class Fetch(Operation):
             f" {', '.join(self.expected) or 'nothing'}",
             ", ".join(came) or "nothing",
         )
-        left = [name for name in names_in(scene.own_channel.directory) if name != "queue"]
+        names = names_in(scene.own_channel.directory)
+        left = [name for name in names if name not in ("queue", MARKER)]
         excused = any((hit.removes or hit.says_gone) for hit in verdict.hits)
         verdict.expect(not left or excused, "FETCH-4: a fetched file is removed", ", ".join(left))
 
@@ -148,7 +153,7 @@ class Wait(Fetch):
     """A wait while a message is in the queue."""
 
     reports = "FETCH-13"
-    promises = ("GUAR-2", "FETCH-14", "BASE-16")
+    promises: tuple[str, ...] = ("GUAR-2", "FETCH-14", "BASE-16")
     ready = True
 
     def request(self, scene: Scene) -> object:

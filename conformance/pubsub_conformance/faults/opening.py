@@ -18,16 +18,27 @@ from .verdict import Verdict
 class Open(Operation):
     """The opening of a channel, in a base with a dead channel to reap."""
 
-    roles = ("subscriber",)
+    roles: tuple[str, ...] = ("subscriber",)
     reports = "CHAN-21"
-    promises = ("CHAN-10", "CHAN-11", "CHAN-13", "CHAN-16", "GUAR-2", "GUAR-7", "BASE-16")
+    promises: tuple[str, ...] = (
+        "CHAN-10",
+        "CHAN-11",
+        "CHAN-13",
+        "CHAN-16",
+        "GUAR-2",
+        "GUAR-7",
+        "BASE-16",
+    )
+
+    inline = False
+    """Whether it asks for the inline lane."""
 
     def arrange(self, scene: Scene) -> None:
         scene.channels.add_dead()
 
     def request(self, scene: Scene) -> object:
         scene.victim_channel = None
-        scene.victim_channel = scene.victim.open("victim")
+        scene.victim_channel = scene.victim.open("victim", inline=self.inline)
         return scene.victim_channel.directory.name
 
     def judge(self, verdict: Verdict) -> None:

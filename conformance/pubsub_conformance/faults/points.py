@@ -35,6 +35,16 @@ EVER = "+"
 CREATE = ("ENOSPC", "EMFILE", "ENFILE", "ENOMEM", "EACCES", "EIO", "EINTR", "ENOENT")
 ENTRY = ("ENOSPC", "EMLINK", "ENOMEM", "EACCES", "EIO", "ENOENT")  # a new name in a directory
 
+_CONTROL = ("fcntl", "fcntl64", "ioctl")
+
+_COMMANDS = {
+    "F_DUPFD": "duplicate",
+    "FIONREAD": "fill of a queue",
+    "F_GETPIPE_SZ": "fill of a queue",
+    "F_SETPIPE_SZ": "size of a queue",
+}
+"""The kinds of these calls by their commands. Other commands are not disturbed."""
+
 ERRORS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     # A call that makes a descriptor can meet the limits of process and system.
     "create": (strace.OPEN, CREATE),
@@ -58,7 +68,9 @@ ERRORS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "read a file": (("read", "pread64", "readv"), ("ENOMEM", "EIO", "EINTR")),
     "read a queue": (("read", "readv"), ("EAGAIN", "EIO", "EINTR")),
     "sync": (("fsync", "fdatasync", "ftruncate", "fallocate"), ("ENOSPC", "EIO", "EINTR")),
-    "duplicate": (("dup", "dup2", "dup3"), ("EMFILE",)),
+    "duplicate": (("dup", "dup2", "dup3", *_CONTROL), ("EMFILE",)),
+    "fill of a queue": (_CONTROL, ("EINVAL", "ENOTTY")),  # systems that do not say
+    "size of a queue": (_CONTROL, ("EBUSY", "ENOMEM", "EPERM")),
     "sleep": (("poll", "ppoll", "select", "pselect6"), ("ENOMEM", "EINTR")),
 }
 """Kinds of calls: their names, and the errors that they can have."""
@@ -192,6 +204,9 @@ def may_last(call: Call, errno: str) -> bool:
 
 def kind(call: Call) -> str | None:
     """The kind of a call, one of `ERRORS`."""
+    if call.name in _CONTROL:
+        kinds = (kind for command, kind in _COMMANDS.items() if f", {command}" in call.args)
+        return next(kinds, None)
     is_queue = call.descriptor is not None and call.descriptor.name == "queue"
     by_descriptor = call.name == "fstat" or "AT_EMPTY_PATH" in call.args
     unfit = {
@@ -267,6 +282,21 @@ class Hit:
     def says_gone(self) -> bool:
         """Whether the error says that an entry or a reader is gone."""
         return self.errno in ("ENOENT", "ENOTDIR", "ENXIO")
+
+    @property
+    def in_tmp(self) -> bool:
+        """Whether the call was about `tmp` alone, or entries in it."""
+        return bool(self.parts) and all(parts[0] == "tmp" for parts in self.parts)
+
+    @property
+    def asks(self) -> bool:
+        """Whether the call was to say how much a queue holds, or how much it can hold."""
+        return kind(self.call) == "fill of a queue"
+
+    @property
+    def frees_queue(self) -> bool:
+        """Whether the call was to read a queue, to set its size, or to say how much it holds."""
+        return kind(self.call) in ("read a queue", "fill of a queue", "size of a queue")
 
     @property
     def says_full(self) -> bool:

@@ -37,6 +37,8 @@ TELLING: dict[str, tuple[str, ...]] = {
     "read a queue": ("EAGAIN", "EIO+", "EINTR"),
     "sync": ("ENOSPC", "EIO+", "EINTR"),
     "duplicate": ("EMFILE", "EMFILE+"),
+    "fill of a queue": ("EINVAL+",),
+    "size of a queue": ("EPERM",),
     "sleep": ("EINTR", "ENOMEM+"),
 }
 """The errors with which a step of each kind is disturbed; those with the mark last."""

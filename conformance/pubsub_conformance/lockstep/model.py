@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
+
+from pubsub_conformance.oracle.queue import held, open_queue, size
+from pubsub_conformance.oracle.record import MARKER
 
 
 def names(directory: Path) -> set[str]:
     """The entries of a directory; none if it is gone."""
     return {entry.name for entry in directory.iterdir()} if directory.is_dir() else set()
+
+
+SMALL: Final = 900
+"""Octets of a content that fits into a record, with any header and topic of a schedule."""
 
 
 @dataclass(frozen=True)
@@ -21,10 +29,17 @@ class Sent:
     repeat: int
     """The length of its content, in repetitions of its number."""
     publisher: str
+    by_file: bool = True
+    """Not a record, in the channel that holds it."""
 
     @property
     def content(self) -> bytes:
         return f"{self.number}:".encode() * self.repeat
+
+    @property
+    def is_small(self) -> bool:
+        """Whether it travels as a record where it can. No content has a length in between."""
+        return len(self.content) < SMALL
 
     @property
     def fields(self) -> tuple[str, bytes, dict[str, int]]:
@@ -52,6 +67,10 @@ class Channel:
     foreign: set[str] = field(default_factory=set)
     room: bool | None = True
     """None: unknown. A queue that was full has room after some fetches, or has not."""
+    marked: bool = False
+    """It takes records."""
+    has_marker: bool = False
+    """The marker is still there. Without it, publishers may use either lane (INLINE-5)."""
 
     @property
     def directory(self) -> Path:
@@ -61,7 +80,23 @@ class Channel:
     @property
     def files(self) -> int:
         """The number of message files that the channel should hold."""
-        return len(self.queue) + self.orphans
+        return sum(sent.by_file for sent in self.queue) + self.orphans
+
+    @property
+    def entries(self) -> set[str]:
+        """The names in its directory that have to stay."""
+        return {"queue", *self.foreign, *([MARKER] if self.has_marker else [])}
+
+    def fill(self) -> tuple[int, int]:
+        """The octets in its queue, and how many the queue can hold; both 0 if it is gone."""
+        try:
+            opened = open_queue(self.directory)
+        except OSError:
+            return 0, 0
+        try:
+            return held(opened), size(opened)
+        finally:
+            os.close(opened)
 
     def messages(self) -> int:
         """The number of message files that it does hold."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import random
 import tempfile
 import time
@@ -28,7 +29,7 @@ steps of a few kinds come together."""
 DRIVERS: Final = ("d1", "d2")
 PATTERNS: Final = ("a", "=", "+", "a.b", "a.=", "+.b")
 TOPICS: Final = ("a", "b", "a.b", "a.c.b")
-LENGTHS: Final = (0, 5000, 30_000)  # of a content, in repetitions of a short text: many pages
+LENGTHS: Final = (0, 250, 5000, 30_000)  # of a content, in repetitions of a short text: many pages
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,12 @@ def _kinds(rng: random.Random) -> tuple[Callable[[], Step], ...]:
         return steps.Kill(what) if what in DRIVERS else steps.Litter(what)
 
     return (
-        lambda: steps.Open(anybody(), rng.choice(PATTERNS)),
+        lambda: steps.Open(anybody(), rng.choice(PATTERNS), rng.random() < 0.5),
         lambda: steps.Close(which()),
         lambda: steps.Publish(anybody(), rng.choice(TOPICS)),
         lambda: steps.Publish(anybody(), rng.choice(TOPICS), rng.choice(LENGTHS)),
+        lambda: steps.Send(which(), rng.choice((1, 250))),
+        lambda: steps.Clean(which()),
         lambda: steps.Fetch(which()),
         lambda: steps.Drain(which()),
         lambda: steps.Fill(which()),
@@ -82,9 +85,15 @@ def _kinds(rng: random.Random) -> tuple[Callable[[], Step], ...]:
 def schedule(rng: random.Random, roles: Collection[str]) -> list[Step]:
     """Draw the steps of one schedule."""
     kinds = [kind for kind in _kinds(rng) if rng.random() < ENABLED] or _kinds(rng)
-    drawn: list[Step] = [steps.Open(party, rng.choice(PATTERNS)) for party in (*DRIVERS, KIT)]
+    drawn: list[Step] = [
+        steps.Open(party, rng.choice(PATTERNS), rng.random() < 0.5) for party in (*DRIVERS, KIT)
+    ]
     drawn += [rng.choice(kinds)() for _ in range(STEPS)]
     drawn.append(steps.End())
+    if "inline" not in roles or not hasattr(fcntl, "F_GETPIPE_SZ"):  # nobody marks a queue
+        drawn = [
+            replace(step, inline=False) if isinstance(step, steps.Open) else step for step in drawn
+        ]
     return [step for step in drawn if "reaper" in roles or not isinstance(step, steps.Reap)]
 
 

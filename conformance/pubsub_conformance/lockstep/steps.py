@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Final
 
 from pubsub_conformance.oracle import queue
 from pubsub_conformance.oracle.base import put
 from pubsub_conformance.oracle.message import Message, a_message, fresh_id
+from pubsub_conformance.oracle.record import MARKER, WORD, is_marked, send
 from pubsub_conformance.oracle.topics import matches
 
 from .model import Channel, Dead, Sent, names
 from .world import KIT, NOBODY, Broken, Step, World
 
 PLANTS: Final = ("id", "orphan", "file", "directory")
+SMALLEST_FIT: Final = 32 * 1024
+"""Octets of a queue that is fit for a marker (INLINE-3)."""
 LITTER: Final = ("file", "directory", "no FIFO", "staged", "dead", "abandoned")
 
 
@@ -32,17 +35,27 @@ class ChannelStep(Step):
 class Open(Step):
     party: str
     pattern: str
+    inline: bool = False
+    """Whether it asks for the inline lane."""
 
     def run(self, world: World) -> None:
         owner, party = world.party(self.party, "subscriber")
         name = world.fresh("c")
-        source = f"{name} = {owner}.open({self.pattern!r})"
-        handle = world.request("open", source, lambda: party.open(self.pattern))
+        asks = ", inline=True" * self.inline
+        source = f"{name} = {owner}.open({self.pattern!r}{asks})"
+        handle = world.request("open", source, lambda: party.open(self.pattern, inline=self.inline))
         if owner != KIT:  # REAP-1
             for dead in world.dead:
                 dead.may_be_reaped |= not dead.process_runs
-        world.channels.append(Channel(name, owner, self.pattern, handle))
+        channel = Channel(name, owner, self.pattern, handle)
+        world.channels.append(channel)
         world.look("open")
+        has_entry = MARKER in names(channel.directory)
+        channel.marked = channel.has_marker = is_marked(channel.directory)
+        if not self.inline:
+            world.expect("INLINE-2", f"the entry {MARKER} in {name}", has_entry, False)
+        elif channel.fill()[1] >= SMALLEST_FIT:
+            world.expect("INLINE-1", f"{name} with a marker", channel.marked, True)
 
 
 @dataclass(frozen=True)
@@ -71,18 +84,34 @@ class Publish(Step):
         world.made += 1
         sent = Sent(world.made, self.topic, self.repeat, name)
         source = f"{name}.publish({sent.source})"
+        before = {channel.name: channel.fill() for channel in world.channels if channel.marked}
         count = world.request("publish", source, lambda: party.publish(*sent.fields))
         world.look_at_base("publish")
         reached = 0
         for channel in world.channels:
             fits = matches(channel.pattern, self.topic)
             takes = fits and channel.room
+            grown = 0
+            if channel.marked:
+                held, size = before[channel.name]
+                grown = channel.fill()[0] - held
             if takes is None:
-                takes = channel.messages() == channel.files + 1
+                takes = grown > 0 or channel.messages() == channel.files + 1
+            rule = "GUAR-5" if takes else "PUB-10" if fits else "GUAR-6"
             if takes:
                 reached += 1
-                channel.queue.append(sent)
-            world.expect_files("GUAR-5" if takes else "PUB-10" if fits else "GUAR-6", channel)
+                # A record takes six words at least, an id takes one.
+                by_file = not (sent.is_small and grown > WORD)
+                channel.queue.append(replace(sent, by_file=by_file))
+                # The model knows of no word that a driver wrote since its last look (INLINE-13).
+                is_due = channel.has_marker and channel.room and sent.is_small and 2 * held < size
+                if is_due and name != KIT and "inline" in world.roles:
+                    lane = f"the way of message {sent.number} to {channel.name}"
+                    way = "by file" if by_file else "as a record"
+                    world.expect("INLINE-12", lane, way, "as a record")
+            else:
+                world.expect(rule, f"the octets put into the queue of {channel.name}", grown, 0)
+            world.expect_files(rule, channel)
         for dead in world.dead:
             if not dead.may_be_reaped:
                 found, what = len(names(dead.path)), f"the number of files in {dead.path.name}"
@@ -90,6 +119,38 @@ class Publish(Step):
         if name != KIT:
             world.expect("GUAR-1", "the count", count, reached)
         world.look("publish")
+
+
+@dataclass(frozen=True)
+class Send(ChannelStep):
+    """Others write a record to a marked channel whose queue is less than half full."""
+
+    repeat: int = 1
+    """The length of the content, in repetitions of a short text."""
+
+    def run(self, world: World) -> None:
+        channel = world.channel(self.which)
+        held, size = channel.fill()
+        if not (channel.marked and channel.room and 2 * held < size):
+            return
+        world.made += 1
+        topic = channel.pattern.replace("=", "a").replace("+", "a")
+        sent = Sent(world.made, topic, self.repeat, KIT, by_file=False)
+        world.say(f"record to {channel.name}: {sent.source}")
+        send(channel.directory, a_message(*sent.fields))
+        channel.queue.append(sent)
+
+
+@dataclass(frozen=True)
+class Clean(ChannelStep):
+    """A cleaner removes the marker of a channel. The channel goes on taking records (INLINE-8)."""
+
+    def run(self, world: World) -> None:
+        channel = world.channel(self.which)
+        if channel.has_marker:
+            world.say(f"remove the marker of {channel.name}")
+            (channel.directory / MARKER).unlink()
+            channel.has_marker = False
 
 
 @dataclass(frozen=True)
@@ -214,7 +275,7 @@ class Kill(Step):
         driver.die()
         for channel in [channel for channel in world.channels if channel.owner == self.party]:
             world.channels.remove(channel)
-            files = 1 + channel.files + len(channel.foreign)
+            files = len(channel.entries) + channel.files
             world.dead.append(Dead(channel.directory, files, False))
 
 

@@ -37,6 +37,7 @@ CHECKED: Final = sorted(
     {rule for pair in OPERATIONS.values() for rule in pair}
     | {"GUAR-1", "GUAR-2", "GUAR-3", "GUAR-4", "GUAR-5", "GUAR-6"}
     | {"PUB-10", "BASE-10", "CHAN-3", "REAP-5", "REAP-8", "FETCH-1", "FETCH-18"}
+    | {"INLINE-1", "INLINE-2", "INLINE-12"}
 )
 
 _LONGEST: Final = 200  # characters of a value in a message
@@ -56,9 +57,9 @@ class Kit:
     def __init__(self, base: Base) -> None:
         self._base = base
 
-    def open(self, pattern: str) -> base.Channel:
+    def open(self, pattern: str, *, inline: bool = False) -> base.Channel:
         # It looks like a channel of another container: its process does not exist here.
-        return self._base.open(pattern, pid=NOBODY)
+        return self._base.open(pattern, pid=NOBODY, inline=inline)
 
     def close_channel(self, channel: base.Channel) -> None:
         channel.close()
@@ -195,7 +196,7 @@ class World:
             self.expect_files(others, channel)
             mine = gone if reaps else "CHAN-3"
             entries = names(channel.directory)
-            self.keeps(mine, channel.name, {"queue", *channel.foreign}, entries)
+            self.keeps(mine, channel.name, channel.entries, entries)
 
     def _gone(self, operation: str) -> tuple[str, bool]:
         """What is broken if something is gone after the operation, and whether it reaps."""

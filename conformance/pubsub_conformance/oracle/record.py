@@ -63,6 +63,13 @@ def length_of(word: bytes, four: bytes) -> int | None:
     return int(n + -n % WORD)
 
 
+def words(data: bytes) -> Iterator[Part]:
+    """The parts of all that the queue of an unmarked channel held, in order."""
+    for at in range(0, len(data), WORD):
+        word = data[at : at + WORD]
+        yield Cut(word) if len(word) < WORD else int.from_bytes(word, "big")
+
+
 def parts(data: bytes, channel_dir: Path) -> Iterator[Part]:
     """The parts of all that the queue of a marked channel held, in order."""
     four = characters(channel_dir)

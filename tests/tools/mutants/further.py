@@ -101,6 +101,42 @@ NOTES_WHAT_IT_PUBLISHES = Mutant(
     ),
 )
 
+TAKES_A_REFUSAL_FOR_FULL = Mutant(
+    "INLINE-16",
+    "takes a kept queue that refuses a record for full",
+    Edit(
+        "listing._send",
+        "left.append(lane)",
+        """
+        import sys
+
+        refused = isinstance(sys.exc_info()[1], BlockingIOError)
+        outcome.full.append(lane.path) if refused else left.append(lane)
+        """,
+        3,
+    ),
+)
+DROPS_A_BATCH = Mutant(
+    "FETCH-8",
+    "drops all that is in hand where a descriptor is lacking",
+    Edit(
+        "Inbox._open_message",
+        """
+        if error.errno == errno.EACCES and denies_reading(name, directory):
+            raise InvalidMessage("it may not be read") from error
+        """,
+        """
+        ...
+        self.hand._state = ([], 0)
+        """,
+    ),
+)
+REPORTS_A_QUEUE_THAT_STAYS_LARGE = Mutant(
+    "INLINE-25",
+    "reports that the queue of a channel that closes stays large",
+    Edit("capacity.free", None, "fcntl.fcntl(read_end, fcntl.F_SETPIPE_SZ, _PAGE); ..."),
+)
+
 # --- run: what is open after each test ---
 
 LEAVES_A_QUEUE_OPEN = Mutant(
@@ -114,6 +150,12 @@ LEAVES_A_QUEUE_OPEN = Mutant(
         ...
         """,
     ),
+)
+
+# --- lockstep ---
+
+WRITES_NO_RECORDS = Mutant(
+    "INLINE-12", "writes no records", Edit("Lane.is_marked", None, "return False")
 )
 
 # --- stress ---
