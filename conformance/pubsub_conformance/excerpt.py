@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 _LONGEST_UNIT = 6  # lines that are repeated together
+_WALL = 100  # characters without a break
 
 
 def excerpt(text: str, most: int) -> str:
@@ -13,7 +14,7 @@ def excerpt(text: str, most: int) -> str:
     return text if len(text) <= most else f"{text[:most]}… ({len(text)} characters)"
 
 
-def without_walls(text: str, most: int = 100) -> str:
+def without_walls(text: str, most: int = _WALL) -> str:
     """The text with each run of at least so many characters cut in its middle."""
     return "".join(_without_walls(text, most))
 
@@ -24,7 +25,7 @@ def beginning(text: str, most: int) -> str:
     However long the text is, only its beginning is looked at.
     """
     shown = ""
-    for part in _without_walls(text, 100):
+    for part in _without_walls(text, _WALL):
         shown += part[: most + 1 - len(shown)]
         if len(shown) > most:
             return f"{shown[:most]}… ({len(text)} characters)"

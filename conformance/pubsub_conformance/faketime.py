@@ -25,14 +25,10 @@ _CLOSE = 60.0
 """Seconds by which the clock of a process may seem to be wrong: it took so long to be asked."""
 
 
-def library() -> str | None:
-    """The path of libfaketime; None if it is not installed."""
-    return next((found for pattern in _LIBRARIES for found in glob.glob(pattern)), None)
-
-
-def preload(found: str) -> str:
-    """LD_PRELOAD with this library first: what else the driver needs stays."""
-    return f"{found} {os.environ.get('LD_PRELOAD', '')}".strip()
+def preload() -> str | None:
+    """LD_PRELOAD with libfaketime before what it has; None if libfaketime is not installed."""
+    found = next((found for pattern in _LIBRARIES for found in glob.glob(pattern)), None)
+    return f"{found} {os.environ.get('LD_PRELOAD', '')}".strip() if found else None
 
 
 def ahead(command: Sequence[str], seconds: int, home: Path) -> list[str]:
@@ -42,11 +38,11 @@ def ahead(command: Sequence[str], seconds: int, home: Path) -> list[str]:
     message shows whether its process obeys: it is published in the base directory `home`. Raises
     Unavailable; DriverError and Rejected as a driver does.
     """
-    found = library()
-    if found is None:
+    libraries = preload()
+    if libraries is None:
         raise Unavailable("setting a clock ahead needs libfaketime, which is not installed")
     variables = {
-        "LD_PRELOAD": preload(found),
+        "LD_PRELOAD": libraries,
         "FAKETIME": f"+{seconds}",
         "FAKETIME_DISABLE_SHM": "1",
         "NO_FAKE_STAT": "1",

@@ -162,7 +162,7 @@ def driver(tmp_path: Path) -> Callable[[Mutant], str]:
 FILES = ["run-annotations.txt", "run-badge.json", "run.html", "run.json", "run.log", "run.md"]
 FILES.append("run.xml")
 
-pytestmark = pytest.mark.timeout(180)  # seconds: it installs the kit
+pytestmark = pytest.mark.timeout(300)  # seconds: it installs the kit
 
 
 def test_a_driver_that_passes(forge: Forge, driver: Callable[..., str], tmp_path: Path) -> None:

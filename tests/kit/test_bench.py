@@ -21,7 +21,6 @@ def reference(tmp_path: Path) -> str:
     return f"ref={shlex.join(REFERENCE.command(tmp_path / 'reference'))}"
 
 
-@pytest.mark.timeout(180)  # seconds: all groups, with thousands of directories
 def test_short_bench_of_the_reference_is_complete(
     reference: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -169,7 +169,6 @@ def test_the_pages_are_shown() -> None:
 
 
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
-@pytest.mark.timeout(60)
 def test_a_terminal_gets_a_page_through_the_pager(tmp_path: Path) -> None:
     pager = tmp_path / "pager"
     pager.write_text(f"#!/bin/sh\ncat > {tmp_path}/paged\n")

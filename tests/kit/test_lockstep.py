@@ -28,7 +28,6 @@ def replay(script: str, directory: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize(
     "mutant",
     [
@@ -53,7 +52,6 @@ def test_a_mutant_fails_and_its_script_fails_again(mutant: Mutant, tmp_path: Pat
     assert (well.returncode, well.stderr) == (0, "")
 
 
-@pytest.mark.timeout(180)
 def test_what_a_search_did_not_get_to_is_not_run(tmp_path: Path) -> None:
     """Of a search that ended early, only the requirement that is broken has a verdict."""
     selection = ["--requirement", "REAP-8", "--requirement", "REAP-2"]

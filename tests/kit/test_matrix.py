@@ -43,7 +43,6 @@ def judge(
     return matrix.judge(CHECKS[name], publishing, reading, lane, directory, seed=1)
 
 
-@pytest.mark.timeout(180)  # seconds: all checks, with many processes
 def test_reference_passes_with_itself(
     make: Make, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

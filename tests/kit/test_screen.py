@@ -22,7 +22,6 @@ STAGED = Mutant(
 )
 
 
-@pytest.mark.timeout(180)
 def test_the_last_screen_names_the_culprit_first(tmp_path: Path) -> None:
     """One fault fails tests of six requirements; the screen names the one that it breaks."""
     driver = STAGED.command(tmp_path / "mutant")

@@ -87,7 +87,7 @@ def test_interrupted_soak_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["mutant"]
 
 
-@pytest.mark.skipif(faketime.library() is None, reason="needs libfaketime")
+@pytest.mark.skipif(faketime.preload() is None, reason="needs libfaketime")
 def test_tmp_levels_out_once_what_is_left_there_is_stale(tmp_path: Path) -> None:
     """Both leave staged files all the time, as killed processes do; only one of them reaps."""
     reaps = LEAVES_STAGED_FILES

@@ -294,7 +294,6 @@ with channel:
 """
 
 
-@pytest.mark.timeout(180)
 @pytest.mark.parametrize(
     ("use", "effect"),
     [

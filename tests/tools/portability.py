@@ -245,7 +245,8 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     os.chdir(ROOT)
     strict = bool(os.environ.get("CI")) and sys.platform == "linux" and os.geteuid() == 0
-    counts = {"passed": 0, "failed": 0, "not run": 0}
+    failures = []
+    legs: dict[str, list[str]] = {"passed": [], "failed": [], "not run": []}
     for name in sys.argv[1:] or LEGS:
         leg = {**LEGS, **LONG_LEGS}[name]
         print(f"{name}: {(leg.__doc__ or '').splitlines()[0]}")
@@ -257,12 +258,16 @@ def main() -> int:
             print(f"  {reason}")
             verdict = "not run"
         except Failed as failed:
-            print(failed)
+            failures.append(f"{name}: {failed}")
             verdict = "failed"
-        counts[verdict] += 1
+        legs[verdict].append(name)
         print(f"{name}: {verdict}, {time.monotonic() - began:.0f} s")
-    print(", ".join(f"{number} {verdict}" for verdict, number in counts.items()))
-    return 1 if counts["failed"] or (strict and counts["not run"]) else 0
+    # The end of a long output is what is read first, and sometimes all that is kept.
+    for verdict, names in legs.items():
+        print(f"{len(names)} {verdict}{': ' if names else ''}{', '.join(names)}")
+    for why in failures:
+        print(why)
+    return 1 if legs["failed"] or (strict and legs["not run"]) else 0
 
 
 if __name__ == "__main__":

@@ -25,9 +25,11 @@ from pubsub_conformance.linux.namespace import namespace
 DRIVER = "conformance/implementations/reference/driver.py"
 SYSTEM_PYTHON = "/usr/bin/python3"
 USER = 54321  # has no name, and no other processes or pipes
-LIMIT = 1800  # seconds for one command; the longest of them takes some minutes
+LIMIT = 900  # seconds for one command; the longest of them takes some minutes
 SILENCE = 60  # seconds without a line of ours
 PATIENCE = 20  # seconds until a command that is to end is killed
+TAIL = 40  # last lines of a failed command that are shown again at the end
+ABORTED = {"PYTHONFAULTHANDLER": "1"}  # each Python that is aborted prints where its threads are
 
 
 class NotRun(Exception):
@@ -58,7 +60,7 @@ class Setting:
             process = subprocess.Popen(
                 [*self.prefix, *map(str, command)],
                 cwd=self.root,
-                env={**os.environ, **self.env},
+                env={**os.environ, **ABORTED, **self.env},
                 user=self.user,
                 group=self.user,
                 extra_groups=None if self.user is None else [],
@@ -68,9 +70,10 @@ class Setting:
                 start_new_session=True,
             )
             try:
-                ended = _await(process, output)
+                if not (ended := _await(process, output)):
+                    _stop(process, signal.SIGABRT)
             finally:
-                _stop(process)
+                _stop(process, signal.SIGINT)
             printed = _printed(output)
         if not ended:
             raise Failed(f"{printed}\nstopped after {LIMIT} s: {words}")
@@ -113,15 +116,24 @@ class Setting:
 
 def every(*steps: Callable[[], None]) -> None:
     """Take each step, even after one has failed."""
-    failed = 0
+    failures = []
     for step in steps:
         try:
             step()
-        except Failed as found:
-            print(found)  # now: the rest may take long
-            failed += 1
-    if failed:
-        raise Failed(f"{failed} of {len(steps)} steps failed")
+        except Failed as failed:
+            print(failed)  # now: the rest may take long
+            failures.append(_end(str(failed)))
+    if failures:
+        raise Failed("\n".join(failures))
+
+
+def _end(printed: str) -> str:
+    """Its last lines, without what the libraries below our code did."""
+    of_libraries = ("/site-packages/", 'File "<')
+    lines = [
+        line for line in printed.splitlines() if not any(part in line for part in of_libraries)
+    ]
+    return "\n".join(lines[-TAIL:])
 
 
 def _await(process: subprocess.Popen[bytes], output: IO[bytes]) -> bool:
@@ -137,9 +149,9 @@ def _await(process: subprocess.Popen[bytes], output: IO[bytes]) -> bool:
     return False
 
 
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End what still runs: first as Ctrl-C does, so it removes what it has made."""
-    for number in (signal.SIGINT, signal.SIGKILL):
+def _stop(process: subprocess.Popen[bytes], first: signal.Signals) -> None:
+    """End what still runs. After SIGINT, as after Ctrl-C, it removes what it has made."""
+    for number in (first, signal.SIGKILL):
         with suppress(subprocess.TimeoutExpired):
             if process.poll() is None:
                 os.killpg(process.pid, number)

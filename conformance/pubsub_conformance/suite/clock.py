@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from pubsub_conformance.driver import Driver
-from pubsub_conformance.faketime import library, preload
+from pubsub_conformance.faketime import preload
 from pubsub_conformance.oracle.base import STALE_AGE, Base
 from pubsub_conformance.plugin import not_run
 
@@ -79,14 +79,14 @@ def start_with_clock(
 
     Without libfaketime, or a driver that obeys it, the test is not run.
     """
-    found = library()
-    if found is None:
+    libraries = preload()
+    if libraries is None:
         not_run("setting the driver's clock needs libfaketime")
     clock = Clock(directory / "clock")
     clock.set(begin)
     dont_fake = None if monotonic else "1"
     driver = start(
-        LD_PRELOAD=preload(found),
+        LD_PRELOAD=libraries,
         FAKETIME_TIMESTAMP_FILE=str(directory / "clock"),
         FAKETIME_NO_CACHE="1",
         FAKETIME_DISABLE_SHM="1",

@@ -57,7 +57,7 @@ ALMOST = (
     "\uff11",
     "1\n",
 )
-"""Names that are not quite those of message files: decimal numbers without a leading zero."""
+"""Names that are almost those of message files: these are numbers without a leading zero."""
 
 LONG = [f"{first}{'0' * (n - 1)}" for first in (1, 9) for n in (21, 22, 30, 65, 200)]
 """Numbers with too many digits for an id."""
