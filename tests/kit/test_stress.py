@@ -29,6 +29,10 @@ from pubsub_conformance.commands import main
 from pubsub_conformance.driver import Rejected
 from pubsub_conformance.judge.events import Close, Open, Publish, Receive
 from pubsub_conformance.judge.fullness import full_spans
+from pubsub_conformance.judge.leftovers import leftovers
+from pubsub_conformance.oracle.base import Base, put
+from pubsub_conformance.oracle.message import a_message
+from pubsub_conformance.oracle.record import send
 from pubsub_conformance.stress.disturb import Trouble, moments
 from pubsub_conformance.stress.lanes import Lane
 from pubsub_conformance.stress.load import CHAOS, HABITS, SHORT, Load, What
@@ -283,6 +287,18 @@ def test_queue_of_a_marked_channel_may_be_full_of_records() -> None:
     for marked, sent, full in ((False, publishes, 0), (True, large, 0), (True, publishes, 1)):
         spans = list(full_spans([Open("c", "+", 0, 1, marked), *sent], rooms))
         assert bool(spans) == full
+
+
+def test_a_killed_subscriber_leaves_a_marked_channel(tmp_path: Path) -> None:
+    """Its marker, its records and its files are its own; the marker of an open channel is, too."""
+    base = Base(tmp_path / "base")
+    with base.open("a", inline=True) as open_channel, base.open("a", inline=True) as killed:
+        send(killed.directory, a_message("a"))
+        put(killed.directory, a_message("a"))
+        killed.stop_reading()
+        channels = {open_channel.directory.name}
+        assert list(leftovers(base.path, channels, unknown=0, killed=1)) == []
+        assert list(leftovers(base.path, channels, unknown=0, killed=0)) == [killed.directory.name]
 
 
 def test_publish_that_waits_meets_a_full_queue_only_if_it_waited() -> None:

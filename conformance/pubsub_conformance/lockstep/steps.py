@@ -130,8 +130,10 @@ class Send(ChannelStep):
 
     def run(self, world: World) -> None:
         channel = world.channel(self.which)
+        if not (channel.marked and channel.room):
+            return
         held, size = channel.fill()
-        if not (channel.marked and channel.room and 2 * held < size):
+        if 2 * held >= size:
             return
         world.made += 1
         topic = channel.pattern.replace("=", "a").replace("+", "a")
