@@ -20,6 +20,7 @@ from mutants.further import (
     NOTES_WHAT_IT_PUBLISHES,
     REPORTS_A_QUEUE_THAT_STAYS_LARGE,
     TAKES_A_REFUSAL_FOR_FULL,
+    TAKES_SILENCE_FOR_FULL,
 )
 from mutation import REFERENCE, Mutant
 from pubsub_conformance import faults
@@ -190,6 +191,12 @@ FAULTY = [
         "INLINE-14: where staging fails, a marked channel gets the message",
     ),
     (
+        TAKES_SILENCE_FOR_FULL,
+        "publish-kept",
+        "ioctl:1:ENOTTY+",
+        "INLINE-12: a queue takes a record, also if it does not say how full it is",
+    ),
+    (
         TAKES_A_REFUSAL_FOR_FULL,
         "publish-kept",
         "write:1:EAGAIN",
@@ -224,6 +231,18 @@ def test_a_mutant_that_only_a_fault_shows(
     assert str(violation.point) == point
     assert words in " ".join(problem.expected for problem in violation.problems)
     assert f"--operation {operation} --point {point}" in result.repeat(violation)
+
+
+@needs_strace
+@pytest.mark.parametrize(
+    ("requirement", "operation"), [("INLINE-1", "open-inline"), ("INLINE-25", "close-inline")]
+)
+def test_a_mutant_that_shows_without_a_fault(
+    requirement: str, operation: str, tmp_path: Path
+) -> None:
+    result = run(mutants.of(requirement), tmp_path / "mutant", operation, "close:1:KILL")
+    (violation,) = (each for each in result.violations if each.point is None)
+    assert [problem.requirement for problem in violation.problems] == [requirement]
 
 
 @needs_strace

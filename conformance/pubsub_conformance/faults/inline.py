@@ -70,6 +70,23 @@ class Publish(publishing.Publish):
     def arrange(self, scene: Scene) -> None:
         scene.channels.add_oracle("the kit (marked channel)", "a.=", inline=True)
 
+    def judge(self, verdict: Verdict) -> None:
+        outcome = verdict.outcome
+        if all(hit.asks for hit in verdict.hits) and not outcome.killed:
+            verdict.expect(
+                outcome.error is None,
+                "INLINE-12: a queue that does not say how full it is is no error",
+                outcome.describe(),
+            )
+            marked = [each for each in verdict.scene.channels.oracles if each.is_marked]
+            files = [name for each in marked for name in each.files()]
+            verdict.expect(
+                not files,
+                "INLINE-12: a queue takes a record, also if it does not say how full it is",
+                f"files in the channel: {', '.join(files)}",
+            )
+        super().judge(verdict)
+
     def _check_served(self, verdict: Verdict, receivers: list[Receiver], taken: list[int]) -> None:
         super()._check_served(verdict, receivers, taken)
         error, described = verdict.outcome.error, verdict.outcome.describe()
@@ -92,11 +109,6 @@ class Publish(publishing.Publish):
         verdict.expect(
             served or not hit.says_full,
             "INLINE-16: a record that a queue refuses is sent by file",
-            described,
-        )
-        verdict.expect(
-            (served and error is None) or not hit.asks,
-            "INLINE-12: a queue that does not say how full it is takes the record",
             described,
         )
 

@@ -101,6 +101,11 @@ NOTES_WHAT_IT_PUBLISHES = Mutant(
     ),
 )
 
+TAKES_SILENCE_FOR_FULL = Mutant(
+    "INLINE-12",
+    "takes a queue that does not say how full it is for half full",
+    Edit("capacity.allowance", "queue.LONGEST_RECORD", "0"),
+)
 TAKES_A_REFUSAL_FOR_FULL = Mutant(
     "INLINE-16",
     "takes a kept queue that refuses a record for full",
