@@ -288,7 +288,7 @@ NO_INLINE_LANE = Mutant(
         '["topics", "codec", "publisher", "subscriber", "reaper", "inline"]',
         '["topics", "codec", "publisher", "subscriber", "reaper"]',
     ),
-    Edit("_owner_of_marker", None, "return None"),
+    Edit("_owner_of_marker", None, "return _NOBODY"),
 )
 
 # --- portability ---
