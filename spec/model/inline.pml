@@ -1,268 +1,316 @@
-/* Records and ids in one queue: the batch in hand, the kept list, the kept descriptors, the switch
- * between lanes at half the queue. One channel; staging, `tmp` and reaping are in pubsub.pml.
+/* Records and ids in one queue: inline.md, and the list of channels that a publisher keeps (PUB-21).
  *
- * Each system call is one atomic step. Two configurations keep the number of states small:
- *   LIFE  The channel opens and closes. A clock ticks, for the list that is kept (PUB-21). A forked
- *         child may hold the read end after the channel was closed. The publishers are threads that
- *         share list and descriptors; with SEPARATE they are processes, each with its own. One thread
- *         reads. With LATE_OPEN the channel is visible before it can receive, as formix-pubsub's.
- *   HAND  The channel is open all the time. Thread A reads until the end; thread B takes one message
- *         and is busy for ever after. Publishers are killed, KILLS times. Orphans are removed. With
- *         SPLIT a record becomes visible in two pieces, as the sockets of some systems pass it on.
- * README.md lists the configurations, and the rules that a macro breaks one at a time. */
+ * One marked channel. What a reader takes in one read is its batch, and what it has not used yet is in
+ * hand. Staging, tmp and reaping are in files.pml, several channels in channels.pml. README.md says how
+ * to read this. Two configurations keep the number of states small:
+ *
+ *   LIFE  The channel opens and closes. A clock ticks, which stamps the base. A forked child may hold
+ *         the read end after the channel was closed. The publishers are threads that share list and
+ *         descriptors; with SEPARATE they are processes, each with its own. One thread reads. With
+ *         LATE_OPEN the channel is visible before it can receive, as those of formix-pubsub.
+ *   HAND  The channel is open all the time. One thread reads until the end; another takes one message
+ *         and is busy for ever after. Publishers are killed, a reader is interrupted once, orphans are
+ *         removed. With SPLIT a record comes in two pieces, as the sockets of some systems pass it on. */
 #ifndef NP
-#define NP 2
+#define NP 2                   /* publishers */
 #endif
 #ifndef SEQ
-#define SEQ 2
+#define SEQ 2                  /* messages of each */
 #endif
 #define NM (NP*SEQ)
-#ifndef QU
-#define QU 4                       /* room of the queue; an id takes 1, a record RC */
+#ifndef ROOM
+#define ROOM 4                 /* what the queue takes: an id takes 1, a record 2 */
 #endif
-#ifndef HALF
+#define RECORD 2
 #define HALF 2
-#endif
-#define RC 2
 #ifndef KILLS
-#define KILLS 1
+#define KILLS 1                /* publishers that are killed */
 #endif
 #ifndef TICKS
 #define TICKS 3
 #endif
-#define VIS 1
-#define OUT 2
-#define NG (NM+2)
-mtype = { ID, REC, END, ZERO };    /* END: second piece of a record */
-chan q = [QU] of { mtype, byte };
-chan hand = [QU+1] of { mtype, byte };
-byte used;
-#ifdef TWO_QUEUES
-chan q2 = [QU] of { mtype, byte };
-#endif
-byte loc, rd, clk = 1, stamp = 1;
-bool opened, closed, lk, wl, intr = 1;
-byte waiting, pdone, wdone, kills = KILLS;
-bool lnk[NM], mid[NM];
-byte res[NM], del[NM], last[NP];
-byte lkey[NP], tab[NP], gen; bool llist[NP], dead_[NP];
-bool isopen[NG]; byte refs[NG];
-#define K(l) if :: kills > 0 -> kills--; goto l :: skip fi
-bool cutf;                         /* what is in hand is one cut record */
-#define INHAND (len(hand) > 0 && !cutf)
-inline unref(x) { refs[x]--; if :: refs[x] == 0 -> isopen[x] = 0 :: else fi }
-inline drop(o) { /* out of the table */
-  if :: tab[o] ->
-#ifdef NO_REF
-     isopen[tab[o]] = 0;
-#endif
-     unref(tab[o]); tab[o] = 0
-     :: else fi }
 
-proctype P(byte p) {
-  byte n, m, key, f, g, o; bool vis, late, listed, isfull, file, bad, keep;
+#define BASE 1                 /* the channel is visible */
+#define GONE 2
+#define COUNTED 1
+#define NOT_COUNTED 2
+mtype = { AN_ID, A_RECORD, ITS_END, WAKE_UP };  /* ITS_END: the second piece of a record */
+chan q = [ROOM] of { mtype, byte };
+chan hand = [ROOM+1] of { mtype, byte };
+byte used;                     /* how much of the queue is full */
+#ifdef TWO_QUEUES
+chan q2 = [ROOM] of { mtype, byte };
+#define QUEUED (len(q) + len(q2))
+#else
+#define QUEUED len(q)
+#endif
+byte at, readers;              /* where the directory is; how many processes hold the read end */
+byte clock = 1, stamp = 1;     /* the clock of the file system; the st_mtime of the base */
+bool opened, closed, locked, writing, interrupts = 1;
+byte waiting, ended, read, kills = KILLS;
+bool file[NM], busy[NM];       /* the message file is in the channel; its publisher is between link and write */
+byte result[NM], yielded[NM], last[NP];
+byte key[NP]; bool list[NP], dead_[NP];         /* the kept list: the base's stamp, whether it has the channel */
+#define ND (NM+2)
+byte kept[NP], descriptors; bool is_open[ND]; byte users[ND];
+
+inline dies() {
+  if :: kills > 0 -> kills--; goto dead          /* is killed */
+     :: skip fi }
+inline release(x) { users[x]--; if :: users[x] == 0 -> is_open[x] = 0 :: else -> skip fi }
+inline drop_kept(o) {
+  if :: kept[o] ->
+#ifdef NO_USERS                                 /* INLINE-21: a thread closes a kept descriptor that another is about to write to */
+     is_open[kept[o]] = 0;
+#endif
+     release(kept[o]); kept[o] = 0
+     :: else -> skip fi }
+
+proctype Publisher(byte p) {
+  byte n, m, seen, f, d, o; bool before, late, listed, no_room, by_file, keep;
 #if defined(LIFE) && !defined(SEPARATE)
-  o = 0;
+  o = 0;                                         /* threads share a list */
 #else
   o = p;
 #endif
   for (n : 0 .. SEQ-1) {
-    m = p*SEQ+n; file = 0; bad = 0; isfull = 0; g = 0;
-    atomic { vis = opened; late = closed }
+    m = p*SEQ+n; by_file = 0; no_room = 0; d = 0;
+    atomic { before = opened; late = closed }
 #ifdef LIFE
-    atomic { if
-#ifdef NO_STAT
-      :: lkey[o] -> listed = llist[o]; goto send
+    atomic {
+#ifdef NO_LOOK_AT_BASE                          /* PUB-21: a publisher uses its list without a look at the base */
+      if :: key[o] -> listed = list[o]; goto send  /* 2: uses the list that it keeps */
 #else
-      :: lkey[o] && lkey[o] == stamp -> listed = llist[o]; goto send
+      if :: key[o] && key[o] == stamp -> listed = list[o]; goto send  /* 2: examines the base, which has not changed: uses the list that it keeps (PUB-21) */
 #endif
-      :: else fi }
-    atomic { f = clk }                         /* the staged file's time */
-    atomic { key = stamp }                     /* look, list, look again */
-    atomic { listed = (loc == VIS) }
-#ifdef RACY
-    atomic { keep = (key == stamp) }
+         :: else -> skip fi }
+    atomic { f = clock }                         /* 3: stages a file before it lists, and notes its time f (PUB-21) */
+    atomic { seen = stamp }                      /* 2: examines the base, and notes its time m (PUB-21) */
+    atomic { listed = (at == BASE) }             /* 2: lists the base */
+    atomic {
+#ifdef RACY                                     /* PUB-21: a publisher keeps its list although the clock has not moved on */
+      keep = (seen == stamp);
 #else
-    atomic { keep = (key == stamp && f > key) }
+      keep = (seen == stamp && f > seen);
 #endif
-    atomic { if :: keep -> lkey[o] = key; llist[o] = listed :: else -> lkey[o] = 0 fi;
-      dead_[o] = 0; drop(o) }                  /* descriptors die with the list */
+      if :: keep -> key[o] = seen; list[o] = listed  /* 2: examines the base again, and keeps the list (PUB-21) */
+         :: else -> key[o] = 0                   /* 2: examines the base again, and does not keep the list (PUB-21) */
+      fi;
+      dead_[o] = 0; drop_kept(o) }               /* and drops the descriptors that it kept with the old one (INLINE-21) */
 #else
     listed = 1;
 #endif
 send:
-    atomic { if :: !listed -> res[m] = 2; goto done :: else fi;
-#ifdef KEEP_LIVENESS
-      if :: dead_[o] -> res[m] = 2; goto done :: else fi;
+    atomic { if :: !listed -> result[m] = NOT_COUNTED; goto ends  /* the channel is not in the list */
+                :: else -> skip fi;
+#ifdef KEEP_LIVENESS                            /* PUB-22: a publisher does not try a channel again that had no reader */
+      if :: dead_[o] -> result[m] = NOT_COUNTED; goto ends  /* passes over a channel that had no reader */
+         :: else -> skip fi;
 #endif
-      if :: tab[o] -> g = tab[o]; refs[g]++
-      :: else -> if :: loc == VIS && rd -> gen++; g = gen; isopen[g] = 1; refs[g] = 2; tab[o] = g
-                    :: else -> dead_[o] = 1; res[m] = 2; g = 0; goto done fi fi }
-    atomic { file = !(used < HALF) }           /* FIONREAD */
-    if :: !file ->
+      if :: kept[o] -> d = kept[o]; users[d]++   /* 4.1: uses the descriptor that it keeps (INLINE-21) */
+         :: else ->
+            if :: at == BASE && readers -> descriptors++; d = descriptors; is_open[d] = 1; users[d] = 2; kept[o] = d  /* 4.1: opens queue, and keeps the descriptor (PUB-22) */
+               :: else -> dead_[o] = 1; result[m] = NOT_COUNTED; d = 0; goto ends  /* 4.1: nobody reads there: passes over the channel (CHAN-9) */
+            fi
+      fi }
+    atomic { by_file = !(used < HALF) }          /* lane 1: looks at the room (INLINE-12, INLINE-13) */
+    if :: !by_file ->
 #ifdef SPLIT
-      atomic { !wl -> if :: rd && used+RC <= QU -> wl = 1; q!REC,m; used = used+1 :: else -> file = 1 fi }
-      if :: !file -> atomic { q!END,m; used++; wl = 0; res[m] = 1; goto done } :: else fi
+      atomic { !writing -> if :: readers && used+RECORD <= ROOM -> writing = 1; q!A_RECORD,m; used = used+1  /* lane 2: the queue takes the first piece of a record */
+                              :: else -> by_file = 1 fi }
+      if :: !by_file -> atomic { q!ITS_END,m; used++; writing = 0; result[m] = COUNTED; goto ends }  /* lane 2: the queue takes its second piece */
+         :: else -> skip fi
 #else
-      atomic { assert(isopen[g]);
-        if :: !rd -> res[m] = 2; if :: tab[o] == g -> drop(o) :: else fi; goto done   /* EPIPE */
-        :: rd && used+RC <= QU -> q!REC,m; used = used+RC; res[m] = 1; goto done
-        :: else -> file = 1
+      atomic {
+        assert(is_open[d]);                      /* closed: INLINE-21 */
+        if :: !readers -> result[m] = NOT_COUNTED; if :: kept[o] == d -> drop_kept(o) :: else -> skip fi; goto ends  /* lane 2: EPIPE: the reader is gone */
+           :: readers && used+RECORD <= ROOM -> q!A_RECORD,m; used = used+RECORD; result[m] = COUNTED  /* lane 2: writes the record, and counts the channel (INLINE-7) */
+           :: else -> by_file = 1                /* lane 2: EAGAIN: goes on by file (INLINE-16) */
         fi }
-#ifdef NO_FALLBACK
-      atomic { if :: file && res[m] == 0 -> assert(used+1 > QU); isfull = 1; res[m] = 2; goto done :: else fi }
+#ifdef NO_FALLBACK                              /* INLINE-16: a publisher calls a queue full that has no room for a record */
+      atomic { if :: by_file && !result[m] ->
+                     assert(used+1 > ROOM);      /* full: INLINE-16 */
+                     no_room = 1; result[m] = NOT_COUNTED; goto ends
+                  :: else -> skip fi }
 #endif
+      if :: result[m] == COUNTED -> goto ends :: else -> skip fi
 #endif
-    :: else fi;
-    atomic { if :: loc == VIS -> lnk[m] = 1; mid[m] = 1 :: else -> res[m] = 2; goto done fi; K(dead) }
-    atomic { !wl -> assert(isopen[g]);
-      if :: !rd -> bad = 1
-      :: rd && used+1 <= QU ->
-#ifdef TWO_QUEUES
-         q2!ID,m;
+    :: else -> skip fi;
+    atomic { if :: at == BASE -> file[m] = 1; busy[m] = 1  /* 4.2: links the file into the channel (PUB-7) */
+                :: else -> result[m] = NOT_COUNTED; goto ends  /* 4.2: ENOENT: the channel is gone */
+             fi; dies() }
+    atomic { !writing ->
+      assert(is_open[d]);                        /* closed: INLINE-21 */
+      if :: !readers -> skip                     /* 4.3: EPIPE: the reader is gone */
+         :: readers && used+1 <= ROOM ->
+#ifdef TWO_QUEUES                               /* GUAR-4: ids and records travel in two queues */
+            q2!AN_ID,m;
 #else
-         q!ID,m;
+            q!AN_ID,m;
 #endif
-         used++; res[m] = 1; mid[m] = 0; K(dead); goto done
-      :: else -> bad = 1; isfull = 1 fi; K(dead) }
-    atomic { res[m] = 2; mid[m] = 0; if :: loc == VIS -> lnk[m] = 0 :: else fi; K(dead) }
-done:
-    atomic { if :: g -> unref(g) :: else fi; g = 0;
-      assert(!(vis && opened && !isfull) || res[m] == 1);   /* GUAR-5 */
-      assert(!late || res[m] != 1);                         /* closed before it began: not counted */
-      vis = 0; late = 0; listed = 0; keep = 0; key = 0; f = 0 }
+            used++; result[m] = COUNTED; busy[m] = 0; dies(); goto ends  /* 4.3: writes the id, and counts the channel (PUB-8) */
+         :: else -> no_room = 1                  /* 4.3: EAGAIN: the queue is full */
+      fi; dies() }
+    atomic { result[m] = NOT_COUNTED; busy[m] = 0; if :: at == BASE -> file[m] = 0  /* 4.3: withdraws the link (PUB-10) */
+                                                      :: else -> skip fi; dies() }
+ends:
+    atomic { if :: d -> release(d) :: else -> skip fi; d = 0;
+      assert(!(before && opened && !no_room) || result[m] == COUNTED);  /* missed: GUAR-5 */
+      assert(!late || result[m] != COUNTED);     /* late: GUAR-1 */
+      before = 0; late = 0; listed = 0; keep = 0; seen = 0; f = 0 }
   }
   goto fin;
-dead: atomic { for (n : 0 .. NM-1) { if :: n/SEQ == p -> mid[n] = 0 :: else fi } }
-fin: atomic { if :: g -> unref(g) :: else fi; pdone++ }
+dead: atomic { for (n : 0 .. NM-1) { if :: n/SEQ == p -> busy[n] = 0 :: else -> skip fi } }
+fin: atomic { if :: d -> release(d) :: else -> skip fi; ended++ }
 }
 
-#define ALLDONE (pdone == NP && len(q) == 0 && len(hand) == 0)
-inline deliver(m) { del[m]++; assert(del[m] == 1); assert(last[m/SEQ] <= m%SEQ); last[m/SEQ] = m%SEQ + 1; got = 1 }
-inline batch() {                   /* one read: all that is there */
+#define ALL_ENDED (ended == NP && QUEUED == 0 && len(hand) == 0)
+bool cut;                      /* what is in hand is the first piece of a record */
+#define IN_HAND (len(hand) > 0 && !cut)
+inline yield(m) {
+  yielded[m]++;
+  assert(yielded[m] == 1);                       /* twice: GUAR-2 */
+  assert(last[m/SEQ] <= m%SEQ);                  /* order: GUAR-4 */
+  last[m/SEQ] = m%SEQ + 1; got = 1 }
+inline read_all() {
   do :: q?k,m -> hand!k,m :: empty(q) -> break od;
 #ifdef TWO_QUEUES
   do :: q2?k,m -> hand!k,m :: empty(q2) -> break od;
 #endif
-  used = 0; fresh = 1; cutf = 0 }
+  used = 0; fresh = 1; cut = 0 }
 
-proctype W(bool once) { mtype k; byte m, m2, c; bool got, fresh, lost, drp;
+/* A thread of the owner. It waits, and fetches under the lock of the channel; once: one message only. */
+proctype Reader(bool once) { mtype k; byte m, m2; bool got, fresh, woken;
 next:
   do
-  :: closed || ALLDONE -> break
+  :: closed || ALL_ENDED -> break
   :: else ->
-    /* wait() */
-#ifdef LOOK_FIRST
-    if :: atomic { INHAND -> skip }
-       :: atomic { !INHAND -> skip }; atomic { waiting++ };
-          atomic { (len(q) > 0 || closed || ALLDONE) -> waiting-- }
+#ifdef LOOK_FIRST                               /* INLINE-20: a thread looks at the hand before it registers as waiting */
+    if :: atomic { IN_HAND -> skip }             /* wait: looks: a message is in hand */
+       :: atomic { !IN_HAND -> skip };           /* wait: looks: nothing is in hand */
+          atomic { waiting++ };                  /* wait: registers as waiting, and sleeps in poll */
+          atomic { (QUEUED > 0 || closed || ALL_ENDED) -> waiting-- }  /* wait: wakes */
     fi;
 #else
-    atomic { waiting++ };
-    if :: atomic { INHAND -> waiting-- }
-       :: atomic { !INHAND -> skip };          /* asleep in poll, which sees the queue alone */
-          atomic { (len(q) > 0 || closed || ALLDONE) -> waiting-- }
+    atomic { waiting++ };                        /* wait: registers as waiting (INLINE-20) */
+    if :: atomic { IN_HAND -> waiting-- }        /* wait: looks: a message is in hand (INLINE-20, FETCH-21) */
+       :: atomic { !IN_HAND -> skip };           /* wait: looks: nothing is in hand; sleeps in poll (INLINE-20, FETCH-13) */
+          atomic { (QUEUED > 0 || closed || ALL_ENDED) -> waiting-- }  /* wait: wakes */
     fi;
 #endif
-    /* fetch(), under the channel's lock */
-    atomic { !lk -> lk = 1 };
-    if :: atomic { closed -> lk = 0; goto next } :: else fi;
-    atomic { if :: len(q) > 0 && (len(hand) == 0 || cutf) ->
-#ifdef BATCH_LOSE
-        if :: intr -> intr = 0; do :: q?k,m :: empty(q) -> break od; used = 0; lost = 1 :: batch() fi
+    atomic { !locked -> locked = 1 };            /* fetch: takes the channel's lock (FETCH-11) */
+    if :: atomic { closed -> locked = 0; goto next }  /* fetch: channel-closed (CHAN-18) */
+       :: else -> skip fi;
+    atomic { if :: QUEUED > 0 && (len(hand) == 0 || cut) ->
+#ifdef LOSES_BATCH                              /* GUAR-2: an interrupt between reading and storing loses the batch */
+        if :: interrupts -> interrupts = 0; do :: q?k,m :: empty(q) -> break od; used = 0  /* fetch 1: reads a batch, is interrupted before it stores it */
+           :: read_all()                         /* fetch 1: reads a batch */
+        fi
 #else
-        batch()
+        read_all()                               /* fetch 1: reads a batch, and stores it in the same call (INLINE-19) */
 #endif
-      :: else fi };
-#if !defined(NO_TOKEN) && !defined(TOKEN_LATE)
-    atomic { if :: fresh && len(hand) > 1 && waiting && used < QU && !wl ->   /* wl: readable at once anyway */
-#ifdef EAT_TOKEN
-         if :: !drp -> q!ZERO,0; used++; drp = 1 :: else fi
+      :: else -> skip fi };
+#if !defined(NO_WAKE_UP) && !defined(LATE_WAKE_UP)
+    atomic { if :: fresh && len(hand) > 1 && waiting && used < ROOM && !writing ->
+#ifdef EATS_WAKE_UP                             /* INLINE-20: the reader of a batch does not renew the word 0 that it has read */
+         if :: !woken -> q!WAKE_UP,0; used++; woken = 1  /* fetch: writes a word 0 into the queue, the first time */
+            :: else -> skip fi
 #else
-         q!ZERO,0; used++
+         q!WAKE_UP,0; used++                     /* fetch: writes a word 0 into the queue, right after the read (INLINE-20) */
 #endif
-      :: else fi; fresh = 0 };
+      :: else -> skip fi; fresh = 0 };
 #endif
-    if :: intr -> intr = 0; goto out :: skip fi;             /* Ctrl-C anywhere in a fetch */
+#ifdef NO_WAKE_UP                               /* INLINE-20: nobody wakes the threads that sleep while messages are in hand */
+#endif
+    if :: interrupts -> interrupts = 0; goto out /* fetch: is interrupted by a signal, and raises an exception */
+       :: skip fi;
     got = 0;
     do
-    :: atomic { !got && len(hand) > 0 && !cutf ->
+    :: atomic { !got && len(hand) > 0 && !cut ->
          hand?k,m;
-         if
-         :: k == ZERO || k == END -> skip
-         :: k == ID -> if :: lnk[m] -> deliver(m); lnk[m] = 0 :: else fi
-         :: k == REC ->
+         if :: k == WAKE_UP -> skip              /* fetch 2: passes over a word 0 (FETCH-10) */
+            :: k == ITS_END -> skip
+            :: k == AN_ID -> if :: file[m] -> yield(m); file[m] = 0  /* fetch 2: yields the message of a file (FETCH-1) */
+                                :: else -> skip  /* fetch 2: skips an id without a file (FETCH-3) */
+                             fi
+            :: k == A_RECORD ->
 #ifdef SPLIT
-            if :: hand?[END,_] -> hand?END,m2; assert(m2 == m); deliver(m)
-               :: else ->
-#ifdef CUT_IS_DAMAGE
-                  skip
+               if :: hand?[ITS_END,_] -> hand?ITS_END,m2; yield(m)  /* fetch 2: yields the message of a record */
+                  :: else ->
+#ifdef CUT_IS_DAMAGE                            /* INLINE-3, INLINE-7: a record comes in two pieces, and the first one is discarded when the queue is seen empty (INLINE-10) */
+                     skip                        /* fetch 1: EAGAIN: discards a record that is cut short (INLINE-10) */
 #else
-                  assert(len(hand) == 0); hand!REC,m; cutf = 1
+                     hand!A_RECORD,m; cut = 1    /* waits for the second piece of a record */
 #endif
-            fi
+               fi
 #else
-            deliver(m)
+               yield(m)                          /* fetch 2: yields the message of a record */
 #endif
          fi }
     :: else -> break
     od;
-#ifdef TOKEN_LATE
-    atomic { if :: fresh && len(hand) > 0 && waiting && used < QU -> q!ZERO,0; used++ :: else fi; fresh = 0 };
+#ifdef LATE_WAKE_UP                             /* INLINE-20: the word 0 is written after a message was taken, and an interrupt comes first */
+    atomic { if :: fresh && len(hand) > 0 && waiting && used < ROOM -> q!WAKE_UP,0; used++  /* fetch: writes a word 0 into the queue */
+                :: else -> skip fi; fresh = 0 };
 #endif
 out:
-    atomic { lk = 0; k = 0; m = 0; m2 = 0; fresh = 0; lost = 0 };
-    if :: once && got -> got = 0; break :: else -> got = 0 fi
+    atomic { locked = 0; k = 0; m = 0; m2 = 0; fresh = 0 };
+    if :: once && got -> got = 0; break          /* is busy with its message for ever after */
+       :: else -> got = 0 fi
 #ifdef HAND
-  :: !once && kills < KILLS ->                  /* orphans: list, see both empty, remove */
-    atomic { select(c : 0 .. NM-1); if :: lnk[c] && !mid[c] :: else -> c = 0; goto next fi };
-    atomic { !lk -> lk = 1 };
+  :: !once && kills < KILLS ->
+    atomic { select(m2 : 0 .. NM-1);
+             if :: file[m2] && !busy[m2] -> skip /* orphans 1: lists a stale file (FETCH-17) */
+                :: else -> m2 = 0; goto next fi };
+    atomic { !locked -> locked = 1 };            /* orphans: takes the channel's lock */
     if
-#ifdef ORPHAN_HAND
-    :: len(q) == 0 -> atomic { lnk[c] = 0 }
+#ifdef ORPHANS_IN_HAND                          /* FETCH-17: an owner removes orphans while messages are in hand */
+    :: QUEUED == 0 -> atomic { file[m2] = 0 }    /* orphans 2, 3: sees the queue empty, and removes the file */
 #else
-    :: len(q) == 0 && len(hand) == 0 -> atomic { lnk[c] = 0 }
+    :: QUEUED == 0 && len(hand) == 0 -> atomic { file[m2] = 0 }  /* orphans 2, 3: sees queue and hand empty, and removes the file (FETCH-17) */
 #endif
-    :: else fi;
-    atomic { lk = 0; c = 0 }
+    :: else -> skip fi;
+    atomic { locked = 0; m2 = 0 }
 #endif
   od;
-  atomic { wdone++ }
+  atomic { read++ }
 }
 #ifdef LIFE
-proctype X() { mtype k; byte m;                 /* the owner's opening and closing */
+proctype Owner() { mtype k; byte m;
 #ifdef LATE_OPEN
-  atomic { loc = VIS; stamp = clk }            /* formix: visible before it can receive */
-  atomic { rd = 1; opened = 1 }
+  atomic { at = BASE; stamp = clock }            /* formix-pubsub makes the channel's directory in the base */
+  atomic { readers = 1; opened = 1 }             /* and opens its queue for reading */
 #else
-  atomic { rd = 1 }
-  atomic { loc = VIS; stamp = clk; opened = 1 }
+  atomic { readers = 1 }                         /* 4: opens queue */
+  atomic { at = BASE; stamp = clock; opened = 1 }  /* 5: renames the directory into the base (CHAN-10) */
 #endif
   if :: skip :: goto stays fi;
-  atomic { opened = 0; loc = OUT; stamp = clk }
-  atomic { !lk -> lk = 1; do :: hand?k,m :: empty(hand) -> break od;
-    rd--; if :: !rd -> do :: q?k,m :: empty(q) -> break od; used = 0 :: else fi; closed = 1; lk = 0 }
+  atomic { opened = 0; at = GONE; stamp = clock }  /* closing 1: renames the directory to a fresh name in tmp (CHAN-16) */
+  atomic { !locked -> locked = 1; do :: hand?k,m :: empty(hand) -> break od;
+    readers--; if :: !readers -> do :: q?k,m :: empty(q) -> break od; used = 0 :: else -> skip fi; closed = 1; locked = 0 }  /* closing 2: closes the descriptors of the queue */
 stays: skip
 }
-proctype C() { mtype k; byte m;                 /* a forked child keeps the read end for a while */
-  if :: atomic { opened -> rd++ };
-        atomic { rd--; if :: !rd -> do :: q?k,m :: empty(q) -> break od; used = 0 :: else fi }
+proctype Child() { mtype k; byte m;
+  if :: atomic { opened -> readers++ };          /* is forked, and inherits the read end */
+        atomic { readers--; if :: !readers -> do :: q?k,m :: empty(q) -> break od; used = 0 :: else -> skip fi }  /* ends */
      :: skip fi }
-proctype T() { do :: atomic { clk < TICKS -> clk++ } :: break od }
+proctype Clock() { do :: atomic { clock < TICKS -> clock++ }  /* ticks */
+                      :: break od }
 #endif
-proctype Z() { byte m;
+proctype End() { byte m;
 #ifdef LIFE
-  (pdone == NP && wdone == 1);
+  (ended == NP && read == 1);
 #else
-  (pdone == NP && wdone == 2);
+  (ended == NP && read == 2);
 #endif
   atomic { for (m : 0 .. NM-1) {
-    assert(closed || res[m] != 1 || del[m] == 1);           /* counted: yielded */
-    assert(res[m] != 2 || del[m] == 0) } } }                 /* not counted: not yielded */
+    assert(closed || result[m] != COUNTED || yielded[m] == 1);  /* counted: GUAR-1, GUAR-2 */
+    assert(result[m] != NOT_COUNTED || yielded[m] == 0) } }  /* counted: GUAR-1 */
+}
 init { atomic { byte p;
 #ifdef LIFE
-  run X(); run C(); run T(); run W(0);
+  run Owner(); run Child(); run Clock(); run Reader(0);
 #else
-  rd = 1; loc = VIS; opened = 1; run W(0); run W(1);
+  readers = 1; at = BASE; opened = 1; run Reader(0); run Reader(1);
 #endif
-  for (p : 0 .. NP-1) { run P(p) } run Z() } }
+  for (p : 0 .. NP-1) { run Publisher(p) } run End() } }
