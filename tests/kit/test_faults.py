@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,6 +30,7 @@ from pubsub_conformance.faults import points as listing
 from pubsub_conformance.faults.points import Hit, Point
 from pubsub_conformance.judge.verdict import Verdict
 from pubsub_conformance.linux.calls import Call, parse
+from test_c import build, copy_sources
 
 BASE = Path("/where/parent/base")
 CHANNEL = "a_Zq3vKx81LmPw_31415"
@@ -141,8 +143,12 @@ needs_strace = pytest.mark.skipif(sys.platform != "linux", reason="strace is the
 
 
 def run(mutant: Mutant, directory: Path, operation: str, *points: str) -> faults.Run:
+    return run_points(mutant.command(directory), operation, *points)
+
+
+def run_points(command: Sequence[str], operation: str, *points: str) -> faults.Run:
     result = faults.run(
-        mutant.command(directory),
+        command,
         operations=[operation],
         only=list(map(listing.parse, points)),
         workers=1,
@@ -269,6 +275,15 @@ def test_the_reference_keeps_what_it_promises_of_records(tmp_path: Path) -> None
     result = run(REFERENCE, tmp_path / "whole", "publish-inline", *points)
     assert (result.verdict, result.violations) == (Verdict.CONFORMS, [])
     assert result.tallies["publish-inline"].run == {"error": 3}
+
+
+@needs_strace
+def test_c_keeps_what_it_promises_of_records(tmp_path: Path) -> None:
+    """Also where it did not once: looks at a kept queue, and at others, that fail."""
+    settings = "CFLAGS=-O0", "WARN=-std=c11 -w"
+    driver = build(copy_sources(tmp_path / "c"), "driver", *settings)
+    result = run_points([str(driver)], "publish-kept", "newfstatat:2:EIO+", "openat:1:ENOENT")
+    assert (result.verdict, result.violations) == (Verdict.CONFORMS, [])
 
 
 @needs_strace

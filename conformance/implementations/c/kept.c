@@ -30,11 +30,14 @@ static _Thread_local struct place *mine;    /* in use by this thread */
 
 /* ---- descriptors ------------------------------------------------------------------------ */
 
-/* Whether the program has not closed the descriptor: the number may be that of another file now. */
+/* Whether the program has not closed the descriptor: the number may be that of another file now.
+ * Nor is it known to be closed if the look itself fails. */
 static bool is_open(const struct ps_target *t)
 {
     struct stat st;
-    return !fstat(t->fd, &st) && S_ISFIFO(st.st_mode) && st.st_ino == t->inode && st.st_dev == t->dev;
+    if (fstat(t->fd, &st))
+        return errno != EBADF;
+    return S_ISFIFO(st.st_mode) && st.st_ino == t->inode && st.st_dev == t->dev;
 }
 
 /* Closes it before it forgets it: a child that is forked between the two looks at the number. */

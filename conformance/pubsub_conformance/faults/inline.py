@@ -114,7 +114,7 @@ class Publish(publishing.Publish):
 
     def _may_report(self, hit: Hit, taken: list[int]) -> bool:
         # It does not start over once a queue took the message (INLINE-17).
-        return hit.in_tmp and not hit.removes and any(taken)
+        return any(taken) and not hit.removes
 
 
 class PublishKept(Publish):
