@@ -25,9 +25,9 @@ C_DRIVER = "conformance/implementations/c/driver"
 MACOS_TMPDIR = 56
 SAMPLE = {  # of the kit's sections
     "macos": ("base",),
-    "freebsd": ("reap",),
+    "freebsd": ("reap", "inline"),
     "openbsd": ("channel",),
-    "netbsd": ("publish", "fetch"),
+    "netbsd": ("publish", "fetch", "inline"),
 }
 
 

@@ -12,7 +12,8 @@
               member of the group may set it
    processes  OpenBSD does not say the group of a process of another session
    sockets    have a path of up to 103 octets, and are not made by mknod
-   FIFOs      hold less, have room again after each octet, and report it later
+   FIFOs      hold less, have room again after each octet, report it later, and do not tell their
+              size
    times      in steps */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -449,6 +450,22 @@ static long room(int fd)
     errno = error;
     return free;
 }
+
+/* Nobody but Linux tells the size of a FIFO, or changes it. */
+#define FCNTL(name)                                                             \
+    int name(int fd, int command, ...)                                          \
+    {                                                                           \
+        va_list more;                                                           \
+        va_start(more, command);                                                \
+        void *argument = va_arg(more, void *);                                  \
+        va_end(more);                                                           \
+        if (system_ && (command == F_GETPIPE_SZ || command == F_SETPIPE_SZ))    \
+            return fail(EINVAL);                                                \
+        return REAL(name)(fd, command, argument);                               \
+    }
+
+FCNTL(fcntl)
+FCNTL(fcntl64)
 
 static int has_reader(int fd)
 {

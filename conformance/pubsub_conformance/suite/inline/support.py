@@ -25,17 +25,24 @@ USUAL_ROOM = 65536
 """The size of a queue that some tests fill in a certain way."""
 
 
-def check_fit(base: Base) -> None:
-    """Do not run the test where the system has no queues that may be marked (INLINE-3)."""
+def why_unfit(base: Base) -> str:
+    """Why no queue of this system may be marked (INLINE-3); empty if queues may."""
     with base.open("fit") as channel:
         try:
             room = size(channel.write_end)
             os.write(channel.write_end, bytes(8))
             seen = held(channel.write_end)
         except (AttributeError, OSError) as error:
-            not_run(f"this system does not tell the size and the fill of a queue: {error}")
+            return f"this system does not tell the size and the fill of a queue: {error}"
     if room < LEAST_ROOM or seen != 8:
-        not_run(f"a new queue has room for {room} octets, and its write end shows {seen} of 8")
+        return f"a new queue has room for {room} octets, and its write end shows {seen} of 8"
+    return ""
+
+
+def check_fit(base: Base) -> None:
+    """Do not run the test where the system has no queues that may be marked (INLINE-3)."""
+    if reason := why_unfit(base):
+        not_run(reason)
 
 
 def open_marked(driver: Driver, base: Base, pattern: str = "a") -> OpenChannel:

@@ -32,7 +32,7 @@ from pubsub_conformance.plugin import not_run
 from pubsub_conformance.suite.channel.support import check_sound, is_received
 from pubsub_conformance.suite.helpers import Start, umask
 
-from .support import check_fit, expect_all, open_marked
+from .support import check_fit, expect_all, open_marked, why_unfit
 
 pytestmark = pytest.mark.timing
 
@@ -124,6 +124,17 @@ def _small_queues() -> Iterator[None]:
             yield
         finally:
             holder.stdin.close()
+
+
+@pytest.mark.requirement("INLINE-3")
+def test_a_system_without_fit_queues(driver: Driver, base: Base) -> None:
+    """A channel for which the lane is asked opens, and receives, on every system: without a marker
+    where no queue is fit."""
+    channel = driver.open("a", inline=True)
+    if reason := why_unfit(base):
+        found = (channel.directory / MARKER).exists()
+        assert not found, f"expected no marker, for {reason}; found one"
+    assert is_received(base, driver, channel), "the channel does not receive"
 
 
 @pytest.mark.requirement("INLINE-3")
