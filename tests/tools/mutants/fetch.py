@@ -211,8 +211,9 @@ MUTANTS = [
             "Inbox.take_message",
             "self.show_hand()",
             """
-            self._is_watched += 1
-            if self._is_watched % 6 == 5:
+            errors = Inbox.take_message.__dict__
+            errors[self.path] = errors.get(self.path, 0) + 1
+            if errors[self.path] % 6 == 5:
                 hand.drop()
             ...
             """,

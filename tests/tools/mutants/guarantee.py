@@ -13,8 +13,12 @@ MUTANTS = [
         Edit(
             "_Delivery._deliver",
             "there = self._enqueue(listing, lane)",
-            "there = self._enqueue(listing, lane) or True",
+            """
+            self._outcome.taken.append(lane.path)
+            ...
+            """,
         ),
+        Edit("_Delivery._deliver", "self._outcome.taken if there else self._outcome.gone", "[]"),
     ),
     Mutant(
         "GUAR-2",
