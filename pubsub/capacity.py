@@ -62,6 +62,9 @@ def free(read_end: int) -> None:
         left = octets(read_end)  # not until it is empty: publishers may be faster
         while left > 0:
             left -= len(os.read(read_end, left)) or left
+    except of_system(OSError):
+        pass
+    try:
         fcntl.fcntl(read_end, fcntl.F_SETPIPE_SZ, _PAGE)
     except of_system(OSError):
         pass

@@ -304,8 +304,22 @@ class Channel:
     def _next(self) -> Message | None:
         """The next message. The caller holds both locks."""
         inbox = self._opened()
-        left: int | None = None
-        while left != 0:
+        try:
+            if not inbox.hand.take():
+                self._when_empty(inbox)
+                return None
+            message = inbox.take_message()
+            if message is None:
+                return self._pass_over(inbox)
+            inbox.hand.drop()
+            return message
+        except BaseException:
+            inbox.show_hand()  # what stays in it
+            raise
+
+    def _pass_over(self, inbox: Inbox) -> Message | None:
+        """The next message, behind a word that has none."""
+        for _ in range(inbox.waiting() + 1):  # FETCH-22: what is written now is for the next fetch
             if not inbox.hand.take():
                 self._when_empty(inbox)
                 break
@@ -313,8 +327,6 @@ class Channel:
             if message is not None:
                 inbox.hand.drop()
                 return message
-            # FETCH-22: words that are written from now on are for the next fetch.
-            left = inbox.waiting() + 1 if left is None else left - 1
         return None
 
     def _when_empty(self, inbox: Inbox) -> None:

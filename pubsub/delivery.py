@@ -12,7 +12,7 @@ import os
 import select
 import stat
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from . import listing as lists
 from . import queue
@@ -92,7 +92,7 @@ class _Delivery:
         self._body = body
         self._outcome = outcome
         self._staged: Staged | None = None
-        self._unstaged: OSError | None = None  # why the message could not be staged
+        self._unstaged: OSError | None = None  # why the message could not be staged at last
         self._queue = Descriptors()
         self._link = ""  # a link that may be there
         self._written: list[int] = []  # not empty: its id was written, or a record
@@ -156,7 +156,7 @@ class _Delivery:
             except of_system(OSError) as error:
                 failed.append((self._staged.path, error))
         self._copies.give_back()  # the half of one that could not be written
-        if self._unstaged and failed and not self._outcome.taken:
+        if not self._staged and self._unstaged and failed and not self._outcome.taken:
             raise self._unstaged
 
     def _deliver(self, listing: Listing, lanes: tuple[Lane, ...], timeout: float) -> None:
@@ -203,31 +203,29 @@ class _Delivery:
             status = os.fstat(opened)
             if not stat.S_ISFIFO(status.st_mode):  # PUB-11
                 return False
-            if self._body and lane.is_marked(status):
-                if self._send_record(lane, opened):
-                    lists.keep(listing, lane, self._queue, status)
+            if not self._body or not lane.is_marked(status):
+                return self._send_file(lane, opened)
+            if allowance(opened) and self._send_record(lane, opened):
+                lists.keep(listing, lane, self._queue, status)
+                return True
+            try:
+                return self._send_file(lane, opened)
+            except of_system(OSError) as error:
+                if error is self._unstaged and self._send_record(lane, opened):  # INLINE-15
                     return True
-                try:
-                    return self._send_file(lane, opened)
-                except of_system(OSError) as error:
-                    if error is self._unstaged and self._send_record(lane, opened):  # INLINE-15
-                        return True
-                    raise
-            return self._send_file(lane, opened)
+                raise
         finally:
             self._queue.close()
 
     def _send_record(self, lane: Lane, opened: int) -> bool:
-        """Write a record to the queue of a marked channel. False: the message goes by file.
+        """Write a record to the queue of a marked channel. False: it has no room (INLINE-16).
 
         Raises BrokenPipeError, OSError.
         """
         record = lane.record(self._body)
-        if not self._unstaged and not allowance(opened):
-            return False
         try:
             write(opened, record, self._written)
-        except of_system(BlockingIOError):  # INLINE-16
+        except of_system(BlockingIOError):
             return False
         if self._written[0] != len(record):
             raise cut_short(self._written[0], len(record))
@@ -238,7 +236,7 @@ class _Delivery:
 
         Raises BlockingIOError, BrokenPipeError, OSError.
         """
-        lane.look_again()
+        lane.left = 0  # an id takes room, too (INLINE-13)
         return self._make_link(lane.path) and self._write_id(opened)
 
     def _make_link(self, channel: str) -> bool:
@@ -256,12 +254,20 @@ class _Delivery:
                 try:
                     os.lstat(staged.path)
                     return False
-                except of_system(FileNotFoundError):  # PUB-12
-                    self._staged = self._copies.restage(staged)
+                except of_system(FileNotFoundError, NotADirectoryError):  # PUB-12
+                    self._stage_again(self._copies.restage, staged)
             except of_system(OSError) as error:
                 if error.errno not in _TAKEN:
                     raise
-                self._staged = self._copies.renew(staged)
+                self._stage_again(self._copies.renew, staged)
+
+    def _stage_again(self, again: Callable[[Staged], Staged], staged: Staged) -> None:
+        """Stage another copy in the place of one. Raises OSError, which is noted (INLINE-15)."""
+        try:
+            self._staged = again(staged)
+        except of_system(OSError) as error:
+            self._unstaged = error
+            raise
 
     def _write_id(self, opened: int) -> bool:
         """Write the id to the queue (PUB-9), or withdraw the link. False: nobody reads there."""

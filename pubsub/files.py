@@ -5,7 +5,8 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Callable
-from itertools import chain
+from itertools import chain, filterfalse
+from operator import neg
 
 from .interruption import Descriptors, of_system
 from .spare import may_try_again
@@ -18,10 +19,7 @@ class FileDescriptors(Descriptors):
     its own under the same numbers: these are neither used nor closed here.
     """
 
-    __slots__ = ("identity",)
-
-    def __init__(self) -> None:
-        self.identity: tuple[int, int] | None = None
+    identity: tuple[int, int] | None = None
 
     def are_ours(self) -> bool:
         """Whether no number was closed by the program."""
@@ -29,12 +27,17 @@ class FileDescriptors(Descriptors):
 
     def forget_foreign(self) -> None:
         """Forget the numbers that the program closed."""
-        self[:] = filter(self._is_ours, self)
+        foreign = [*filterfalse(self._is_ours, self)]
+        any(map(self.remove, filter(self.__contains__, foreign)))
 
     def close(self, *details: object) -> None:
-        """Close all descriptors that are ours. May be repeated."""
+        """Close all descriptors that are ours. May be repeated.
+
+        A signal handler that publishes may close them at any point, so the number of those that
+        are left is asked anew before each.
+        """
         self.forget_foreign()
-        super().close()
+        any(map(os.close, map(self.pop, map(neg, iter(self.__len__, 0)))))
 
     def _is_ours(self, number: int) -> bool:
         """Whether a number is still our file, or may be: the look itself can fail."""

@@ -83,13 +83,13 @@ class Inbox:
         return self._queue[0]
 
     def show_hand(self) -> None:
-        """Make the queue readable while a message is in hand, if the program polls (FETCH-21)."""
-        if self._waiters.program_polls and self.hand and not self._is_readable():
+        """Make the queue readable while a message is in hand, if anybody waits (FETCH-21)."""
+        if self._waiters and self.hand and not self._is_readable():
             self.wake()
 
     def _announce(self) -> None:
         """Wake those who cannot see what this thread has in hand (INLINE-20)."""
-        if self._waiters.program_polls or self._waiters.others():
+        if self._waiters:
             self.wake()
 
     # --- opening and taking down ---
@@ -279,7 +279,6 @@ class Inbox:
                 hand.drop()
                 raise InvalidMessage(f"{self.path}/{name}: {error}") from error
             except of_system(OSError) as error:  # FETCH-8
-                self.show_hand()
                 raise located(error, f"{self.path}/{name}") from error
         if hand.message is None:
             hand.drop()

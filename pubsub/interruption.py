@@ -77,7 +77,12 @@ class Descriptors(list[int]):
 
         A program that has closed its standard files would write its output into our queue.
         """
-        self.extend(map(fcntl.fcntl, self[-1:], (fcntl.F_DUPFD_CLOEXEC,), (_STANDARD + 1,)))
+        try:
+            self.extend(map(fcntl.fcntl, self[-1:], (fcntl.F_DUPFD_CLOEXEC,), (_STANDARD + 1,)))
+        except of_system(OSError) as error:
+            if not may_try_again(error):
+                raise
+            return self._lifted()
         any(map(os.close, map(self.pop, (-2,))))
         return self[-1]
 

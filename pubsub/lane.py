@@ -25,24 +25,23 @@ _NOBODY = -1
 class Lane:
     """The way to one channel, as long as the list of channels stays the same."""
 
-    __slots__ = ("_heading", "_left", "_marker_owner", "kept", "path")
+    __slots__ = ("_heading", "_marker_owner", "kept", "left", "path")
 
     def __init__(self, path: str) -> None:
         """`path` is that of the channel, at which nobody has looked yet."""
         self.path = path
-        self.kept: FileDescriptors | tuple[()] = ()  # if it is marked: one, or none
+        # One, or none. The list is made here: another thread, or a signal handler, may keep the
+        # queue while this one is still looking for the marker.
+        self.kept = FileDescriptors()
+        self.left = 0  # octets that may be written before the next look at the room (INLINE-13)
         self._heading = b""
-        self._left = 0  # octets of records that may be written before the next look at the room
         self._marker_owner: int | None = None  # not known
 
     def is_marked(self, queue_status: os.stat_result) -> bool:
         """Whether the channel takes records (INLINE-5); the status is that of its opened queue."""
         if self._marker_owner is None:
-            owner = _owner_of_marker(self.path)
-            if owner != _NOBODY:
-                self.kept = FileDescriptors()
-                self._heading = queue.heading(self.path)
-            self._marker_owner = owner
+            self._heading = queue.heading(self.path)
+            self._marker_owner = _owner_of_marker(self.path)
         return self._marker_owner == queue_status.st_uid
 
     def record(self, body: bytes) -> bytes:
@@ -50,14 +49,13 @@ class Lane:
         return self._heading + body
 
     def keep(self, opened: Descriptors, status: os.stat_result, places: Iterator[int]) -> None:
-        """Keep the opened queue of a marked channel, if that is not done, and takes a place."""
-        if isinstance(self.kept, FileDescriptors) and not self.kept:
+        """Keep the opened queue of a marked channel, if that is not done, and takes a place.
+
+        A signal handler that publishes here may do it, too: both are then counted, and closed.
+        """
+        if not self.kept:
             self.kept.identity = identity(status)
             self.kept.extend(map(opened.pop, islice(places, 1)))
-
-    def look_again(self) -> None:
-        """Look at the room before the next record: an id is about to be written (INLINE-13)."""
-        self._left = 0
 
     def send(self, body: bytes, write: Write) -> bool:
         """Write a record to the kept queue. False: it has no room, or it was closed meanwhile.
@@ -66,12 +64,12 @@ class Lane:
         """
         record = self._heading + body
         size = len(record)
-        if self._left < size:
-            self._left = sum(map(allowance, self.kept))
-            if not self._left:
+        if self.left < size:
+            self.left = sum(map(allowance, self.kept))
+            if not self.left:
                 return False
         for written in map(write, self.kept, (record,)):
-            self._left -= written
+            self.left -= written
             if written != size:
                 raise cut_short(written, size)
             return True

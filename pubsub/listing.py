@@ -210,8 +210,7 @@ def close_kept_queues() -> None:
 
 def _spare() -> bool:
     with _lock:
-        listing = _kept[-1]
-        return listing is not None and listing.close()
+        return sum(listing.close() for listing in filter(None, _kept)) > 0
 
 
 def _renew() -> None:

@@ -25,9 +25,12 @@ class Waiters:
         """The threads that wait, with a lock that each of them holds."""
         return {thread: held for thread, held in self._registered if held.locked()}
 
-    def others(self) -> bool:
-        """Whether a thread waits that is not this one."""
-        return not self.threads().keys() <= {threading.get_ident()}
+    def __bool__(self) -> bool:
+        """Whether anybody waits, who sees the queue, but not what is in hand (INLINE-20).
+
+        That may be this very thread: a signal handler that interrupted its wait may fetch.
+        """
+        return self.program_polls or bool(self.threads())
 
     def clear(self) -> None:
         """Forget the threads: a forked child has none of them."""

@@ -1,4 +1,4 @@
-"""Raises an exception at the n-th bytecode of a call, as a signal handler might."""
+"""Runs a handler at the n-th bytecode of a call, as a signal might; it may raise an exception."""
 
 from __future__ import annotations
 
@@ -65,10 +65,12 @@ def _unbearable(code: CodeType) -> set[int]:
 
 
 class Interrupter:
-    """Counts the bytecodes of a call, and raises an exception before one of them."""
+    """Counts the bytecodes of a call, and runs a handler before one of them."""
 
-    def __init__(self) -> None:
-        self._error: BaseException | None = None
+    def __init__(self, *modules: str) -> None:
+        """Counts those of these modules of the package alone, or of all."""
+        self._files = {str(_PACKAGE / f"{module}.py") for module in modules}
+        self._handler: Callable[[], object] | None = None
         self._left = 0
         self.where = ""
 
@@ -83,7 +85,26 @@ class Interrupter:
 
         False: the call has fewer bytecodes. It then returned, or raised an exception of type `end`.
         """
-        self._left, self._error = n, error
+
+        def handler() -> None:
+            raise error
+
+        try:
+            has_run = self.run_handler(call, n, handler)
+        except BaseException as caught:
+            if caught is error:
+                return True
+            if self._handler is None or end is None or not isinstance(caught, end):
+                raise
+            return False
+        assert not has_run, f"swallowed: {self.where}"
+        return False
+
+    def run_handler(
+        self, call: Callable[[], object], n: int, handler: Callable[[], object]
+    ) -> bool:
+        """Call it, and run the handler before its n-th bytecode. False: it has fewer."""
+        self._left, self._handler = n, handler
         gc.disable()  # or callbacks of other packages run meanwhile, which Python lets nobody leave
         try:
             _watch(self.at)
@@ -91,26 +112,21 @@ class Interrupter:
                 call()
             finally:
                 _stop()
-                gc.enable()
-        except BaseException as caught:
-            if caught is error:
-                return True
-            if self._error is None or end is None or not isinstance(caught, end):
-                raise
-        assert self._error is not None, f"swallowed: {self.where}"
-        return False
+        finally:
+            gc.enable()
+        return self._handler is None
 
     def at(self, code: CodeType, offset: int) -> None:
         """A bytecode is about to run."""
-        if offset in left_out(code):
+        if offset in left_out(code) or (self._files and code.co_filename not in self._files):
             return
         self._left -= 1
         if self._left == 0:
             self.where = f"{code.co_filename}, {code.co_name}, offset {offset}"
-            error, self._error = self._error, None
-            assert error is not None
+            handler, self._handler = self._handler, None
+            assert handler is not None
             _stop()  # the rest is not counted
-            raise error
+            handler()
 
 
 def _is_watched(code: CodeType) -> bool:

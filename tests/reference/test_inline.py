@@ -219,6 +219,44 @@ def test_a_batch_is_announced_to_who_waits(channel: Channel) -> None:  # INLINE-
         assert not is_readable(read_end(channel))
 
 
+@pytest.mark.parametrize("inline", [False, True])
+def test_an_id_that_stays_in_hand_wakes_who_waits(inline: bool) -> None:  # FETCH-8, FETCH-21
+    def refuse(name: str) -> int:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    elsewhere = threading.Lock()
+    with Channel("a", inline=inline) as channel, elsewhere:
+        channel._waiters.register(elsewhere)
+        publish("a", b"." * 2000)
+        hand = channel._opened().hand
+        opening, hand.open = hand.open, refuse  # type: ignore[assignment]
+        with pytest.raises(OSError, match=os.strerror(errno.EMFILE)):
+            fetch(channel)
+        hand.open = opening
+        assert is_readable(read_end(channel))
+        assert contents(channel) == [b"." * 2000]
+
+
+def test_a_handler_that_fetches_wakes_the_wait_that_it_interrupts(channel: Channel) -> None:
+    publish("a", b"1")
+    publish("a", b"2")
+    seen: list[object] = []
+
+    def handler(*_: object) -> None:
+        seen.append(fetch(channel))
+        seen.append(is_readable(read_end(channel)))
+
+    held = threading.Lock()
+    with held:  # as in a wait
+        channel._waiters.register(held)
+        before = signal.signal(signal.SIGUSR1, handler)
+        signal.raise_signal(signal.SIGUSR1)
+        signal.signal(signal.SIGUSR1, before)
+    assert seen[0] is not None
+    assert seen[1]
+    assert contents(channel) == [b"2"]
+
+
 def test_a_thread_wakes_for_what_another_has_in_hand(channel: Channel) -> None:
     taken: list[bytes] = []
 
@@ -314,6 +352,16 @@ def test_closing_frees_the_memory_of_the_queue() -> None:  # INLINE-25
         while publish("a", bytes(500)):
             pass
     assert capacity.octets(kept) == 0
+    assert fcntl.fcntl(kept, fcntl.F_GETPIPE_SZ) == os.sysconf("SC_PAGE_SIZE")
+    os.close(kept)
+
+
+def test_a_queue_that_cannot_be_emptied_is_shrunk_nevertheless(
+    channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(capacity, "octets", lambda end: 8)  # somebody else reads from it
+    kept = os.open(channel.directory_path / "queue", os.O_WRONLY | os.O_NONBLOCK)
+    channel.close()
     assert fcntl.fcntl(kept, fcntl.F_GETPIPE_SZ) == os.sysconf("SC_PAGE_SIZE")
     os.close(kept)
 

@@ -143,6 +143,28 @@ class FetchingWhileAnotherWaits(Fetching):
         super().finish()
 
 
+class FetchingWhileTheProgramPolls(Fetching):
+    """What is still there is shown by the descriptor that the program has."""
+
+    inline = True
+    contents = (b"1",)
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.poll = select.poll()
+        self.poll.register(self.channel.fileno(), select.POLLIN)
+
+    def check(self, interrupted: bool) -> None:
+        before = len(self.got)
+        is_shown = self.poll.poll(0)
+        super().check(interrupted)
+        assert is_shown or len(self.got) == before
+
+
+class FetchingAnIdWhileTheProgramPolls(FetchingWhileTheProgramPolls):
+    inline = False
+
+
 class WaitingWithAHand(Waiting):
     inline = True
     contents = MANY[:3]
@@ -265,6 +287,8 @@ BYTECODES: dict[type[Scene], int] = {
     FetchingAFileFromABatch: 838,
     FetchingABadRecord: 721,
     FetchingWhileAnotherWaits: 828,
+    FetchingWhileTheProgramPolls: 400,
+    FetchingAnIdWhileTheProgramPolls: 580,
     WaitingWithAHand: 218,
     AskingForTheDescriptor: 221,
     InlinePublishing: 1898,

@@ -51,6 +51,13 @@ def warm(topic: str = "a") -> None:
     publish(topic, b"warm")
 
 
+def fill(channel: Channel, octets: int) -> None:
+    """Write so many octets of wake-ups to the queue of a channel."""
+    end = os.open(channel.directory_path / "queue", os.O_WRONLY | os.O_NONBLOCK)
+    assert os.write(end, bytes(octets)) == octets
+    os.close(end)
+
+
 def kept() -> list[int]:
     """The descriptors that are kept."""
     listing = pubsub.listing._kept[-1]
@@ -134,11 +141,31 @@ def test_a_failed_staging_is_counted_around(
     shutil.rmtree(home / "tmp")
     (home / "tmp").touch()
     assert publish("a", b"no file is needed") == 1
-    end = os.open(channel.directory_path / "queue", os.O_WRONLY | os.O_NONBLOCK)
-    os.write(end, bytes(40_000))
-    os.close(end)
+    fill(channel, 40_000)
     assert publish("a", b"and here none can be had") == 1
     (home / "tmp").unlink()
+
+
+def test_a_copy_that_cannot_be_staged_again(
+    home: Path, channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:  # INLINE-15, PUB-12
+    fill(channel, 40_000)
+    link = os.link
+
+    def and_tmp_vanishes(*arguments: str) -> None:
+        if (home / "tmp").is_dir():
+            shutil.rmtree(home / "tmp")
+            (home / "tmp").touch()
+        link(*arguments)
+
+    with monkeypatch.context() as patch, Channel("a") as plain:
+        patch.setattr(os, "link", and_tmp_vanishes)
+        with pytest.raises(PublishFailed) as caught:
+            publish("a", b"once")
+        assert caught.value.count == 1
+        assert caught.value.failures[0][0] == str(plain.directory_path)
+        assert contents(channel) == [b"once"]
+        (home / "tmp").unlink()
 
 
 def test_what_was_taken_is_not_sent_again(
@@ -190,6 +217,17 @@ def test_a_burst_to_a_subscriber_that_sleeps(channel: Channel) -> None:
     by_file = len(os.listdir(channel.directory_path)) - 2
     assert 0 < by_file < len(taken)
     assert [content.rstrip(b"\0") for content in contents(channel)] == taken
+
+
+def test_ids_take_room_too(channel: Channel) -> None:
+    """A queue is looked at again after a sixteenth of it was written, by ids too (INLINE-13)."""
+    warm()
+    assert publish("a", b"looks at the queue") == 1
+    fill(channel, 40_000)
+    for _ in range(512):
+        assert publish("a", b"." * 2000) == 1
+    assert publish("a", b"by file, for the queue is more than half full") == 1
+    assert len(os.listdir(channel.directory_path)) == 2 + 513
 
 
 def test_the_program_that_has_undone_the_ignoring_of_sigpipe(home: Path, start: Start) -> None:
@@ -279,6 +317,28 @@ def test_kept_queues_make_way(channel: Channel, operation: str) -> None:  # INLI
         assert publish("b", b"") == 4
     for opened in (*others, new):
         opened.close()
+
+
+def test_kept_queues_make_way_for_a_higher_number(channel: Channel) -> None:
+    """What was opened as 0 needs another number (INLINE-23, INLINE-24)."""
+    warm()
+    saved = os.dup(0)
+    with few_descriptors(0):
+        os.close(0)
+        try:
+            assert publish("a", b"." * 2000) == 1
+            assert kept() == []
+        finally:
+            os.dup2(saved, 0)
+    os.close(saved)
+
+
+def test_queues_of_an_earlier_list_make_way(channel: Channel) -> None:
+    """An exception of a signal handler may have kept them from being closed."""
+    warm()
+    pubsub.listing._kept.append(None)
+    with few_descriptors(0):
+        assert publish("a", b"." * 2000) == 1
 
 
 def test_a_number_that_the_program_has_closed(channel: Channel) -> None:

@@ -9,7 +9,7 @@ OUT_OF_ORDER = Edit(
     """
     if not inbox.hand.take():
         self._when_empty(inbox)
-        break
+        return None
     """,
     """
     was_empty = not inbox.hand
@@ -34,14 +34,10 @@ MUTANTS = [
         Edit(
             "Channel._next",
             """
-            if message is not None:
-                inbox.hand.drop()
-                return message
+            if message is None:
+                return self._pass_over(inbox)
             """,
-            """
-            inbox.hand.drop()
-            return message
-            """,
+            "pass",
         ),
     ),
     Mutant(
@@ -188,7 +184,11 @@ MUTANTS = [
         "sleeps on the id in hand",
         Edit("Channel._sleep", "not inbox.hand", "True"),
     ),
-    Mutant("FETCH-22", "skips for ever", Edit("Channel._next", "left != 0", "True")),
+    Mutant(
+        "FETCH-22",
+        "skips for ever",
+        Edit("Channel._pass_over", "range(inbox.waiting() + 1)", "iter(int, 1)"),
+    ),
     Mutant(
         "FETCH-15",
         "timeouts by the clock on the wall",
@@ -209,7 +209,7 @@ MUTANTS = [
         "gives the id in hand up after five errors",
         Edit(
             "Inbox.take_message",
-            "self.show_hand()",
+            "raise located(error, f'{self.path}/{name}') from error",
             """
             errors = Inbox.take_message.__dict__
             errors[self.path] = errors.get(self.path, 0) + 1
@@ -222,7 +222,7 @@ MUTANTS = [
     Mutant(
         "FETCH-3",
         "skips a thousand ids at most",
-        Edit("Channel._next", "inbox.waiting() + 1", "min(..., 1000)"),
+        Edit("Channel._pass_over", "inbox.waiting() + 1", "min(..., 1000)"),
     ),
     Mutant(
         "FETCH-1",

@@ -149,7 +149,7 @@ LEAVES_A_QUEUE_OPEN = Mutant(
     "leaves the queue open where its id is taken",
     Edit(
         "_Delivery._make_link",
-        "self._staged = self._copies.renew(staged)",
+        "self._stage_again(self._copies.renew, staged)",
         """
         os.dup(self._queue[-1])
         ...

@@ -177,8 +177,8 @@ MUTANTS = [
         "a list that may not be kept gets files",
         Edit(
             "_Delivery._enqueue",
-            "self._body and lane.is_marked(status)",
-            "self._body and lane.is_marked(status) and listing is lists._kept[-1]",
+            "not lane.is_marked(status)",
+            "not lane.is_marked(status) or listing is not lists._kept[-1]",
         ),
     ),
     Mutant(
@@ -194,7 +194,7 @@ MUTANTS = [
     Mutant(
         "INLINE-13",
         "looks once",
-        Edit("Lane.send", "self._left -= written", "pass"),
+        Edit("Lane.send", "self.left -= written", "pass"),
     ),
     Mutant(
         "INLINE-13",
@@ -208,7 +208,7 @@ MUTANTS = [
     Mutant(
         "INLINE-13",
         "does not count the ids that it writes",
-        Edit("Lane.look_again", None, "pass"),
+        Edit("_Delivery._send_file", "lane.left = 0", "pass"),
     ),
     Mutant(
         "INLINE-14",
@@ -220,15 +220,15 @@ MUTANTS = [
         "INLINE-15",
         "an unstaged message is no record for a queue that is half full",
         Edit(
-            "_Delivery._send_record",
-            "not self._unstaged and not allowance(opened)",
-            "not allowance(opened)",
+            "_Delivery._enqueue",
+            "error is self._unstaged and self._send_record(lane, opened)",
+            "error is self._unstaged and allowance(opened) and self._send_record(lane, opened)",
         ),
     ),
     Mutant(
         "INLINE-16",
         "a refused record is a full queue",
-        Edit("_Delivery._send_record", "return False", "raise", 2),
+        Edit("_Delivery._send_record", "return False", "raise"),
     ),
     Mutant(
         "INLINE-17",

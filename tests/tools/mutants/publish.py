@@ -6,7 +6,7 @@ from mutation import Edit, Mutant
 
 OVERWRITES = Edit(
     "_Delivery._make_link",
-    "self._staged = self._copies.renew(staged)",
+    "self._stage_again(self._copies.renew, staged)",
     "os.unlink(self._link)",
 )
 
