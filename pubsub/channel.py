@@ -24,31 +24,27 @@ exception from a signal handler may come between any two steps (see interruption
 would stay set for ever. Such an exception also ends `open` and `close`. An `open` that is ended by
 one takes back what it made; a `close` goes on to its end.
 
-A forked child owns none of its parent's channels. It closes its copies of the descriptors, so that
-they do not make the parent's channels look alive for longer than they are. Each public function
-looks first whether this is such a child (process.py).
+A forked child owns none of its parent's channels (owners.py). Each public function looks first
+whether this is such a child (process.py).
 """
 
 from __future__ import annotations
 
-import atexit
 import errno
-import logging
 import math
-import os
 import select
 import threading
 from pathlib import Path
 from typing import NoReturn
 
-from . import reaper
+from . import owners, reaper
 from .base import ATTEMPTS, STALE_AGE, make
 from .clock import deadline, monotonic, number
 from .inbox import Inbox
 from .interruption import of_system
 from .message import Message
 from .place import Place, located
-from .process import in_forked_child, notice_fork
+from .process import notice_fork
 from .topics import check_pattern
 from .waiters import Waiters
 
@@ -171,11 +167,11 @@ class Channel:
 
     def _make(self) -> OSError | None:
         """Make an inbox. Returns the system's error; nothing of it is left then (CHAN-21)."""
-        with _registry_lock:  # a fork finds each descriptor in its list, or not yet open
+        with owners.lock:
             try:
                 if self._inbox:
                     self._take_down()
-                _owners.add(self)
+                owners.owners.add(self)
                 self._inbox = inbox = Inbox(make(), self.topic, self._inline, self._waiters)
                 error = inbox.make()
                 if error:
@@ -242,13 +238,23 @@ class Channel:
         inbox = self._inbox
         if inbox:
             error = inbox.hide()
-            with _registry_lock:  # a fork finds each descriptor in its list, or closed
+            with owners.lock:
                 inbox.close()
             error = inbox.remove() or error
-        _owners.discard(self)
+        owners.owners.discard(self)
         self._inbox = None
         self._closing = False
         return error
+
+    def _disown(self) -> None:
+        """Let go of the parent's channel, in a forked child."""
+        if self._inbox:
+            self._inbox.abandon()
+        self._inbox = None
+        self._closing = False
+        self._waiters.clear()
+        self._lock = threading.RLock()  # a thread of the parent may hold the locks
+        self._busy = threading.Lock()
 
     def _inside(self) -> RuntimeError:
         return RuntimeError(f"{self!r} is used in a signal handler that interrupted its use")
@@ -381,42 +387,3 @@ def fetch(channel: Channel) -> Message | None:
     finally:
         if channel._closing:  # by a signal handler
             channel._finish()
-
-
-# --- the channels of this process: for its end, and for forks ---
-
-_registry_lock = threading.RLock()
-_owners: set[Channel] = set()
-"""The channels that have an inbox."""
-
-
-def _close_all() -> None:
-    notice_fork()
-    for channel in list(_owners):
-        try:
-            channel.close()
-        except OSError as error:
-            logging.getLogger("pubsub").warning("%r cannot be removed: %s", channel, error)
-
-
-def _renew() -> None:
-    """Forget the channels of the parent, in a forked child."""
-    global _registry_lock
-    _registry_lock = threading.RLock()
-    for channel in _owners:
-        if channel._inbox:
-            channel._inbox.abandon()
-        channel._inbox = None
-        channel._closing = False
-        channel._waiters.clear()
-        channel._lock = threading.RLock()  # a thread of the parent may hold the locks
-        channel._busy = threading.Lock()
-    _owners.clear()
-
-
-atexit.register(_close_all)
-in_forked_child(_renew)
-os.register_at_fork(
-    before=lambda: _registry_lock.acquire(),
-    after_in_parent=lambda: _registry_lock.release(),
-)

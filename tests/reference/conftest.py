@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 import pubsub
-from pubsub.channel import _owners
+from pubsub.owners import owners
 
 
 @pytest.fixture(autouse=True)
 def _closed(home: Path) -> Iterator[None]:
     """A test that leaves a channel open fails."""
     yield
-    leaked = list(_owners)
+    leaked = list(owners)
     for channel in leaked:
         channel.close()
     assert not leaked, f"the test left channels open: {leaked}"

@@ -92,7 +92,7 @@ def test_a_child_that_exits_in_good_order_removes_only_its_own(home: Path) -> No
             # What atexit does, without pytest's own part of it.
             status = 1
             try:
-                from pubsub.channel import _close_all
+                from pubsub.owners import _close_all
 
                 Channel("b").open()
                 channel.open()
