@@ -26,7 +26,7 @@ class Place(NamedTuple):
     def here() -> Place:
         """The place that the environment names now (BASE-1, BASE-2). Raises BaseUnusable."""
         explicit = os.environ.get("PUBSUB_HOME")
-        path = explicit or _default(os.environ.get("TMPDIR"))
+        path = explicit or _default()
         if path[0] != "/":
             try:
                 path = os.path.join(os.getcwd(), path)  # abspath() would drop `link/..`
@@ -151,12 +151,16 @@ def _make_directory(path: str, mode: int) -> None:
         pass  # another process was faster, or it is a link to nowhere
 
 
-@lru_cache(maxsize=1)
-def _default(tmpdir: str | None) -> str:
-    try:
-        shared_memory = stat.S_ISDIR(os.stat("/dev/shm").st_mode)
-    except of_system(OSError):
-        shared_memory = False
-    if shared_memory:
+def _default() -> str:
+    """The path of the base if PUBSUB_HOME names none (BASE-2)."""
+    if _has_shared_memory():
         return "/dev/shm/pubsub"
-    return os.path.join(tmpdir or "/tmp", "pubsub")
+    return os.path.join(os.environ.get("TMPDIR") or "/tmp", "pubsub")
+
+
+@lru_cache(maxsize=1)
+def _has_shared_memory() -> bool:
+    try:
+        return stat.S_ISDIR(os.stat("/dev/shm").st_mode)
+    except of_system(OSError):
+        return False

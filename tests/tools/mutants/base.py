@@ -10,14 +10,14 @@ MUTANTS = [
         "a directory below the one that is named",
         Edit(
             "Place.here",
-            'explicit or _default(os.environ.get("TMPDIR"))',
-            'f"{explicit}/pubsub" if explicit else _default(os.environ.get("TMPDIR"))',
+            "explicit or _default()",
+            'f"{explicit}/pubsub" if explicit else _default()',
         ),
     ),
     Mutant(
         "BASE-2",
         "/dev/shm is not looked at",
-        Edit("_default", "shared_memory", "False"),
+        Edit("_default", "_has_shared_memory()", "False"),
     ),
     Mutant(
         "BASE-3",
