@@ -133,7 +133,7 @@ MUTANTS = [
             "Channel._sleep",
             "poll = select.poll()",
             """
-            os.rename(inbox.path, inbox.path + "0")
+            reaper.os.rename(inbox.path, inbox.path + "0")
             inbox.path += "0"
             self._path = inbox.path
             ...

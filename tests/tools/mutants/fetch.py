@@ -15,7 +15,7 @@ OUT_OF_ORDER = Edit(
     was_empty = not inbox.hand
     ...
     if was_empty and inbox._is_readable():
-        os.write(inbox._queue[1], inbox.hand._word)
+        reaper.os.write(inbox._queue[1], inbox.hand._word)
         inbox.hand.drop()
         inbox.hand.take()
     """,
