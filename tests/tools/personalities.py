@@ -25,7 +25,7 @@ C_DRIVER = "conformance/implementations/c/driver"
 MACOS_TMPDIR = 56
 SAMPLE = {  # of the kit's sections
     "macos": ("base",),
-    "freebsd": ("reap", "inline"),
+    "freebsd": ("reap",),
     "openbsd": ("channel",),
     "netbsd": ("publish", "fetch", "inline"),
 }
