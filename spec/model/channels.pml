@@ -242,10 +242,10 @@ proctype Owner(byte c) { mtype k; byte i, m; bool open = 1;
        i = 0; m = 0; k = 0 }
   :: atomic { ended < NP && open -> select(i : 0 .. NI-1);
        if :: there[c] && FILE(c, i) && !busy[FILE(c, i)-1] -> skip  /* orphans 1: lists a stale file */
-          :: else -> i = 0; goto again fi };
+          :: else -> i = 0; goto progress_orphans fi };
      atomic { if :: there[c] && FILE(c, i) && len(q[c]) == 0 -> FILE(c, i) = 0  /* orphans 2, 3: sees the queue empty, and removes the file (FETCH-17) */
                  :: else -> skip fi; i = 0 };
-again: skip
+progress_orphans: skip
 #if CLOSES > 0
   :: atomic { open && c < CLOSES && ended < NP && there[c] -> opened[c] = 0; there[c] = 0; for (i : 0 .. NI-1) { FILE(c, i) = 0 } i = 0 };  /* closing 1, 3, 4: takes the directory from the base */
      atomic { reader[c] = 0; open = 0; if :: child[c] -> skip  /* closing 2: closes its descriptors; a child still has the read end */

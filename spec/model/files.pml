@@ -162,14 +162,14 @@ inline fetch() {
 inline orphans() {
 #ifdef EMPTY_FIRST                              /* FETCH-17: an owner sees the queue empty before it lists the stale files */
   atomic { if :: len(ids[d]) == 0 -> skip        /* orphans 2: sees the queue empty */
-              :: else -> goto waits fi };
+              :: else -> goto progress_orphans fi };
 #endif
   atomic { select(m : 0 .. NF-1);
            if :: FILE(d, m) && !busy[m] -> skip  /* orphans 1: lists a stale file (FETCH-17) */
-              :: else -> m = 0; goto waits fi; dies() }
+              :: else -> m = 0; goto progress_orphans fi; dies() }
 #if !defined(EMPTY_FIRST) && !defined(AGE_ALONE)
   atomic { if :: len(ids[d]) == 0 -> skip        /* orphans 2: sees the queue empty (FETCH-17) */
-              :: else -> m = 0; goto waits fi; dies() }
+              :: else -> m = 0; goto progress_orphans fi; dies() }
 #endif
 #ifdef AGE_ALONE                                /* FETCH-17: an owner removes a stale file by its age alone */
 #endif
@@ -219,7 +219,8 @@ again:
 waits:
   do
   :: nempty(ids[d]) -> fetch()
-  :: ended < NP -> orphans()
+  :: ended < NP -> orphans();
+progress_orphans: skip
 #ifndef NO_LOOK_AT_PATH                         /* FETCH-14: a waiting owner does not look whether its queue is still there */
   :: atomic { empty(ids[d]) && lost -> goto closing }  /* the wait ends with channel-lost (FETCH-14) */
 #endif

@@ -261,7 +261,7 @@ out:
   :: !once && kills < KILLS ->
     atomic { select(m2 : 0 .. NM-1);
              if :: file[m2] && !busy[m2] -> skip /* orphans 1: lists a stale file (FETCH-17) */
-                :: else -> m2 = 0; goto next fi };
+                :: else -> m2 = 0; goto progress_orphans fi };
     atomic { !locked -> locked = 1 };            /* orphans: takes the channel's lock */
     if
 #ifdef ORPHANS_IN_HAND                          /* FETCH-17: an owner removes orphans while messages are in hand */
@@ -270,7 +270,8 @@ out:
     :: QUEUED == 0 && len(hand) == 0 -> atomic { file[m2] = 0 }  /* orphans 2, 3: sees queue and hand empty, and removes the file (FETCH-17) */
 #endif
     :: else -> skip fi;
-    atomic { locked = 0; m2 = 0 }
+    atomic { locked = 0; m2 = 0 };
+progress_orphans: skip
 #endif
   od;
   atomic { read++ }

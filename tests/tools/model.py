@@ -47,6 +47,11 @@ class Configuration:
     cycles: bool = False
     """Whether to search for runs without end, instead of for assertions."""
 
+    @property
+    def kind(self) -> str:
+        """When it is searched, and for what, as the README says it."""
+        return ("large" if self.large else "small") + (", runs without end" if self.cycles else "")
+
 
 CONFIGURATIONS = (
     Configuration(
@@ -70,6 +75,7 @@ CONFIGURATIONS = (
             "LOCKED": ASLEEP,
         },
     ),
+    Configuration("files", "KILLS=1", cycles=True),
     Configuration("files", "SEQ=2", {"NO_WITHDRAW": "left"}),
     Configuration("files", "CLEANS=1", {"NO_VERIFY": "missed", "NO_LOOK_AT_PATH": ASLEEP}),
     Configuration("files", "FORMIX", {"WITHOUT_GRACE": "taken", "BY_AGE": "taken"}),
@@ -88,6 +94,7 @@ CONFIGURATIONS = (
             "WAIT_LINKED": "lost",
         },
     ),
+    Configuration("channels", "FILL=2 FAILS=1 TRIES=1", cycles=True),
     Configuration("channels", "FILL=2 CLEANS=1 TRIES=1 FAILS=1", {"START_OVER": "counted"}),
     Configuration("channels", "MARKS=0 FILL=2 CLEANS=1 TRIES=1 FAILS=1"),
     Configuration("channels", "MARKS=3 FILL=2 TRIES=1 CLOSES=1 FORKED", {"KEPT_BLIND": "late"}),
@@ -100,6 +107,17 @@ CONFIGURATIONS = (
     Configuration("channels", "NP=2 FILL=2 CLEANS=1 FAILS=1", large=True),
     Configuration("channels", "SEQ=2 FILL=2 CLEANS=2 FAILS=1 TRIES=1", large=True),
     Configuration("channels", "NP=2 SAME_ID FILL=2 TRIES=1", large=True),
+    Configuration(
+        "endless",
+        "LIMIT=2",
+        {
+            "OPENS_FOR_EVER": ENDLESS,
+            "FETCHES_FOR_EVER": ENDLESS,
+            "STAGES_FOR_EVER": ENDLESS,
+            "WAITS_FOR_EVER": ENDLESS,
+        },
+        cycles=True,
+    ),
     Configuration("inline", "LIFE NP=1 TICKS=2", {"NO_LOOK_AT_BASE": "missed", "RACY": "missed"}),
     Configuration("inline", "LIFE NP=1 TICKS=2 LATE_OPEN", {"KEEP_LIVENESS": "missed"}),
     Configuration(
@@ -125,6 +143,8 @@ CONFIGURATIONS = (
     Configuration("inline", "LIFE NP=2 SEQ=1 TICKS=2 SEPARATE", large=True),
     Configuration("inline", "HAND SPLIT NP=2 SEQ=1", large=True),
     Configuration("inline", "HAND NP=2", large=True),
+    Configuration("inline", "HAND NP=1 SEQ=3", large=True, cycles=True),
+    Configuration("inline", "LIFE NP=1 TICKS=2", large=True, cycles=True),
 )
 
 
@@ -155,20 +175,20 @@ def schedule(model: str, trail: str) -> tuple[str, ...]:
     said = words(model)
     steps: list[tuple[str, str, str]] = []
     before = ("", "")
-    for number, name, line in re.findall(
-        r"proc +(\d+) \((\w+):\d+\) \S+?:(\d+) \(state \d+\)\s+\[", trail
+    for number, name, line, cycle in re.findall(
+        r"proc +(\d+) \((\w+):\d+\) \S+?:(\d+) \(state \d+\)\s+\[|(START OF CYCLE)", trail
     ):
-        if (
-            said[int(line) - 1]
-            and not NAMED.match(said[int(line) - 1])
-            and before != (number, line)
-        ):
-            steps.append((name, number, said[int(line) - 1]))
+        if cycle:
+            steps.append(("", "", "from here on, for ever:"))
+            continue
+        text = said[int(line) - 1]
+        if text and not NAMED.match(text) and before != (number, line):
+            steps.append((name, number, text))
         before = (number, line)
     # The processes of one kind have numbers, unless there is only one.
     several = {name for name, _, _ in steps if len({n for k, n, _ in steps if k == name}) > 1}
     return tuple(
-        f"{name.lower()}{f' {number}' if name in several else ''}: {step}"
+        f"{name.lower()}{f' {number}' if name in several else ''}: {step}" if name else step
         for name, number, step in steps
     )
 
@@ -198,8 +218,10 @@ def search(configuration: Configuration, rule: str) -> Search:
         options = ["-w", level, *kind, "-DCOLLAPSE", f"-DMEMLIM={limit}"]
         run("cc", *options, "-opan", "pan.c", directory=directory)
         table = "-w26" if large else "-w20"
-        how = ["-l", "-f"] if configuration.cycles else []
-        report = run("./pan", "-m200000", table, *how, directory=directory)
+        how = ["-l"] if configuration.cycles else []
+        # A search by depth finds long runs; a low limit keeps those that break a rule short.
+        depth_limit = "-m60" if configuration.cycles and rule else "-m200000"
+        report = run("./pan", depth_limit, table, *how, directory=directory)
         seconds = time.monotonic() - begin
         found = ""
         steps: tuple[str, ...] = ()
@@ -208,7 +230,9 @@ def search(configuration: Configuration, rule: str) -> Search:
             steps = schedule(model, trail)
             line = re.search(r"model\.pml:(\d+), Error: assertion violated", trail)
             found = words(model)[int(line[1]) - 1].partition(":")[0] if line else ""
-            found = found or next((n for n, w in BY_SPIN.items() if w in report), report)
+            found = found or next(
+                (n for n, w in BY_SPIN.items() if f"pan:1: {w}" in report), report
+            )
     states, depth = re.search(r"(\d+) states, stored", report), re.search(r"reached (\d+)", report)
     memory = re.search(r"([\d.]+)\s+total actual memory", report)
     return Search(
@@ -250,6 +274,7 @@ def main() -> int:
             if wrong:
                 verdict = f"FAIL, expected {meant or 'no error in a whole search'}: {verdict}"
             name = f"{configuration.model} {configuration.macros} {rule}".rstrip()
+            name += ", runs without end" if configuration.cycles else ""
             size = f"{result.states:,} states, depth {result.depth}, {result.megabytes:.0f} MB"
             print(f"{name}: {size}, {result.seconds:.1f} s, {verdict}", flush=True)
             if wrong or options.rules:

@@ -53,7 +53,6 @@ REASONS = {
     "INLINE-23": ALONE,
     "INLINE-24": ALONE,
     "INLINE-25": "it is about the memory of a queue, which the models do not have",
-    "PUB-19": "the models end a wait at any time; that a publish tries again is its own doing",
     "REAP-14": "the steps after ENOENT are in the model; whether it is an error is not",
     "REAP-18": "the models have no file system that refuses to rename a directory for good",
 }
