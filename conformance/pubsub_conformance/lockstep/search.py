@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import random
 import tempfile
 import time
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Final
 
 from pubsub_conformance.driver import Driver, DriverError
+from pubsub_conformance.oracle.base import Base
+from pubsub_conformance.oracle.queue import unfit
 
 from . import steps
 from .world import KIT, Broken, Step, World
@@ -90,7 +91,7 @@ def schedule(rng: random.Random, roles: Collection[str]) -> list[Step]:
     ]
     drawn += [rng.choice(kinds)() for _ in range(STEPS)]
     drawn.append(steps.End())
-    if "inline" not in roles or not hasattr(fcntl, "F_GETPIPE_SZ"):  # nobody marks a queue
+    if "inline" not in roles:
         drawn = [
             replace(step, inline=False) if isinstance(step, steps.Open) else step for step in drawn
         ]
@@ -148,6 +149,9 @@ def search(command: Sequence[str], under: str | None, seed: int) -> Failure | No
             Driver(command, Path(home)) as driver,
         ):
             roles = driver.hello.roles
+            with Base(Path(home, "probe")).open("fit") as channel:
+                if unfit(channel.write_end):  # nobody marks a channel here (INLINE-3)
+                    roles = roles - {"inline"}
     except DriverError as error:
         return Failure(error, "the start")
     for number in range(SCHEDULES):

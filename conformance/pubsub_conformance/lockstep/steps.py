@@ -18,8 +18,6 @@ from .model import Channel, Dead, Sent, names
 from .world import KIT, NOBODY, Broken, Step, World
 
 PLANTS: Final = ("id", "orphan", "file", "directory")
-SMALLEST_FIT: Final = 32 * 1024
-"""Octets of a queue that is fit for a marker (INLINE-3)."""
 LITTER: Final = ("file", "directory", "no FIFO", "staged", "dead", "abandoned")
 
 
@@ -54,7 +52,7 @@ class Open(Step):
         channel.marked = channel.has_marker = is_marked(channel.directory)
         if not self.inline:
             world.expect("INLINE-2", f"the entry {MARKER} in {name}", has_entry, False)
-        elif channel.fill()[1] >= SMALLEST_FIT:
+        elif channel.fill()[1] >= queue.LEAST_ROOM:
             world.expect("INLINE-1", f"{name} with a marker", channel.marked, True)
 
 

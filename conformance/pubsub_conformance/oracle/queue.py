@@ -10,6 +10,9 @@ import struct
 import termios
 from pathlib import Path
 
+LEAST_ROOM = 32768
+"""The least size, in octets, of a queue that may be marked (INLINE-3)."""
+
 
 def open_queue(channel_dir: Path) -> int:
     """A descriptor for writing, which the caller closes.
@@ -83,6 +86,22 @@ def held(queue: int) -> int:
 def size(queue: int) -> int:
     """How many octets an open queue can hold. Raises OSError; only Linux has this call."""
     return fcntl.fcntl(queue, fcntl.F_GETPIPE_SZ)
+
+
+def unfit(queue: int) -> str:
+    """Why this open, empty queue may not be marked (INLINE-3); empty if it may.
+
+    Writes a word 0 to it.
+    """
+    try:
+        room = size(queue)
+        os.write(queue, bytes(8))
+        seen = held(queue)
+    except (AttributeError, OSError) as error:
+        return f"this system does not tell the size and the fill of a queue: {error}"
+    if room < LEAST_ROOM or seen != 8:
+        return f"a new queue has room for {room} octets, and its write end shows {seen} of 8"
+    return ""
 
 
 def resize(queue: int, pages: int) -> bool:
