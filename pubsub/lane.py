@@ -40,8 +40,10 @@ class Lane:
     def is_marked(self, queue_status: os.stat_result) -> bool:
         """Whether the channel takes records (INLINE-5); the status is that of its opened queue."""
         if self._marker_owner is None:
-            self._heading = queue.heading(self.path)
-            self._marker_owner = _owner_of_marker(self.path)
+            owner = _owner_of_marker(self.path)
+            if owner != _NOBODY:
+                self._heading = queue.heading(self.path)
+            self._marker_owner = owner
         return self._marker_owner == queue_status.st_uid
 
     def record(self, body: bytes) -> bytes:
