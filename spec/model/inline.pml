@@ -124,7 +124,7 @@ send:
       atomic {
         assert(is_open[d]);                      /* closed: INLINE-21 */
         if :: !readers -> result[m] = NOT_COUNTED; if :: kept[o] == d -> drop_kept(o) :: else -> skip fi; goto ends  /* lane 2: EPIPE: the reader is gone */
-           :: readers && used+RECORD <= ROOM -> q!A_RECORD,m; used = used+RECORD; result[m] = COUNTED  /* lane 2: writes the record, and counts the channel (INLINE-7) */
+           :: readers && used+RECORD <= ROOM -> q!A_RECORD,m; used = used+RECORD; result[m] = COUNTED; goto ends  /* lane 2: writes the record, and counts the channel (INLINE-7) */
            :: else -> by_file = 1                /* lane 2: EAGAIN: goes on by file (INLINE-16) */
         fi }
 #ifdef NO_FALLBACK                              /* INLINE-16: a publisher calls a queue full that has no room for a record */
@@ -133,7 +133,6 @@ send:
                      no_room = 1; result[m] = NOT_COUNTED; goto ends
                   :: else -> skip fi }
 #endif
-      if :: result[m] == COUNTED -> goto ends :: else -> skip fi
 #endif
     :: else -> skip fi;
     atomic { if :: at == BASE -> file[m] = 1; busy[m] = 1  /* 4.2: links the file into the channel (PUB-7) */
