@@ -54,7 +54,7 @@ def deliver(message: Message, timeout: float = 0, leave_out: Collection[str] = (
             lanes = listing.matching(message.topic)
             if leave_out:
                 lanes = _but(leave_out, lanes)
-            if body and lanes:
+            if body and listing.has_kept:
                 lanes = lists.send(lanes, body, outcome)
             if not lanes:
                 return outcome

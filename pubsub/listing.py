@@ -64,6 +64,11 @@ class Listing:
             self._matching[topic] = found
         return found
 
+    @property
+    def has_kept(self) -> bool:
+        """Whether a queue was ever kept with this list."""
+        return self._opener is not None
+
     def may_be_used(self) -> bool:
         """Whether this user is the one who opened the kept queues; these are then our own."""
         if self._opener is None:
