@@ -103,8 +103,8 @@ EITHER = "(One publish: with `count`, or with `error`.)"
         (
             "hello",
             hello(roles=["publishr"]),
-            "roles[0] must be one of ['topics', 'codec', 'publisher', 'subscriber', 'reaper'], "
-            'found "publishr"',
+            "roles[0] must be one of ['topics', 'codec', 'publisher', 'subscriber', 'reaper', "
+            "'inline'], found \"publishr\"",
         ),
         # The number is out of range.
         (

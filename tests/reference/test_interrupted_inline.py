@@ -7,6 +7,7 @@ import os
 import resource
 import select
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ from test_interrupted import (
 )
 
 import pubsub.capacity
-from pubsub import InvalidMessage, close_kept_queues, fetch, publish
+from pubsub import Channel, InvalidMessage, close_kept_queues, fetch, publish
 
 __all__ = ["home"]
 pytestmark = needs_inline
@@ -232,15 +233,24 @@ class MixedPublishing(InlinePublishingToKeptQueues):
         self.before = self.files()
 
 
-class PublishingToHalfFullQueues(InlinePublishingToKeptQueues):
-    """By file, though the lane is kept."""
+class PublishingToQueuesWithRoomForAnId(InlinePublishingToKeptQueues):
+    """By file, after a record was refused. The queues are small: each word takes a moment."""
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(home)
+        for channel in self.channels:
+            self.with_queue(channel, lambda queue: fcntl.fcntl(queue, fcntl.F_SETPIPE_SZ, 4096))
 
     def prepare(self) -> None:
         super().prepare()
         for channel in self.channels:
-            queue = os.open(channel.directory_path / "queue", os.O_WRONLY)
-            os.write(queue, bytes(40_000))
-            os.close(queue)
+            self.with_queue(channel, lambda queue: os.write(queue, bytes(4088)))
+
+    @staticmethod
+    def with_queue(channel: Channel, use: Callable[[int], object]) -> None:
+        queue = os.open(channel.directory_path / "queue", os.O_WRONLY)
+        use(queue)
+        os.close(queue)
 
 
 class PublishingWhileTheListIsReplaced(InlinePublishingToKeptQueues):
@@ -295,7 +305,7 @@ BYTECODES: dict[type[Scene], int] = {
     InlinePublishingToTheKeptList: 1750,
     InlinePublishingToKeptQueues: 764,
     MixedPublishing: 1308,
-    PublishingToHalfFullQueues: 1397,
+    PublishingToQueuesWithRoomForAnId: 1397,
     PublishingWhileTheListIsReplaced: 2775,
     PublishingWithoutDescriptors: 1603,
     ClosingKeptQueues: 256,
