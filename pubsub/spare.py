@@ -19,4 +19,10 @@ def when_lacking(close: Callable[[], bool]) -> None:
 
 def may_try_again(error: OSError) -> bool:
     """Whether a call that failed lacked a descriptor, and has one now: others were closed."""
-    return error.errno in (errno.EMFILE, errno.ENFILE) and any(close() for close in _closers)
+    if error.errno not in (errno.EMFILE, errno.ENFILE):
+        return False
+    # Not any(): it leaves a generator behind, and a signal handler's exception there is lost.
+    for close in _closers:  # noqa: SIM110
+        if close():
+            return True
+    return False
