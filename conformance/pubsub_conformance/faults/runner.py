@@ -10,14 +10,16 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pubsub_conformance.driver import Driver, DriverError, Rejected
 from pubsub_conformance.judge.report import count, show_crash
 from pubsub_conformance.linux.strace import CannotTrace
+from pubsub_conformance.waiting import begin, unfinished
 
 from . import points as listed
 from .disturbance import Disturbed, disturb
@@ -165,7 +167,7 @@ class _Work:
             place = where / f"worker-{number}"
             place.mkdir()
             self.free.put(Stage(place, result.command, result.others))
-        self.ended = threading.Event()
+        self.ended = False
         """Set to begin no further disturbance."""
 
     def dry_runs(self, operations: dict[str, Operation]) -> None:
@@ -252,7 +254,7 @@ class _Work:
             self._note(name, point, ran)
 
     def _note(self, name: str, point: Point | None, ran: Disturbed) -> None:
-        if ran.problems and not self.ended.is_set():  # Ctrl-C ends strace as well
+        if ran.problems and not self.ended:  # Ctrl-C ends strace as well
             violation = Violation(
                 name, point, ran.call, ran.outcome.describe(), tuple(ran.problems), ran.tree
             )
@@ -262,31 +264,31 @@ class _Work:
 
     def _each(self, jobs: list[Any], what: str, do: Callable[[Stage, Any], None]) -> None:
         def work(job: Any) -> None:
-            if self.ended.is_set():
+            if self.ended:
                 return
             stage = self.free.get()
             try:
                 do(stage, job)
             except BaseException:
-                self.ended.set()
+                self.ended = True
                 raise
             finally:
                 self.free.put(stage)
 
         begun = time.monotonic()
         with ThreadPoolExecutor(self.workers) as pool:
-            working = [pool.submit(work, job) for job in jobs]
             try:
+                working = begin(pool, [partial(work, job) for job in jobs])
                 # Not by joining threads: after Ctrl-C in a join, Python takes them for ended.
-                while left := wait(working, 0.2).not_done:
-                    done, wrong = len(jobs) - len(left), len(self.result.violations)
+                while left := unfinished(working, 0.2):
+                    done, wrong = len(jobs) - left, len(self.result.violations)
                     spent = time.monotonic() - begun
                     self.tell(
                         f"{what}: {done} of {len(jobs)}, {count(wrong, 'violation')}"
-                        f"{_time_left(spent, done, len(left))}"
+                        f"{_time_left(spent, done, left)}"
                     )
             except BaseException:
-                self.ended.set()
+                self.ended = True
                 raise
         for future in working:
             fault = future.exception()

@@ -18,18 +18,19 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Generic, ParamSpec, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
 from ..driver import Driver
 from ..driver.group import running
-from ..waiting import until
+from ..waiting import put_off, until
 from . import Unavailable
 from .calls import Call, Continued, Event, Log, Signalled, Stopped
 from .last_calls import last_calls
@@ -116,18 +117,40 @@ def _set(calls: Sequence[str]) -> str:
 class Request(Generic[T]):
     """A request that a driver under strace works on while the test goes on."""
 
-    def __init__(self, trace: Trace, future: Future[T]) -> None:
+    def __init__(self, trace: Trace, request: Callable[[], T]) -> None:
         self._trace = trace
-        self._future = future
+        self._request = request
+        self._answer: T
+        self._error: BaseException | None = None
+        self._done = False
+        # No future: it has a lock, which the time limit of a test would leave held.
+        self._thread = threading.Thread(target=self._make, daemon=True)
+        with put_off():
+            self._thread.start()
+
+    def _make(self) -> None:
+        try:
+            self._answer = self._request()
+        except BaseException as error:
+            self._error = error
+        self._done = True
 
     def done(self) -> bool:
         """Whether the driver has answered."""
-        return self._future.done()
+        return self._done
+
+    def wait(self) -> None:
+        """Wait for the answer, for a moment."""
+        self._thread.join(POLL_SECONDS)
 
     def result(self) -> T:
         """Wait for the answer, past every further stop. Raises the error of the request."""
-        self._trace.pass_stops(self._future)
-        return self._future.result()
+        self._trace.pass_stops(self)
+        while not self._done:  # the trace has ended
+            self.wait()
+        if self._error:
+            raise self._error
+        return self._answer
 
 
 class Trace:
@@ -139,8 +162,7 @@ class Trace:
         """What strace writes. It is closed at the end of the trace."""
         self._processes = Processes(running(driver.pid))
         self._log = Log(self._processes.resolve)
-        self._worker = ThreadPoolExecutor(1)
-        self._request: Future[object] | None = None
+        self._request: Request[Any] | None = None
         self._at = 0
         """The number of events that were looked at for stops."""
         self._last: dict[int, Call] = {}
@@ -176,9 +198,8 @@ class Trace:
 
     def begin(self, request: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Request[T]:
         """Make a request in a thread, so that the test goes on while the driver is stopped."""
-        future = self._worker.submit(request, *args, **kwargs)
-        self._request = future  # type: ignore[assignment]  # Future is invariant
-        return Request(self, future)
+        self._request = begun = Request(self, partial(request, *args, **kwargs))
+        return begun
 
     def stopped(self) -> Call:
         """Wait until the driver is stopped. Returns the call after which it stopped.
@@ -207,12 +228,12 @@ class Trace:
         self._signalled.clear()
         self._continue()
 
-    def pass_stops(self, future: Future[T]) -> None:
+    def pass_stops(self, request: Request[Any]) -> None:
         """Let the driver go on from each stop until the request ends, or the trace."""
-        while not future.done() and not self._file.closed:
+        while not request.done() and not self._file.closed:
             if self._stop() is not None:
                 self._pass_stop()
-            wait([future], POLL_SECONDS)
+            request.wait()
 
     def _next_stop(self) -> Call | None:
         """The call after which the driver is stopped. None: the request has ended."""
@@ -274,7 +295,8 @@ class Trace:
         self._file.close()
         with suppress(ProcessLookupError):
             os.killpg(self._driver.pid, signal.SIGCONT)
-        self._worker.shutdown()
+        while self._request and not self._request.done():
+            self._request.wait()
 
 
 def _threads(thread: int) -> set[int]:

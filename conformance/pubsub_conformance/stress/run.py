@@ -19,7 +19,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,6 +28,7 @@ from pubsub_conformance.judge.check import check
 from pubsub_conformance.judge.leftovers import leftovers, not_reaped
 from pubsub_conformance.linux.disk import Disk
 from pubsub_conformance.oracle.queue import waiting_octets
+from pubsub_conformance.waiting import begin, unfinished
 
 from ..judge.report import show_crash
 from .disturb import Disturber, World
@@ -159,17 +160,17 @@ class _Run:
         scene.begin_epoch([channel.opened for channel in channels if channel.opened])
         self.found.memory.take(self.found.receives)
         self.judged = False
-        self._wait([pool.submit(worker.prepare) for worker in self.workers], "starting")
+        self._wait(begin(pool, [worker.prepare for worker in self.workers]), "starting")
         timeline = Timeline()
         longest = EPOCHS[min(self.found.epochs, len(EPOCHS) - 1)]
         seconds = min(longest, scene.load.seconds - (time.monotonic() - self.began))
         self.disturber.disturb(timeline, self.found.epochs)
-        writing = [pool.submit(publisher.work) for publisher in self.publishers]
-        reading = [pool.submit(subscriber.work) for subscriber in self.subscribers]
+        writing = begin(pool, [publisher.work for publisher in self.publishers])
+        reading = begin(pool, [subscriber.work for subscriber in self.subscribers])
 
         def ended(seconds: float) -> bool:
             return (
-                not wait(writing, seconds).not_done
+                not unfinished(writing, seconds)
                 or scene.ending.is_set()
                 or self._received >= scene.load.deliveries
             )
@@ -184,7 +185,7 @@ class _Run:
         self.found.epochs += 1
 
     def _wait(self, futures: Sequence[Future[None]], doing: str) -> None:
-        while wait(futures, REPORT_SECONDS).not_done:
+        while unfinished(futures, REPORT_SECONDS):
             self._report(doing)
         for future in futures:
             future.result()

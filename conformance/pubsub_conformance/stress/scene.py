@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 from pubsub_conformance.driver import Rejected
 from pubsub_conformance.judge.events import Event, Open, Publish
 from pubsub_conformance.judge.fullness import full_spans
+from pubsub_conformance.waiting import Flag
 
 from .disturb import Trouble
 from .load import Load
@@ -22,7 +22,7 @@ class Scene(Host):
     def __init__(self, command: Sequence[str], home: Path, seed: int, load: Load) -> None:
         super().__init__(command, home, seed, load.lane)
         self.load = load
-        self.published = threading.Event()
+        self.published = Flag()
         """Set: nobody publishes any more in this epoch. Read until all is empty."""
         self.events: list[Event] = []
         """Of this epoch, and the openings of channels that are open since earlier ones."""

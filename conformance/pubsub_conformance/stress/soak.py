@@ -10,7 +10,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,11 +22,12 @@ from pubsub_conformance.driver import Driver, DriverError, OpenChannel
 from pubsub_conformance.judge.report import show_crash
 from pubsub_conformance.judge.verdict import Verdict, conclude
 from pubsub_conformance.oracle.record import is_marked
+from pubsub_conformance.waiting import begin, unfinished
 
 from .lanes import Lane, asks
 from .room import room
 from .samples import Kept, Samples, Series
-from .timeline import Timeline
+from .timeline import REPORT_SECONDS, Timeline
 from .worker import Host, Worker, crew
 
 PUBLISHERS: Final = 4
@@ -225,9 +226,9 @@ class _Soak:
 
     def go(self, pool: ThreadPoolExecutor, seconds: float) -> None:
         self.tell(0.0, "starting")
-        for future in [pool.submit(worker.prepare) for worker in self.workers]:
-            future.result()
-        pool.submit(self.publishers[0].fill).result()
+        for work in ([worker.prepare for worker in self.workers], [self.publishers[0].fill]):
+            for future in _wait(begin(pool, work)):
+                future.result()
         timeline = Timeline()
         rng = random.Random(f"{self.ground.seed} kills")
         mortal = [*self.publishers[1::2], *self.subscribers[1::2]]
@@ -237,11 +238,11 @@ class _Soak:
 
         timeline.every(KILL_EVERY, kill)
         timeline.every(max(SHORTEST, seconds / SAMPLES), self._sample)
-        working: list[Future[None]] = [pool.submit(worker.work) for worker in self.workers]
+        working = begin(pool, [worker.work for worker in self.workers])
         timeline.run(seconds, self.ground.ending.wait, self._report)
         self.ground.ending.set()
-        wait(working)
-        wait([pool.submit(publisher.reach_all) for publisher in self.publishers])
+        _wait(working)
+        _wait(begin(pool, [publisher.reach_all for publisher in self.publishers]))
         self.samples.count_kept(self._publishers())
         for worker in self.workers:
             worker.end()
@@ -264,6 +265,12 @@ class _Soak:
             f" {result.fetched} fetched, {result.opened} channels opened,"
             f" {result.kills} kills",
         )
+
+
+def _wait(futures: list[Future[None]]) -> list[Future[None]]:
+    while unfinished(futures, REPORT_SECONDS):
+        pass
+    return futures
 
 
 def run(

@@ -6,7 +6,6 @@ A worker knows its host, which is what the workers of a run have in common, and 
 from __future__ import annotations
 
 import random
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
 from pubsub_conformance.driver import Driver, DriverError, Rejected
-from pubsub_conformance.waiting import now
+from pubsub_conformance.waiting import Flag, now
 
 from . import lanes
 from .lanes import Lane
@@ -30,7 +29,7 @@ class Host:
         self, command: Sequence[str], home: Path, seed: int, lane: Lane | None = None
     ) -> None:
         self.command, self.home, self.seed, self.lane = command, home, seed, lane
-        self.ending = threading.Event()
+        self.ending = Flag()
         """Set: no worker begins anything more."""
         self.errors: list[DriverError | Rejected] = []
 
