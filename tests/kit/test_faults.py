@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import mutants
 import pytest
+from interrupted import begun
 from mutants.further import (
     DROPS_A_BATCH,
     FORGETS_THE_STAGED_FILE,
@@ -301,13 +301,7 @@ def test_ctrl_c_leaves_nothing_behind(tmp_path: Path) -> None:
     driver = Path(__file__).parents[2] / "conformance/implementations/reference/driver.py"
     command = [sys.executable, str(driver)]
     kit = [sys.executable, "-m", "pubsub_conformance", "faults", "--home", str(tmp_path)]
-    with subprocess.Popen(
-        [*kit, "--", *command],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as run:
+    with begun([*kit, "--", *command], start_new_session=True) as run:
         assert run.stderr
         assert "dry runs" in run.stderr.readline()  # it is at work
         os.killpg(run.pid, signal.SIGINT)  # as a terminal does: strace gets it, too

@@ -241,7 +241,8 @@ def test_interrupted_run_is_judged(tmp_path: Path) -> None:
         ["stress", "--home", str(tmp_path), "--", *driver], ("starting", "publishing")
     )
     assert ended.returncode == 2
-    assert "0 violations, 0 errors, 0 files left over\ninterrupted" in ended.stdout
+    assert "0 violations, 0 errors, 0 files left over\n" in ended.stdout
+    assert "\ninterrupted: only what there was until then" in ended.stdout
     assert "Traceback" not in ended.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["mutant"]
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from interrupted import begun
 from mutation import ROOT
 from toykit import CLI, HELD, Kit, makes_kits
 
@@ -207,12 +208,9 @@ def test_a_signal_ends_a_command_with_a_report_and_leaves_nothing(
     home, report = tmp_path / "home", tmp_path / "report.json"
     home.mkdir()
     options = [*COMMANDS[name], "--home", str(home), "--json", str(report)]
-    with subprocess.Popen(
+    with begun(
         [sys.executable, "-m", "pubsub_conformance", *options, "--", *REFERENCE],
         env={**os.environ, "TMPDIR": str(home)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
         start_new_session=True,
     ) as process:
         assert process.stderr
