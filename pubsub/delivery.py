@@ -169,7 +169,7 @@ class _Delivery:
                     (self._outcome.taken if there else self._outcome.gone).append(lane.path)
                 except of_system(BlockingIOError):
                     full.append(lane)
-                except of_system(BrokenPipeError):
+                except of_system(BrokenPipeError):  # PUB-16
                     self._outcome.gone.append(lane.path)
                 except of_system(OSError) as error:
                     self._outcome.failed.append((lane.path, error))
@@ -237,7 +237,10 @@ class _Delivery:
         Raises BlockingIOError, BrokenPipeError, OSError.
         """
         lane.left = 0  # an id takes room, too (INLINE-13)
-        return self._make_link(lane.path) and self._write_id(opened)
+        if not self._make_link(lane.path):
+            return False
+        self._write_id(opened)
+        return True
 
     def _make_link(self, channel: str) -> bool:
         """Link the staged file into the channel (PUB-7). False: the channel is gone."""
@@ -269,17 +272,14 @@ class _Delivery:
             self._unstaged = error
             raise
 
-    def _write_id(self, opened: int) -> bool:
-        """Write the id to the queue (PUB-9), or withdraw the link. False: nobody reads there."""
+    def _write_id(self, opened: int) -> None:
+        """Write the id to the queue (PUB-9), or withdraw the link. Raises OSError."""
         assert self._staged
         try:
             write(opened, self._staged.word, self._written)
-        except of_system(OSError) as error:
+        except of_system(OSError):
             self._withdraw()
-            if isinstance(error, BrokenPipeError):
-                return False
             raise
-        return True
 
     def _withdraw(self) -> None:
         """Remove the link from the channel (PUB-10)."""

@@ -162,9 +162,9 @@ MUTANTS = [
         "PUB-16",
         "a reader's death is an error",
         Edit(
-            "_Delivery._write_id",
-            "isinstance(error, BrokenPipeError)",
-            "isinstance(error, FileNotFoundError)",
+            "_Delivery._deliver",
+            "of_system(BrokenPipeError)",
+            "of_system(FileNotFoundError)",
         ),
     ),
     Mutant(
@@ -187,7 +187,10 @@ MUTANTS = [
         Edit(
             "_Delivery._write_id",
             "self._withdraw()",
-            "isinstance(error, BlockingIOError) or ...",
+            """
+            import sys
+            isinstance(sys.exc_info()[1], BlockingIOError) or self._withdraw()
+            """,
         ),
     ),
     Mutant(
