@@ -36,7 +36,8 @@ from setting import (
 
 C_DRIVER = "conformance/implementations/c/driver"
 IN_MEMORY = ("tmpfs", "ramfs")
-ON_DISK = ("guarantee", "base", "channel", "publish", "fetch", "reap")  # the kit's sections
+# The kit's sections that need a base.
+ON_DISK = ("guarantee", "base", "channel", "publish", "fetch", "reap", "inline")
 
 
 # --- the legs ---
@@ -51,11 +52,11 @@ def disk() -> None:
         raise NotRun(f"no disk under /var/tmp, /tmp or {ROOT}")
     print(f"  {place} is {kind}")
     with directory(place) as home:
-        Setting().both(home)
+        Setting().both(home, *ON_DISK)
 
 
 def tmpfs() -> None:
-    """A base in memory, where the default one is; not what the kit tests without a base."""
+    """A base in memory, where the default one is."""
     if (kind := file_system("/dev/shm")) != "tmpfs":
         raise NotRun(f"/dev/shm is {kind}")
     with directory("/dev/shm") as home:
@@ -94,13 +95,15 @@ def user() -> None:
     setting = unprivileged()
     home, reference = setting.root / "tmp", (setting.python, DRIVER)
     setting.run("make", "-s", "-C", "conformance/implementations/c", "driver")
-    # The mutants, and the faults of mutants, take long and are about the kit alone.
+    # These take long, and are about the kit alone.
     long = (
         "test_action.py",
+        "test_bench.py",
         "test_browser.py",
         "test_drivers.py",
-        "test_mutants.py",
         "test_faults.py",
+        "test_matrix.py",
+        "test_mutants.py",
     )
     every(
         lambda: setting.tests(home),
