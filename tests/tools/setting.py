@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -92,8 +93,12 @@ class Setting:
         options += ["--ignore-glob=*/test_interrupted*.py"]
         options += ["-p", "no:cacheprovider"]  # tox has it where only its own user can write
         which = which or ("tests/reference",)
-        out = self.run(self.python, "-m", "pytest", *options, *which).splitlines()
-        show("tests", *(line for line in out if line.startswith("SKIPPED")), out[-1])
+        out = self.run(self.python, "-m", "pytest", *options, *which)
+        skipped: Counter[str] = Counter()
+        for number, reason in re.findall(r"^SKIPPED \[(\d+)\] \S+: (.*)", out, re.MULTILINE):
+            skipped[reason] += int(number)
+        lines = (f"{number} skipped: {reason}" for reason, number in skipped.items())
+        show("tests", *lines, out.splitlines()[-1])
 
     def kit(self, home: Path, *options: str, driver: Sequence[str | Path] = ()) -> None:
         """The kit against a driver, else against the reference."""
