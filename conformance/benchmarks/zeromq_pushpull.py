@@ -9,24 +9,20 @@ import importlib
 import json
 from typing import Any
 
-from alternative import Fields, Received, home
+import zeromq_pubsub
+from alternative import Fields, home
 from forked import Forked, serve_both
 from zeromq_pubsub import missing as missing
 
 
-class Channel:
+class Channel(zeromq_pubsub.Channel):
     def __init__(self, pairs: Pairs, number: int, socket: Any) -> None:
-        self._pairs, self._number, self._socket = pairs, number, socket
-
-    def take(self, timeout: float) -> Received | None:
-        if not self._socket.poll(timeout * 1000):
-            return None
-        topic, headers, content = self._socket.recv_multipart()
-        return topic.decode(), json.loads(headers), content
+        super().__init__(socket)
+        self._pairs, self._number = pairs, number
 
     def close(self) -> None:
         self._pairs.closed(self._number)
-        self._socket.close(linger=0)
+        super().close()
 
 
 class Pairs(Forked):

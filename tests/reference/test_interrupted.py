@@ -217,11 +217,15 @@ class FetchingAnotherFile(Receiving):
     error = InvalidMessage
 
     def prepare(self) -> None:
-        (self.channel.directory_path / "1").touch()
         queue = os.open(self.channel.directory_path / "queue", os.O_WRONLY)
-        os.write(queue, (1).to_bytes(8, "big"))
+        os.write(queue, self.bad())
         os.close(queue)
         super().prepare()
+
+    def bad(self) -> bytes:
+        """What comes first in the queue."""
+        (self.channel.directory_path / "1").touch()
+        return (1).to_bytes(8, "big")
 
     def operate(self) -> None:
         self.take(fetch(self.channel))

@@ -15,6 +15,7 @@ from conftest import needs_inline
 from test_interrupted import (
     Closing,
     Fetching,
+    FetchingAnotherFile,
     Opening,
     OpeningWithoutDescriptors,
     Publishing,
@@ -26,7 +27,7 @@ from test_interrupted import (
 )
 
 import pubsub.capacity
-from pubsub import Channel, InvalidMessage, close_kept_queues, fetch, publish
+from pubsub import Channel, close_kept_queues, fetch, publish
 
 __all__ = ["home"]
 pytestmark = needs_inline
@@ -94,30 +95,14 @@ class FetchingAFileFromABatch(Fetching):
     contents = (b"1" * 2000, b"2", b"3" * 2000)
 
 
-class FetchingABadRecord(Receiving):
+class FetchingABadRecord(FetchingAnotherFile):
+    """A record that is not a message is in front of the messages."""
+
     inline = True
-    error = InvalidMessage
 
-    def prepare(self) -> None:
-        bad = pubsub.queue.heading(str(self.channel.directory_path)) + pubsub.queue.body(bytes(40))
-        queue = os.open(self.channel.directory_path / "queue", os.O_WRONLY)
-        os.write(queue, bad)
-        os.close(queue)
-        super().prepare()
-
-    def operate(self) -> None:
-        self.take(fetch(self.channel))
-
-    def check(self, interrupted: bool) -> None:
-        try:
-            super().check(interrupted)
-        except InvalidMessage:
-            assert interrupted
-            super().check(interrupted)
-
-    def finish(self) -> None:
-        assert self.lost_at == []
-        super().finish()
+    def bad(self) -> bytes:
+        path = str(self.channel.directory_path)
+        return pubsub.queue.heading(path) + pubsub.queue.body(bytes(40))
 
 
 class FetchingWhileAnotherWaits(Fetching):

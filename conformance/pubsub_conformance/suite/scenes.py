@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from pubsub_conformance.driver import Driver
+from pubsub_conformance.oracle.base import Base
 from pubsub_conformance.plugin import not_run
 from pubsub_conformance.suite.helpers import Start, start_as
 
@@ -19,6 +20,16 @@ def close_off(path: Path, mode: int) -> None:
     path.chmod(mode)
     if os.geteuid() == 0:
         os.chown(path, NOBODY, NOBODY)
+
+
+def tmp_is_a_file(base: Base) -> None:
+    base.tmp.rmdir()
+    base.tmp.write_bytes(b"")
+
+
+def tmp_is_a_link(base: Base) -> None:
+    base.tmp.rmdir()
+    base.tmp.symlink_to(base.path)
 
 
 def start_without_privileges(start: Start) -> Driver:

@@ -26,7 +26,12 @@ from pubsub_conformance.plugin import not_run
 from pubsub_conformance.sockets import make_socket
 from pubsub_conformance.suite.helpers import Start, refuses, through
 from pubsub_conformance.suite.roles import EVERYBODY, attempt
-from pubsub_conformance.suite.scenes import close_off, start_without_privileges
+from pubsub_conformance.suite.scenes import (
+    close_off,
+    start_without_privileges,
+    tmp_is_a_file,
+    tmp_is_a_link,
+)
 
 WARM, REPEATED = 2, 5
 """How often an operation is done before the descriptors are counted, and after that."""
@@ -79,16 +84,6 @@ def open_to_all(base: Base) -> None:
 def base_is_a_file(base: Base) -> None:
     shutil.rmtree(base.path)
     base.path.write_bytes(b"")
-
-
-def tmp_is_a_file(base: Base) -> None:
-    base.tmp.rmdir()
-    base.tmp.write_bytes(b"")
-
-
-def tmp_is_a_link(base: Base) -> None:
-    base.tmp.rmdir()
-    base.tmp.symlink_to(base.path)
 
 
 @through("BASE-16", *EVERYBODY)

@@ -17,7 +17,12 @@ from pubsub_conformance.oracle.queue import fill
 from pubsub_conformance.plugin import not_run
 from pubsub_conformance.suite.helpers import Start, refuses
 from pubsub_conformance.suite.publish.support import ids_in, nothing_left
-from pubsub_conformance.suite.scenes import close_off, start_without_privileges
+from pubsub_conformance.suite.scenes import (
+    close_off,
+    start_without_privileges,
+    tmp_is_a_file,
+    tmp_is_a_link,
+)
 
 from .support import check_lanes, lanes_in, marked, parts_in, settled, usual_room
 
@@ -26,16 +31,6 @@ pytestmark = pytest.mark.timing
 TRIES = 12
 """How often two channels are opened until the marked one is served first. Their names are random,
 so an implementation that sorts names fails to do so once in 4096 runs."""
-
-
-def tmp_is_a_file(base: Base) -> None:
-    base.tmp.rmdir()
-    base.tmp.write_bytes(b"")
-
-
-def tmp_is_a_link(base: Base) -> None:
-    base.tmp.rmdir()
-    base.tmp.symlink_to(base.path)
 
 
 def tmp_denies_writing(base: Base) -> None:
