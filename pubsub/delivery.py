@@ -12,7 +12,7 @@ import os
 import select
 import stat
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 from . import listing as lists
 from . import queue
@@ -33,11 +33,14 @@ _TAKEN = frozenset({errno.EEXIST, errno.EMLINK})
 _ROOM_SECONDS = 0.1  # how long to wait before a full queue is tried again unasked
 
 
-def deliver(message: Message, timeout: float = 0, leave_out: Collection[str] = ()) -> Outcome:
+def deliver(
+    message: Message, timeout: float = 0, chosen: Callable[[str], bool] | None = None
+) -> Outcome:
     """Take a message to the channels whose pattern matches its topic.
 
-    `timeout` are seconds to wait for room in full queues. `leave_out` are paths of channels that
-    are not to have the message. That this is a forked child was noticed when the message was made.
+    `timeout` are seconds to wait for room in full queues. `chosen` tells of the path of a channel
+    whether it is to have the message; None: all are. That this is a forked child was noticed when
+    the message was made.
 
     Raises InvalidHeaders, TooLarge before anything is written; BaseUnusable; OSError where the
     system failed before any channel had the message.
@@ -52,8 +55,8 @@ def deliver(message: Message, timeout: float = 0, leave_out: Collection[str] = (
         lanes: tuple[Lane, ...] = ()
         if listing is not None:
             lanes = listing.matching(message.topic)
-            if leave_out:
-                lanes = _but(leave_out, lanes)
+            if chosen:
+                lanes = _choice(chosen, lanes)
             if body and listing.has_kept:
                 lanes = lists.send(lanes, body, outcome)
             if not lanes:
@@ -63,7 +66,7 @@ def deliver(message: Message, timeout: float = 0, leave_out: Collection[str] = (
             try:
                 listing = delivery.find(place, listing)
                 if listing is not None:
-                    lanes = lanes or _but(leave_out, listing.matching(message.topic))
+                    lanes = lanes or _choice(chosen, listing.matching(message.topic))
                     delivery.run(listing, lanes, timeout)
                     return outcome
                 delivery.give_back()
@@ -76,8 +79,8 @@ def deliver(message: Message, timeout: float = 0, leave_out: Collection[str] = (
     raise OSError(errno.EAGAIN, "the base directory was removed again and again", Place.here().path)
 
 
-def _but(leave_out: Collection[str], lanes: tuple[Lane, ...]) -> tuple[Lane, ...]:
-    return tuple(lane for lane in lanes if lane.path not in leave_out)
+def _choice(chosen: Callable[[str], bool] | None, lanes: tuple[Lane, ...]) -> tuple[Lane, ...]:
+    return tuple(lane for lane in lanes if chosen(lane.path)) if chosen else lanes
 
 
 class _Delivery:
