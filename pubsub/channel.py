@@ -63,6 +63,8 @@ class Channel:
     be used as a context manager, by several threads, and may be opened again after it was closed.
     """
 
+    _of_bridge = False  # a bridge exports by it (CHAN-23)
+
     def __init__(self, topic: str, inline: bool = False) -> None:
         """`topic` is a pattern: `=` stands for any one word, `+` for one or more.
 
@@ -172,7 +174,9 @@ class Channel:
                 if self._inbox:
                     self._take_down()
                 owners.owners.add(self)
-                self._inbox = inbox = Inbox(make(), self.topic, self._inline, self._waiters)
+                self._inbox = inbox = Inbox(
+                    make(), self.topic, self._inline, self._waiters, self._of_bridge
+                )
                 error = inbox.make()
                 if error:
                     self._take_down()

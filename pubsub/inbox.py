@@ -44,7 +44,7 @@ class ChannelLost(OSError):
 class Inbox:
     """One opened channel on disk, from its making to its removal.
 
-    Each of its eleven attributes is part of what has to be made, looked after, and taken down.
+    Each of its twelve attributes is part of what has to be made, looked after, and taken down.
     """
 
     path: str
@@ -52,17 +52,20 @@ class Inbox:
     is_inline: bool
     hand: Hand
 
-    def __init__(self, base: Base, pattern: str, inline: bool, waiters: Waiters) -> None:
+    def __init__(
+        self, base: Base, pattern: str, inline: bool, waiters: Waiters, of_bridge: bool
+    ) -> None:
         """An inbox for `pattern` in `base`, of which nothing is on disk yet.
 
         `inline`: it is to take records; once it is made, whether it does. `waiters` are those who
-        wait for its messages.
+        wait for its messages. `of_bridge`: a bridge exports by it.
         """
         self.base = base
         self.path = f"{base.path}/{pattern}_{fresh_name()}_{os.getpid()}"
         self.is_open = False
         self.is_inline = inline
         self._waiters = waiters
+        self._of_bridge = of_bridge
         waiters.program_polls = False
         self._claimed = [fresh_in_tmp()]  # names in `tmp` to be removed
         self._tmp = Descriptors()  # open while something of this inbox may be in `tmp`
@@ -121,6 +124,8 @@ class Inbox:
         else:
             self.is_inline = False
             self.hand = Hand(read_end, directory, check)
+        if self._of_bridge:
+            os.mknod(queue.BRIDGE_MARKER, stat.S_IFREG | 0o600, dir_fd=directory)
         try:
             os.rename(name, self.path, src_dir_fd=tmp)  # CHAN-10
         except of_system(OSError) as error:
@@ -163,13 +168,18 @@ class Inbox:
     def close(self) -> None:
         """Close the descriptors of the hidden directory and its queue.
 
-        The queue and the marker are removed before: their directory can then be removed without
+        The queue and the markers are removed before: their directory can then be removed without
         another descriptor, of which there may be none left.
         """
         self.is_open = False
         self._directory.forget_foreign()
         if self._tmp and self._directory:
-            for name in ("queue", queue.MARKER) if self.is_inline else ("queue",):
+            names = ["queue"]
+            if self.is_inline:
+                names.append(queue.MARKER)
+            if self._of_bridge:
+                names.append(queue.BRIDGE_MARKER)
+            for name in names:
                 try:
                     os.unlink(name, dir_fd=self._directory[0])
                 except of_system(OSError):

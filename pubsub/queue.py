@@ -18,6 +18,9 @@ WAKE_UP = bytes(WORD_OCTETS)
 MARKER = "inline"
 """The empty file in a channel whose queue takes records (INLINE-1)."""
 
+BRIDGE_MARKER = "bridge"
+"""The empty file in a channel by which a bridge exports (CHAN-23)."""
+
 SHORTEST_MESSAGE = 34
 """Octets of a message file with a topic of one character, and without headers and content."""
 

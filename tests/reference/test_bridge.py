@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pubsub import Channel, fetch, publish
 from pubsub.bridge.envelope import (
     ESCAPED,
     MARK,
@@ -17,9 +18,12 @@ from pubsub.bridge.envelope import (
     encode,
     octets,
 )
+from pubsub.bridge.local import Export, is_for_imports
 from pubsub.bridge.sequences import Gaps, Numbers
 from pubsub.bridge.subjects import cover, joined, to_pattern, to_subject
+from pubsub.delivery import deliver
 from pubsub.headers import MAX_INTEGER, HeaderValue
+from pubsub.message import Message
 from pubsub.topics import matches
 
 WORDS = ["a", "b", "c"]
@@ -197,3 +201,17 @@ def test_the_tables_are_bounded() -> None:
     assert gaps.lost == 999_998
     assert not gaps.is_new("s", "a", 2)  # too long ago
     assert gaps.is_new("s", "a", 999_999)
+
+
+@pytest.mark.parametrize("inline", [False, True])
+def test_what_is_imported_reaches_no_channel_of_a_bridge(inline: bool) -> None:
+    with Export("a", inline) as export, Export("+") as other, Channel("a", inline) as channel:
+        marker = export.directory_path / "bridge"
+        assert marker.stat().st_size == 0
+        for number in range(3):  # the second time with what was kept
+            outcome = deliver(Message("a", b"%d" % number), 0, is_for_imports)
+            assert outcome.taken == [str(channel.directory_path)]
+        assert fetch(export) is fetch(other) is None
+        assert publish("a", b"local") == 3
+        assert [fetched.content for fetched in iter(lambda: fetch(export), None)] == [b"local"]
+    assert not marker.parent.exists()

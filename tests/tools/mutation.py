@@ -78,8 +78,11 @@ class Mutant:
         return f"{self.requirement}, {self.what}"
 
     def sources(self) -> dict[str, str]:
-        """The source of each file, by its path in a mutant's directory. LookupError."""
-        files = {str(path.relative_to(ROOT)): path for path in (ROOT / "pubsub").rglob("*.py")}
+        """The source of each file, by its path in a mutant's directory. LookupError.
+
+        The bridge is not among them: no driver uses it.
+        """
+        files = {str(path.relative_to(ROOT)): path for path in (ROOT / "pubsub").glob("*.py")}
         sources = {
             name: path.read_text("utf-8") for name, path in {**files, DRIVER.name: DRIVER}.items()
         }

@@ -40,6 +40,19 @@ MUTANTS = [
         Edit("inbox._is_message_name", 'r"[1-9][0-9]{0,19}"', 'r"[0-9]+"'),
     ),
     Mutant(
+        "CHAN-23",
+        "publishes like a bridge",
+        Edit(
+            "publisher.publish",
+            "deliver(Message(topic, data, headers), timeout)",
+            """deliver(
+                Message(topic, data, headers),
+                timeout,
+                lambda path: "bridge" not in __import__("os").listdir(path),
+            )""",
+        ),
+    ),
+    Mutant(
         "CHAN-4",
         "reapers open queues for reading",
         Edit(

@@ -72,3 +72,26 @@ def test_a_subscriber_ignores_foreign_entries(driver: Driver, base: Base) -> Non
     assert [driver.fetch(channel) for _ in range(4)] == [*sent, None]
     left = set(os.listdir(channel.directory)) - {"queue"}
     assert left == foreign, f"foreign entries were touched:\n{base.tree()}"
+
+
+@pytest.mark.requirement("CHAN-23", role="publisher")
+def test_a_publisher_ignores_the_marker_bridge(driver: Driver, base: Base) -> None:
+    """A channel that holds a file `bridge` gets each message, and keeps the file."""
+    with base.open("a") as channel:
+        marker = channel.directory / "bridge"
+        marker.touch(mode=0o600)
+        for _ in range(3):
+            assert driver.publish("a", b"x") == 1
+        assert [message.content for message in channel.fetch_all()] == [b"x"] * 3
+        assert marker.exists(), f"the marker was removed:\n{base.tree()}"
+
+
+@pytest.mark.requirement("CHAN-23", role="subscriber")
+def test_a_subscriber_ignores_the_marker_bridge(driver: Driver, base: Base) -> None:
+    """An owner fetches from a channel that holds a file `bridge`, and closing removes both."""
+    channel = driver.open("a")
+    (channel.directory / "bridge").touch(mode=0o600)
+    sent = [base.publish("a", b"x") for _ in range(3)]
+    assert [driver.fetch(channel) for _ in range(4)] == [*sent, None]
+    driver.close_channel(channel)
+    assert base.leftovers() == [], f"something is left after closing:\n{base.tree()}"
