@@ -50,6 +50,45 @@ def reap(stale_age: float = STALE_AGE) -> None:
         pass  # the base was removed: nothing is left to reap
 
 
+def leftovers(stale_age: float = STALE_AGE) -> list[str]:
+    """The paths of what `reap` would remove now; removes nothing. Raises what `reap` raises."""
+    stale_before = wall_clock() - number(stale_age, "stale_age")
+    base = look()
+    if base is None:
+        return []
+    runs = _Processes()
+    tmp = Descriptors()
+    found = []
+    try:
+        for path, _pattern, pid in base.channels():
+            try:
+                if _is_dead(path, pid, stale_before, runs):
+                    found.append(path)
+            except of_system(OSError):
+                pass
+        with tmp, tmp:
+            tmp.open(base.tmp, LIST)
+            found += [
+                f"{base.tmp}/{entry.name}"
+                for entry in entries(tmp[0])
+                if _is_left_over(tmp[0], entry, stale_before)
+            ]
+    except of_system(FileNotFoundError):
+        pass  # the base was removed
+    return found
+
+
+def alive() -> list[str]:
+    """The patterns of the channels that may have a reader. Raises BaseUnusable, OSError."""
+    base = look()
+    if base is None:
+        return []
+    try:
+        return [found.pattern for found in base.channels() if _may_be_read(f"{found.path}/queue")]
+    except of_system(FileNotFoundError):
+        return []  # the base was removed
+
+
 def claim(base: Base, path: str, name: str, tmp: Descriptors) -> None:
     """Rename a directory to `name` in `tmp` (REAP-12); `tmp` is opened unless it is open.
 
@@ -233,6 +272,16 @@ def _reap_staged(tmp: int, entry: os.DirEntry[str], stale_before: float) -> None
             _remove_in_place(entry.name, tmp)  # REAP-18
         else:
             _bury(tmp, claimed, entry.name, tmp)
+
+
+def _is_left_over(tmp: int, entry: os.DirEntry[str], stale_before: float) -> bool:
+    """Whether an entry of `tmp` is to be removed (REAP-7 to REAP-10)."""
+    try:
+        return entry.stat(follow_symlinks=False).st_ctime < stale_before and not (
+            entry.is_dir(follow_symlinks=False) and _may_be_read(f"{entry.name}/queue", tmp)
+        )
+    except of_system(OSError):
+        return False
 
 
 def _is_dead(path: str, pid: int, stale_before: float, runs: _Processes) -> bool:

@@ -6,8 +6,10 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from commandline import PUBSUB, StartCommand
 
 import pubsub
 from pubsub.owners import owners
@@ -43,6 +45,23 @@ def start() -> Iterator[Start]:
             text=True,
             cwd=Path(pubsub.__file__).parent.parent,  # the first place where -c looks
         )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        with process:
+            process.kill()
+
+
+@pytest.fixture
+def command() -> Iterator[StartCommand]:
+    """Start the command `pubsub`; its standard files are pipes. It is killed in the end."""
+    started = []
+
+    def start(*arguments: str | bytes, **settings: Any) -> subprocess.Popen[bytes]:
+        pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+        process = subprocess.Popen([*PUBSUB, *arguments], **{**pipes, **settings})
         started.append(process)
         return process
 

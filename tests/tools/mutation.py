@@ -80,7 +80,7 @@ class Mutant:
     def sources(self) -> dict[str, str]:
         """The source of each file, by its path in a mutant's directory. LookupError.
 
-        The bridge is not among them: no driver uses it.
+        Those of the bridge and the commands are not among them: no driver uses them.
         """
         files = {str(path.relative_to(ROOT)): path for path in (ROOT / "pubsub").glob("*.py")}
         sources = {
