@@ -80,11 +80,7 @@ class Mutant:
     def sources(self) -> dict[str, str]:
         """The source of each file, by its path in a mutant's directory. LookupError.
 
-<<<<<<< Updated upstream
-        Those of the bridge and the commands are not among them: no driver uses them.
-=======
-        The bridge and `aio` are not among them: no driver uses these.
->>>>>>> Stashed changes
+        Those of the bridge, the commands and `aio` are not among them: no driver uses them.
         """
         files = {str(path.relative_to(ROOT)): path for path in (ROOT / "pubsub").glob("*.py")}
         del files["pubsub/aio.py"]
