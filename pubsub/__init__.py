@@ -18,6 +18,7 @@ from .publisher import PublishFailed, publish
 from .reaper import reap
 from .subscriber import subscribe
 from .topics import InvalidPattern, InvalidTopic
+from .waiting import wait
 
 __all__ = [
     "STALE_AGE",
@@ -39,6 +40,7 @@ __all__ = [
     "publish",
     "reap",
     "subscribe",
+    "wait",
 ]
 
 __version__ = "1.1.0"

@@ -31,9 +31,8 @@ whether this is such a child (process.py).
 from __future__ import annotations
 
 import errno
-import math
-import select
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
@@ -47,9 +46,7 @@ from .place import Place, located
 from .process import notice_fork
 from .topics import check_pattern
 from .waiters import Waiters
-
-_LOOK_SECONDS = 0.5  # FETCH-14: how often an idle owner looks whether its directory is there
-_SWEEP_SECONDS = 600.0  # FETCH-16: how often an idle owner looks for orphans
+from .waiting import wait_for
 
 
 class ChannelClosed(RuntimeError):
@@ -81,7 +78,6 @@ class Channel:
         self._closing = False
         self._inbox: Inbox | None = None
         self._path = ""
-        self._next_look = self._next_sweep = 0.0
 
     @property
     def is_open(self) -> bool:
@@ -182,8 +178,6 @@ class Channel:
                     self._take_down()
                 else:
                     self._path = inbox.path
-                    self._next_look = monotonic() + _LOOK_SECONDS
-                    self._next_sweep = monotonic() + _SWEEP_SECONDS
                     inbox.is_open = True
                 return error
             except BaseException:
@@ -278,45 +272,63 @@ class Channel:
     def wait(self, timeout_seconds: float | None = None) -> bool:
         """Sleep until a message can be fetched (True) or the time is over (False).
 
-        `timeout_seconds` are seconds; None waits for ever. Raises ChannelClosed, also when another
-        thread closes the channel meanwhile; ChannelLost (FETCH-14); TypeError.
+        `timeout_seconds` are seconds; None waits for ever, 0 does not wait. Raises ChannelClosed,
+        also when another thread closes the channel meanwhile; ChannelLost (FETCH-14); TypeError,
+        and ValueError for NaN.
+        """
+        return bool(wait_for([self], timeout_seconds))
+
+    def _begin_wait(self, held: threading.Lock) -> Inbox:
+        """This thread waits for messages, and holds that lock meanwhile. Raises ChannelClosed."""
+        with self._lock:
+            self._waiters.register(held)  # before the look at the hand (INLINE-20)
+            inbox = self._opened()
+            if not self._busy.locked():
+                with self._busy:
+                    inbox.hand.settle()
+        return inbox
+
+    def get(self, timeout_seconds: float | None = None) -> Message | None:
+        """The next message: it waits for one. None: the time is over.
+
+        `timeout_seconds` are seconds; None waits for ever, 0 does not wait. Raises what `wait` and
+        `fetch` raise. After InvalidMessage and DamagedQueue, the next call goes on.
+        """
+        end = deadline(timeout_seconds, "timeout_seconds")
+        while True:
+            message = fetch(self)
+            if message is not None:
+                return message
+            left = end - monotonic()
+            if left <= 0 or not self.wait(left):
+                return None
+
+    def __iter__(self) -> Iterator[Message]:
+        """The messages, until the channel is closed, by another thread or by the loop's body.
+
+        Raises ChannelClosed if the channel is not open when the iteration begins; ChannelLost,
+        InvalidMessage, DamagedQueue and OSError, as `get` does. An exception ends an iteration; a
+        new one goes on behind it.
         """
         notice_fork()
-        end = deadline(timeout_seconds, "timeout_seconds")
-        held = threading.Lock()
-        try:
-            with held:
-                with self._lock:
-                    self._waiters.register(held)  # before the look at the hand (INLINE-20)
-                    inbox = self._opened()
-                    if not self._busy.locked():
-                        with self._busy:
-                            inbox.hand.settle()
-                return self._sleep(inbox, end)
-        finally:
-            self._finish()
+        self._opened()
+        return self._messages()
 
-    def _sleep(self, inbox: Inbox, end: float) -> bool:
-        poll = select.poll()
-        poll.register(inbox.read_end, select.POLLIN)
-        while not inbox.hand:  # FETCH-21
-            left = max(0.0, end - monotonic())
-            ready = poll.poll(math.ceil(min(left, _LOOK_SECONDS) * 1000))
-            if self._closing:
-                raise self._closed()
-            if ready:
+    def _messages(self) -> Iterator[Message]:
+        while True:
+            try:
+                message = self.get()
+            except of_system(ChannelClosed):
                 break
-            inbox.look()
-            if left == 0:
-                return False
-        return True
+            if message is not None:
+                yield message
 
     def _next(self) -> Message | None:
         """The next message. The caller holds both locks."""
         inbox = self._opened()
         try:
             if not inbox.hand.take():
-                self._when_empty(inbox)
+                inbox.when_empty()
                 return None
             message = inbox.take_message()
             if message is None:
@@ -331,23 +343,13 @@ class Channel:
         """The next message, behind a word that has none."""
         for _ in range(inbox.waiting() + 1):  # FETCH-22: what is written now is for the next fetch
             if not inbox.hand.take():
-                self._when_empty(inbox)
+                inbox.when_empty()
                 break
             message = inbox.take_message()
             if message is not None:
                 inbox.hand.drop()
                 return message
         return None
-
-    def _when_empty(self, inbox: Inbox) -> None:
-        """What an owner does now and then when its queue is empty (FETCH-16, FETCH-20)."""
-        now = monotonic()
-        if now >= self._next_look:
-            self._next_look = now + _LOOK_SECONDS
-            inbox.look()
-            if now >= self._next_sweep:
-                self._next_sweep = now + _SWEEP_SECONDS
-                inbox.sweep(STALE_AGE)
 
     def sweep(self, stale_age: float = STALE_AGE) -> None:
         """Remove orphans: message files whose id is not in the queue (FETCH-17).

@@ -19,9 +19,9 @@ import select
 import stat
 
 from . import capacity, queue, reaper
-from .base import Base, fresh_in_tmp, fresh_name
+from .base import STALE_AGE, Base, fresh_in_tmp, fresh_name
 from .batch import Batch
-from .clock import wall_clock
+from .clock import monotonic, wall_clock
 from .files import FileDescriptors, entries, exists, identity, is_of_kind
 from .hand import Hand
 from .interruption import Descriptors, of_system
@@ -32,6 +32,10 @@ from .reading import denies_reading, read
 from .spare import may_try_again
 from .waiters import Waiters
 
+LOOK_SECONDS = 0.5
+"""How often an idle owner looks whether its directory is there (FETCH-14)."""
+
+_SWEEP_SECONDS = 600.0  # FETCH-16: how often an idle owner looks for orphans
 _is_message_name = re.compile(r"[1-9][0-9]{0,19}").fullmatch
 
 
@@ -44,7 +48,7 @@ class ChannelLost(OSError):
 class Inbox:
     """One opened channel on disk, from its making to its removal.
 
-    Each of its twelve attributes is part of what has to be made, looked after, and taken down.
+    Each of its attributes is part of what has to be made, looked after, and taken down.
     """
 
     path: str
@@ -72,6 +76,8 @@ class Inbox:
         self._directory = FileDescriptors()
         self._queue = FileDescriptors()  # its read end and its write end (CHAN-6, CHAN-7)
         self._is_lost = False
+        self.next_look = monotonic() + LOOK_SECONDS
+        self._next_sweep = monotonic() + _SWEEP_SECONDS
 
     @property
     def read_end(self) -> int:
@@ -211,11 +217,21 @@ class Inbox:
             except of_system(BlockingIOError):
                 pass  # a full queue is readable
 
+    def when_empty(self) -> None:
+        """What an owner does now and then when its queue is empty (FETCH-16, FETCH-20)."""
+        now = monotonic()
+        if now >= self.next_look:
+            self.look()
+        if now >= self._next_sweep:
+            self._next_sweep = now + _SWEEP_SECONDS
+            self.sweep(STALE_AGE)
+
     def look(self) -> None:
         """Raise ChannelLost if the directory is gone (FETCH-14), or the program closed descriptors.
 
         By path: a base that was renamed takes the queue along, unchanged but out of reach.
         """
+        self.next_look = monotonic() + LOOK_SECONDS
         self._check_descriptors()
         if not self._is_lost:
             try:

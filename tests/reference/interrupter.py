@@ -17,7 +17,7 @@ import pubsub
 _HERE = str(Path(__file__).parent)
 _PACKAGE = Path(pubsub.__file__).parent
 # The modules that use locks.
-_LOCKING = {str(_PACKAGE / name) for name in ("channel.py", "ids.py", "listing.py")}
+_LOCKING = {str(_PACKAGE / name) for name in ("channel.py", "ids.py", "listing.py", "waiting.py")}
 
 
 _left_out: dict[int, tuple[CodeType, frozenset[int]]] = {}

@@ -143,12 +143,14 @@ MUTANTS = [
         "CHAN-13",
         "renames its directory while it waits",
         Edit(
-            "Channel._sleep",
+            "waiting._sleep",
             "poll = select.poll()",
             """
-            reaper.os.rename(inbox.path, inbox.path + "0")
-            inbox.path += "0"
-            self._path = inbox.path
+            import os
+            for channel, inbox in inboxes.items():
+                os.rename(inbox.path, inbox.path + "0")
+                inbox.path += "0"
+                channel._path = inbox.path
             ...
             """,
         ),

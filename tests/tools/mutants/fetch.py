@@ -8,7 +8,7 @@ OUT_OF_ORDER = Edit(
     "Channel._next",
     """
     if not inbox.hand.take():
-        self._when_empty(inbox)
+        inbox.when_empty()
         return None
     """,
     """
@@ -26,7 +26,7 @@ MUTANTS = [
     Mutant(
         "FETCH-2",
         "waits for a message",
-        Edit("Channel._next", "self._when_empty(inbox)", "self._sleep(inbox, monotonic() + 1)"),
+        Edit("Channel._next", "inbox.when_empty()", "self.wait(1)"),
     ),
     Mutant(
         "FETCH-3",
@@ -128,11 +128,11 @@ MUTANTS = [
             """,
         ),
     ),
-    Mutant("FETCH-13", "waits without sleeping", Edit("_LOOK_SECONDS", "0.5", "0")),
+    Mutant("FETCH-13", "waits without sleeping", Edit("LOOK_SECONDS", "0.5", "0")),
     Mutant(
         "FETCH-14",
         "does not look",
-        Edit("Channel._sleep", "inbox.look()", ""),
+        Edit("waiting._sleep", "inboxes[channel].look()", "None"),
     ),
     Mutant(
         "FETCH-14",
@@ -182,7 +182,7 @@ MUTANTS = [
     Mutant(
         "FETCH-21",
         "sleeps on the id in hand",
-        Edit("Channel._sleep", "not inbox.hand", "True"),
+        Edit("waiting._sleep", "inbox.hand", "False"),
     ),
     Mutant(
         "FETCH-22",
@@ -197,7 +197,7 @@ MUTANTS = [
     Mutant(
         "FETCH-17",
         "whatever is there after ten minutes is an orphan",
-        Edit("Channel._when_empty", "inbox.sweep(STALE_AGE)", "inbox.sweep(0)"),
+        Edit("Inbox.when_empty", "self.sweep(STALE_AGE)", "self.sweep(0)"),
     ),
     Mutant(
         "FETCH-17",
