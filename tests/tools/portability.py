@@ -1,7 +1,10 @@
 """The tests of the reference, and the kit against it, where the machine is another than usual.
 
-    python tests/tools/portability.py               every leg but the long ones
+    python tests/tools/portability.py               every leg but the usual one and the long ones
     python tests/tools/portability.py LEG [LEG…]    only these
+
+Of `disk` and `tmpfs`, the usual one is where the temporary directory is: there the other
+environments run the same tests.
 
 A leg that this machine cannot run says why. Where root runs this on Linux with CI set, that is a
 failure. Nothing is changed but temporary files: mounts are made in namespaces that end with the
@@ -15,6 +18,7 @@ import os
 import shlex
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -77,14 +81,15 @@ test ! -e /dev/shm
 
 
 def no_shm() -> None:
-    """No /dev/shm: for the default base (BASE-2), and for semaphores of Python's.
+    """No /dev/shm: for the default base (BASE-2).
 
-    What else the kit tests has no business there, and stays out.
+    Other tests have no business there, and stay out.
     """
     with directory() as home:
         (home / "dev").mkdir()
         prefix = in_namespace(HIDE_SHM, home / "dev")
-        Setting(prefix=prefix, env={"TMPDIR": str(home)}).both(home, "base")
+        setting = Setting(prefix=prefix, env={"TMPDIR": str(home)})
+        setting.both(home, "base", tests=("base", "environment", "fork"))
 
 
 def user() -> None:
@@ -156,13 +161,14 @@ else:
 
 
 def small_queues() -> None:
-    """Queues of the smallest size that the system has: what fills them or waits for room."""
+    """Queues of the smallest size that the system has: what fills them, or waits for room."""
     if sys.platform != "linux":
         raise NotRun("only Linux has queues of several sizes")
     setting = unprivileged()
     setting = replace(setting, prefix=(setting.python, "-c", HOLD_PIPES))
     print(" ", setting.run().strip())
-    setting.both(setting.root / "tmp", "guarantee", "publish", "fetch")
+    tests = ("channel", "inline", "kept", "nested_inline", "publisher", "subscribe")
+    setting.both(setting.root / "tmp", "guarantee", "publish", "fetch", tests=tests)
 
 
 MOUNT_RAMFS = """
@@ -242,6 +248,10 @@ LONG_LEGS: dict[str, Callable[[], None]] = {
 }
 
 
+def usual() -> str:
+    return "tmpfs" if file_system(tempfile.gettempdir()) in IN_MEMORY else "disk"
+
+
 def main() -> int:
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     # Nothing is left of a run that is cut off.
@@ -250,7 +260,7 @@ def main() -> int:
     strict = bool(os.environ.get("CI")) and sys.platform == "linux" and os.geteuid() == 0
     failures = []
     legs: dict[str, list[str]] = {"passed": [], "failed": [], "not run": []}
-    for name in sys.argv[1:] or LEGS:
+    for name in sys.argv[1:] or [name for name in LEGS if name != usual()]:
         leg = {**LEGS, **LONG_LEGS}[name]
         print(f"{name}: {(leg.__doc__ or '').splitlines()[0]}")
         began = time.monotonic()

@@ -113,10 +113,11 @@ class Setting:
         out = self.run(self.python, "-m", "pubsub_conformance", *words).splitlines()
         show(str(words[0]), out[-1])
 
-    def both(self, home: Path, *sections: str) -> None:
-        """The tests; and the kit, or only these sections of it, even if they fail."""
+    def both(self, home: Path, *sections: str, tests: Sequence[str] = ()) -> None:
+        """These tests of the reference, else all; and the kit, even if they fail."""
+        which = [f"tests/reference/test_{name}.py" for name in tests]
         options = [f"--section={name}" for name in sections]
-        every(lambda: self.tests(home), lambda: self.kit(home, *options))
+        every(lambda: self.tests(home, *which), lambda: self.kit(home, *options))
 
 
 def every(*steps: Callable[[], None]) -> None:
