@@ -33,8 +33,7 @@ from __future__ import annotations
 import errno
 import threading
 from collections.abc import Iterator
-from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from . import owners, reaper
 from .base import ATTEMPTS, STALE_AGE, make
@@ -47,6 +46,9 @@ from .process import notice_fork
 from .topics import check_pattern
 from .waiters import Waiters
 from .waiting import wait_for
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class ChannelClosed(RuntimeError):
@@ -97,6 +99,8 @@ class Channel:
         """The channel's directory, since it was last opened. Raises ChannelClosed before."""
         if not self._path:
             raise ChannelClosed(f"{self!r} has no directory until it is opened")
+        from pathlib import Path  # seldom needed, and slow to load
+
         return Path(self._path)
 
     def fileno(self) -> int:

@@ -12,7 +12,6 @@ symbolic link that leads out of the base (BASE-15).
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import re
 import select
@@ -25,6 +24,7 @@ from .clock import monotonic, wall_clock
 from .files import FileDescriptors, entries, exists, identity, is_of_kind
 from .hand import Hand
 from .interruption import Descriptors, of_system
+from .log import logger
 from .message import Message
 from .message_file import InvalidMessage
 from .place import located
@@ -372,7 +372,7 @@ class Inbox:
                 return  # it is removed with the channel; unlink() has various errors for one
             # The file stays until the channel closes; that is no reason to withhold the message.
             path = f"{self.path}/{name}"
-            logging.getLogger("pubsub").warning("%s cannot be removed: %s", path, error.strerror)
+            logger().warning("%s cannot be removed: %s", path, error.strerror)
 
 
 def _mark(directory: int) -> bool:

@@ -7,11 +7,11 @@ they do not make the parent's channels look alive for longer than they are.
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import threading
 from typing import Protocol
 
+from .log import logger
 from .process import in_forked_child, notice_fork
 
 
@@ -38,7 +38,7 @@ def _close_all() -> None:
         try:
             channel.close()
         except OSError as error:
-            logging.getLogger("pubsub").warning("%r cannot be removed: %s", channel, error)
+            logger().warning("%r cannot be removed: %s", channel, error)
 
 
 def _renew() -> None:

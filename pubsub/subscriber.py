@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 import math
 from collections.abc import Callable
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
@@ -12,6 +11,7 @@ from .channel import Channel, ChannelClosed, check_channel, fetch
 from .clock import duration, monotonic
 from .hand import DamagedQueue
 from .interruption import code_of, of_system
+from .log import logger
 from .message import Message
 from .message_file import InvalidMessage
 
@@ -62,9 +62,7 @@ def subscribe(
             if on_error:
                 _check_result(on_error(error), "on_error")
             else:
-                logging.getLogger("pubsub").error(
-                    "%r received what is not a message: %s", channel, error
-                )
+                logger().error("%r received what is not a message: %s", channel, error)
             continue
         count += 1
         try:
@@ -73,9 +71,7 @@ def subscribe(
             if on_error:
                 _check_result(on_error(error), "on_error")
             else:
-                logging.getLogger("pubsub").exception(
-                    "callback of %r failed on %r", channel, message
-                )
+                logger().exception("callback of %r failed on %r", channel, message)
     return count
 
 
