@@ -13,6 +13,7 @@ from ..clock import monotonic
 from ..hand import DamagedQueue
 from ..message import Message
 from ..message_file import InvalidMessage
+from ..waiting import wait
 from .arguments import EXIT_CODES, Parser, count, seconds
 from .output import look_for_reader, note, write
 from .rendering import add_formats, renderer, with_topic
@@ -102,5 +103,5 @@ def _messages(channels: Sequence[Channel], deadline: float) -> Iterator[Message]
         if left <= 0:
             return
         if not found:
-            channels[0].wait(min(left, _LOOK_SECONDS))
+            wait(channels, min(left, _LOOK_SECONDS))
             look_for_reader()
