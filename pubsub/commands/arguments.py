@@ -122,5 +122,5 @@ def headers_of(options: argparse.Namespace) -> dict[str, HeaderValue]:
 def stdin() -> IO[bytes]:
     """Standard input. Raises ValueError if it is closed."""
     if sys.stdin is None:
-        raise ValueError("stdin is closed: name the content, or < a file")
+        raise ValueError("stdin is closed: name the content, or redirect a file to stdin")
     return sys.stdin.buffer

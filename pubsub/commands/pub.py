@@ -89,7 +89,8 @@ def run(options: argparse.Namespace) -> int:
         refused += len(outcome.full)
     write_text(f"{total}\n")
     if refused:
-        note("pub", f"full queues refused {refused} times; --timeout waits for room")
+        messages = "message" if refused == 1 else "messages"
+        note("pub", f"a full queue refused {refused} {messages}; --timeout waits for room")
     if least < options.need:
         note("pub", f"a message had {least} subscribers of the {options.need} that --need asks for")
     return int(least < options.need or (refused > 0 and options.timeout is not None))
