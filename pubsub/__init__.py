@@ -13,6 +13,7 @@ from .inbox import ChannelLost
 from .listing import close_kept_queues
 from .message import Message
 from .message_file import InvalidMessage, TooLarge
+from .overview import ChannelInfo, channels
 from .place import BaseUnusable
 from .publisher import PublishFailed, publish
 from .reaper import reap
@@ -25,6 +26,7 @@ __all__ = [
     "BaseUnusable",
     "Channel",
     "ChannelClosed",
+    "ChannelInfo",
     "ChannelLost",
     "DamagedQueue",
     "HeaderValue",
@@ -35,6 +37,7 @@ __all__ = [
     "Message",
     "PublishFailed",
     "TooLarge",
+    "channels",
     "close_kept_queues",
     "fetch",
     "publish",

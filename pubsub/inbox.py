@@ -36,7 +36,7 @@ LOOK_SECONDS = 0.5
 """How often an idle owner looks whether its directory is there (FETCH-14)."""
 
 _SWEEP_SECONDS = 600.0  # FETCH-16: how often an idle owner looks for orphans
-_is_message_name = re.compile(r"[1-9][0-9]{0,19}").fullmatch
+is_message_name = re.compile(r"[1-9][0-9]{0,19}").fullmatch
 
 
 class ChannelLost(OSError):
@@ -256,7 +256,7 @@ class Inbox:
         for entry in self._entries():
             try:
                 if (
-                    _is_message_name(entry.name)
+                    is_message_name(entry.name)
                     and entry.is_file(follow_symlinks=False)
                     and entry.stat(follow_symlinks=False).st_ctime < stale_before
                 ):

@@ -85,6 +85,26 @@ def matches(pattern: str, topic: str) -> bool:
     return len(words) in reached
 
 
+def overlap(pattern: str, other: str) -> bool:
+    """Whether some topic matches both patterns, both known to be valid."""
+    first, second = pattern.split("."), other.split(".")
+    # Numbers of terms of each that words so far can match. A word is one step in both, where a `+`
+    # that has matched it may go on.
+    reached = {(0, 0)}
+    ahead = [(0, 0)]
+    while ahead:
+        m, n = ahead.pop()
+        if m == len(first) or n == len(second):
+            continue
+        one, two = first[m], second[n]
+        if one != two and not {one, two} & {"=", "+"}:
+            continue
+        steps = {(m + 1 - a, n + 1 - b) for a in (0, one == "+") for b in (0, two == "+")}
+        ahead += steps - reached
+        reached |= steps
+    return (len(first), len(second)) in reached
+
+
 def _fault(text: str, allowed: str) -> str:
     if not text:
         return "is empty"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import product
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +9,7 @@ from pubsub_conformance import vectors
 from pubsub_conformance.oracle import topics as oracle
 
 from pubsub import InvalidPattern, InvalidTopic
-from pubsub.topics import check_pattern, check_topic, matches
+from pubsub.topics import check_pattern, check_topic, matches, overlap
 
 WORDS = st.sampled_from(["a", "b", "A", "ab", "-", "0"])
 TOPICS = st.lists(WORDS, min_size=1, max_size=7).map(".".join)
@@ -62,6 +64,17 @@ def test_a_topic_matches_what_generalises_it(words: list[str], data: st.DataObje
         del rest[: data.draw(st.integers(1, len(rest))) if term == "+" else 1]
         terms.append(term)
     assert matches(".".join(terms), ".".join(words))
+
+
+def test_patterns_overlap_if_they_have_a_topic_in_common() -> None:
+    topics = [".".join(words) for n in range(1, 6) for words in product("ab", repeat=n)]
+    patterns = [".".join(terms) for n in range(1, 4) for terms in product("ab=+", repeat=n)]
+    matched = {
+        pattern: {topic for topic in topics if matches(pattern, topic)} for pattern in patterns
+    }
+    for one, other in product(patterns, repeat=2):
+        assert overlap(one, other) == (not matched[one].isdisjoint(matched[other])), (one, other)
+    assert overlap(".".join("+" * 100), ".".join("=" * 100))
 
 
 @given(ANYTHING | TOPICS | PATTERNS | LONG)

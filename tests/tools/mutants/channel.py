@@ -37,7 +37,7 @@ MUTANTS = [
     Mutant(
         "CHAN-3",
         "takes every number for the id of a message",
-        Edit("inbox._is_message_name", 'r"[1-9][0-9]{0,19}"', 'r"[0-9]+"'),
+        Edit("inbox.is_message_name", 'r"[1-9][0-9]{0,19}"', 'r"[0-9]+"'),
     ),
     Mutant(
         "CHAN-23",
