@@ -268,7 +268,8 @@ async def publish(
     if _is_turn_over():
         await asyncio.sleep(0)
     message = Message(topic, data, headers)
-    taken, full, _, failed = deliver(message)
+    first = deliver(message)
+    taken, full, failed = first.taken, first.full, first.failed
     while full and (left := end - monotonic()) > 0:
         await _room(full, min(left, _ROOM_SECONDS))
         try:

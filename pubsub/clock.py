@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 
 from .interruption import of_system
 
@@ -50,6 +51,5 @@ def wall_clock() -> float:
     return time.clock_gettime(time.CLOCK_REALTIME)
 
 
-def monotonic() -> float:
-    """Seconds on a clock that does not jump (FETCH-15)."""
-    return time.clock_gettime(time.CLOCK_MONOTONIC)
+monotonic = partial(time.clock_gettime, time.CLOCK_MONOTONIC)
+"""Seconds on a clock that does not jump (FETCH-15)."""

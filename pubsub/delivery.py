@@ -47,9 +47,10 @@ def deliver(
     """
     encoded = message.encoded()
     head, content = encoded
-    body = b"" if content or len(head) > queue.LONGEST_MESSAGE else queue.body(head)
+    if content or len(head) > queue.LONGEST_MESSAGE:
+        head = b""
     for _ in range(ATTEMPTS):
-        outcome = Outcome([], [], [], [])
+        outcome = Outcome()
         place = Place.here()
         listing = lists.kept(place)
         lanes: tuple[Lane, ...] = ()
@@ -57,19 +58,24 @@ def deliver(
             lanes = listing.matching(message.topic)
             if chosen:
                 lanes = _choice(chosen, lanes)
-            if body and listing.has_kept:
-                lanes = lists.send(lanes, body, outcome)
+            if head and listing.opener is not None:
+                lanes = lists.send(lanes, queue.body(head), outcome)
             if not lanes:
                 return outcome
-        delivery = _Delivery(Copies(message.id, encoded), body, outcome)
+        delivery = _Delivery(Copies(message.id, encoded), head, outcome)
         try:  # as `with delivery, delivery:`, which takes more time
             try:
-                listing = delivery.find(place, listing)
-                if listing is not None:
-                    lanes = lanes or _choice(chosen, listing.matching(message.topic))
-                    delivery.run(listing, lanes, timeout)
-                    return outcome
-                delivery.give_back()
+                try:
+                    if listing is None:
+                        listing = delivery.find(place)
+                        lanes = _choice(chosen, listing.matching(message.topic))
+                    else:
+                        delivery.stage(listing.base)
+                except of_system(FileNotFoundError):
+                    delivery.give_back()
+                    continue
+                delivery.run(listing, lanes, timeout)
+                return outcome
             except BaseException:
                 delivery.give_back()
                 raise
@@ -89,15 +95,16 @@ class _Delivery:
     It holds what has to be given back.
     """
 
-    def __init__(self, copies: Copies, body: bytes, outcome: Outcome) -> None:
-        """`body` is that of a record; empty: the message is too long for one."""
+    _staged: Staged | None = None
+    _unstaged: OSError | None = None  # why the message could not be staged at last
+    _link = ""  # a link that may be there
+
+    def __init__(self, copies: Copies, short: bytes, outcome: Outcome) -> None:
+        """`short` is the message file; empty: it is too long for a record."""
         self._copies = copies
-        self._body = body
+        self._short = short
         self._outcome = outcome
-        self._staged: Staged | None = None
-        self._unstaged: OSError | None = None  # why the message could not be staged at last
         self._queue = Descriptors()
-        self._link = ""  # a link that may be there
         self._written: list[int] = []  # not empty: its id was written, or a record
 
     def give_back(self) -> None:
@@ -111,25 +118,16 @@ class _Delivery:
         self._queue.close()
         self._copies.give_back()
 
-    def find(self, place: Place, listing: Listing | None) -> Listing | None:
-        """Stage the message, and list the base unless there is a list.
-
-        None: the base was removed since it was looked at, and no channel has the message.
-        """
+    def find(self, place: Place) -> Listing:
+        """Stage the message, and list the base. Raises FileNotFoundError if that is gone."""
+        base = Base(place.path, place.make())
         try:
-            if listing is not None:
-                self._stage(listing.base)
-                return listing
-            base = Base(place.path, place.make())
-            try:
-                self._stage(with_tmp(place, base.mode))
-            except of_system(BaseUnusable) as error:
-                self._unstaged = error
-            return lists.list_anew(place, base, self._staged.path if self._staged else None)
-        except of_system(FileNotFoundError):
-            return None
+            self.stage(with_tmp(place, base.mode))
+        except of_system(BaseUnusable) as error:
+            self._unstaged = error
+        return lists.list_anew(place, base, self._staged.path if self._staged else None)
 
-    def _stage(self, base: Base) -> None:
+    def stage(self, base: Base) -> None:
         """Stage the message, or note why that is not possible (INLINE-14).
 
         Raises FileNotFoundError if the base is gone, and no channel has the message.
@@ -158,30 +156,35 @@ class _Delivery:
                 self._copies.remove(self._staged)
             except of_system(OSError) as error:
                 failed.append((self._staged.path, error))
-        self._copies.give_back()  # the half of one that could not be written
-        if not self._staged and self._unstaged and failed and not self._outcome.taken:
-            raise self._unstaged
+        if self._unstaged:
+            self._copies.give_back()  # the half of one that could not be written
+            if not self._staged and failed and not self._outcome.taken:
+                raise self._unstaged
 
     def _deliver(self, listing: Listing, lanes: tuple[Lane, ...], timeout: float) -> None:
+        outcome = self._outcome
+        taken = outcome.taken
         deadline = 0.0
         while True:
             full = []
             for lane in lanes:
                 try:
-                    there = self._enqueue(listing, lane)
-                    (self._outcome.taken if there else self._outcome.gone).append(lane.path)
+                    if self._enqueue(listing, lane):
+                        taken.append(lane.path)
+                    else:
+                        outcome.gone.append(lane.path)
                 except of_system(BlockingIOError):
                     full.append(lane)
                 except of_system(BrokenPipeError):  # PUB-16
-                    self._outcome.gone.append(lane.path)
+                    outcome.gone.append(lane.path)
                 except of_system(OSError) as error:
-                    self._outcome.failed.append((lane.path, error))
-            left = 0.0
-            if full and timeout:
-                deadline = deadline or monotonic() + timeout
-                left = deadline - monotonic()
+                    outcome.failed.append((lane.path, error))
+            if not full:
+                return
+            deadline = deadline or monotonic() + timeout
+            left = deadline - monotonic()
             if left <= 0:
-                self._outcome.full.extend(lane.path for lane in full)
+                outcome.full.extend(lane.path for lane in full)
                 return
             self._wait_for_room(full, min(left, _ROOM_SECONDS))
             lanes = tuple(full)
@@ -193,20 +196,19 @@ class _Delivery:
         """
         self._link = ""  # before the next line: an id that was written keeps its link
         self._written.clear()
-        path = f"{lane.path}/queue"
         try:
-            opened = self._queue.open(path, queue.WRITE)
+            opened = self._queue.open(lane.queue, queue.WRITE)
         except of_system(FileNotFoundError, NotADirectoryError):
             return False
         except of_system(OSError) as error:
-            if error.errno == errno.ENXIO or not is_of_kind(path, stat.S_ISFIFO):
+            if error.errno == errno.ENXIO or not is_of_kind(lane.queue, stat.S_ISFIFO):
                 return False
             raise
         try:
             status = os.fstat(opened)
             if not stat.S_ISFIFO(status.st_mode):  # PUB-11
                 return False
-            if not self._body or not lane.is_marked(status):
+            if lane.is_unmarked or not self._short or not lane.is_marked(status):
                 return self._send_file(lane, opened)
             if allowance(opened) and self._send_record(lane, opened):
                 lists.keep(listing, lane, self._queue, status)
@@ -225,7 +227,7 @@ class _Delivery:
 
         Raises BrokenPipeError, OSError.
         """
-        record = lane.record(self._body)
+        record = lane.heading + queue.body(self._short)
         try:
             write(opened, record, self._written)
         except of_system(BlockingIOError):
@@ -235,27 +237,20 @@ class _Delivery:
         return True
 
     def _send_file(self, lane: Lane, opened: int) -> bool:
-        """Link the staged file and write its id. False: the channel is gone.
+        """Link the staged file, and write its id or withdraw the link. False: the channel is gone.
 
         Raises BlockingIOError, BrokenPipeError, OSError.
         """
         lane.left = 0  # an id takes room, too (INLINE-13)
-        if not self._make_link(lane.path):
-            return False
-        self._write_id(opened)
-        return True
-
-    def _make_link(self, channel: str) -> bool:
-        """Link the staged file into the channel (PUB-7). False: the channel is gone."""
         while True:
             staged = self._staged
             if staged is None:
                 assert self._unstaged
                 raise self._unstaged
-            self._link = f"{channel}/{staged.name}"
+            self._link = f"{lane.path}/{staged.name}"
             try:
-                os.link(staged.path, self._link)
-                return True
+                os.link(staged.path, self._link)  # PUB-7
+                break
             except of_system(FileNotFoundError, NotADirectoryError):
                 try:
                     os.lstat(staged.path)
@@ -266,6 +261,12 @@ class _Delivery:
                 if error.errno not in _TAKEN:
                     raise
                 self._stage_again(self._copies.renew, staged)
+        try:
+            write(opened, staged.word, self._written)  # PUB-9
+        except of_system(OSError):
+            self._withdraw()
+            raise
+        return True
 
     def _stage_again(self, again: Callable[[Staged], Staged], staged: Staged) -> None:
         """Stage another copy in the place of one. Raises OSError, which is noted (INLINE-15)."""
@@ -273,15 +274,6 @@ class _Delivery:
             self._staged = again(staged)
         except of_system(OSError) as error:
             self._unstaged = error
-            raise
-
-    def _write_id(self, opened: int) -> None:
-        """Write the id to the queue (PUB-9), or withdraw the link. Raises OSError."""
-        assert self._staged
-        try:
-            write(opened, self._staged.word, self._written)
-        except of_system(OSError):
-            self._withdraw()
             raise
 
     def _withdraw(self) -> None:
@@ -298,7 +290,7 @@ class _Delivery:
         try:
             for lane in lanes[:16]:  # the others are tried again when the time is over
                 try:
-                    opened = self._queue.open(f"{lane.path}/queue", queue.WRITE)
+                    opened = self._queue.open(lane.queue, queue.WRITE)
                     poll.register(opened, select.POLLOUT)
                 except of_system(OSError):
                     pass  # the next try meets the error again

@@ -62,9 +62,11 @@ class Descriptors(list[int]):
 
     def open(self, path: str, flags: int, mode: int = 0o777, *, dir_fd: int | None = None) -> int:
         """Open a file and hold its descriptor, which is returned. Raises OSError."""
-        call = os.open if dir_fd is None else partial(os.open, dir_fd=dir_fd)
         try:
-            self.extend(starmap(call, ((path, flags, mode),)))
+            if dir_fd is None:
+                self.extend(starmap(os.open, ((path, flags, mode),)))
+            else:
+                self.extend(starmap(partial(os.open, dir_fd=dir_fd), ((path, flags, mode),)))
         except of_system(OSError) as error:
             if not may_try_again(error):
                 raise

@@ -1,8 +1,8 @@
 """The way to one channel of a list: its path, and its queue if that takes records (spec/inline.md).
 
 The queue of a marked channel may be kept open, so that a message costs it one write. A signal
-handler that publishes may close it at any point of ours: so the number is taken from where it is
-kept by the very call that writes to it. Against other threads listing.py has a lock.
+handler that publishes may close it at any point of ours: so a record is written by way of a FileIO,
+which is closed before the number is. Against other threads listing.py has a lock.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import errno
 import os
 import stat
 from collections.abc import Iterator
-from itertools import islice
+from io import FileIO
+from itertools import islice, repeat
 
 from . import queue
 from .capacity import allowance, can_tell
 from .files import FileDescriptors, identity
 from .interruption import Descriptors, of_system
-from .sigpipe import Write
 
 _NOBODY = -1
 
@@ -25,30 +25,39 @@ _NOBODY = -1
 class Lane:
     """The way to one channel, as long as the list of channels stays the same."""
 
-    __slots__ = ("_heading", "_marker_owner", "kept", "left", "path")
+    __slots__ = (
+        "_marker_owner",
+        "heading",
+        "is_unmarked",
+        "kept",
+        "left",
+        "path",
+        "queue",
+        "writers",
+    )
 
     def __init__(self, path: str) -> None:
         """`path` is that of the channel, at which nobody has looked yet."""
         self.path = path
+        self.queue = f"{path}/queue"
         # One, or none. The list is made here: another thread, or a signal handler, may keep the
         # queue while this one is still looking for the marker.
         self.kept = FileDescriptors()
+        self.writers: list[FileIO] = []  # what is kept, as files that do not close it
         self.left = 0  # octets that may be written before the next look at the room (INLINE-13)
-        self._heading = b""
+        self.heading = b""  # of its records
         self._marker_owner: int | None = None  # not known
+        self.is_unmarked = False  # or not known
 
     def is_marked(self, queue_status: os.stat_result) -> bool:
         """Whether the channel takes records (INLINE-5); the status is that of its opened queue."""
         if self._marker_owner is None:
             owner = _owner_of_marker(self.path)
             if owner != _NOBODY:
-                self._heading = queue.heading(self.path)
+                self.heading = queue.heading(self.path)
             self._marker_owner = owner
+            self.is_unmarked = owner == _NOBODY
         return self._marker_owner == queue_status.st_uid
-
-    def record(self, body: bytes) -> bytes:
-        """The record for this channel whose body this is."""
-        return self._heading + body
 
     def keep(self, opened: Descriptors, status: os.stat_result, places: Iterator[int]) -> None:
         """Keep the opened queue of a marked channel, if that is not done, and takes a place.
@@ -58,24 +67,28 @@ class Lane:
         if not self.kept:
             self.kept.identity = identity(status)
             self.kept.extend(map(opened.pop, islice(places, 1)))
+        self._renew_writers()
 
-    def send(self, body: bytes, write: Write) -> bool:
-        """Write a record to the kept queue. False: it has no room, or it was closed meanwhile.
+    def _renew_writers(self) -> None:
+        self.writers[:] = map(FileIO, self.kept, repeat("w"), repeat(False))  # no bytecode between
 
-        Raises OSError, such as BlockingIOError and BrokenPipeError.
-        """
-        record = self._heading + body
-        size = len(record)
-        if self.left < size:
-            self.left = sum(map(allowance, self.kept))
-            if not self.left:
-                return False
-        for written in map(write, self.kept, (record,)):
-            self.left -= written
-            if written != size:
-                raise cut_short(written, size)
-            return True
-        return False
+    def has_room(self) -> bool:
+        """Look at the room of the kept queue (INLINE-13). False: it has none, or none is kept."""
+        self.left = sum(map(allowance, self.kept))
+        return self.left > 0
+
+    def close(self) -> None:
+        """Close the kept queue, if there is one. May be repeated."""
+        any(map(FileIO.close, self.writers))
+        self.left = 0
+        self.kept.close()
+
+    def forget_foreign(self) -> None:
+        """Forget the kept queue if the program has closed it."""
+        any(map(FileIO.close, self.writers))
+        self.left = 0
+        self.kept.forget_foreign()
+        self._renew_writers()
 
 
 def cut_short(written: int, size: int) -> OSError:

@@ -19,11 +19,11 @@ import threading
 from collections.abc import Iterator
 from itertools import repeat
 
-from . import sigpipe
+from . import queue, sigpipe
 from .base import Base
 from .clock import monotonic
 from .interruption import Descriptors, of_system
-from .lane import Lane
+from .lane import Lane, cut_short
 from .outcome import Outcome
 from .place import Place
 from .process import in_forked_child
@@ -44,7 +44,7 @@ class Listing:
         self.base = base
         self.key: tuple[int, int, int, int] | None = place.key()
         self.places: Iterator[int] = iter(())  # a 0 for each queue that may be kept yet
-        self._opener: int | None = None  # the user who opened the kept queues, if there are any
+        self.opener: int | None = None  # the user who opened kept queues; None: none was kept yet
         self._used = 0.0  # when they were used last
         self._channels = base.channels()
         self._lanes: dict[str, Lane] = {}
@@ -64,30 +64,23 @@ class Listing:
             self._matching[topic] = found
         return found
 
-    @property
-    def has_kept(self) -> bool:
-        """Whether a queue was ever kept with this list."""
-        return self._opener is not None
-
     def may_be_used(self) -> bool:
         """Whether this user is the one who opened the kept queues; these are then our own."""
-        if self._opener is None:
-            return True
         now = monotonic()
         if now - self._used > _REST_SECONDS:
             with _lock:
                 self._forget_foreign()
         self._used = now
-        return self._opener == os.geteuid()
+        return self.opener == os.geteuid()
 
     def keep(self, lane: Lane, opened: Descriptors, status: os.stat_result) -> None:
         """Keep the opened queue of a marked channel, if there is a place for it.
 
         The caller holds the lock.
         """
-        if self._opener is None:
+        if self.opener is None:
             self._used = monotonic()
-            self._opener = os.geteuid()
+            self.opener = os.geteuid()
         lane.keep(opened, status, self.places)
 
     def close(self) -> bool:
@@ -96,16 +89,16 @@ class Listing:
         The caller holds the lock.
         """
         any(self.places)  # takes all of them
-        held = [lane.kept for lane in [*self._lanes.values()] if lane.kept]
-        for queues in held:
-            queues.close()
+        held = [lane for lane in [*self._lanes.values()] if lane.kept]
+        for lane in held:
+            lane.close()
         return bool(held)
 
     def _forget_foreign(self) -> None:
         """Forget the kept queues that the program has closed. The caller holds the lock."""
         for lane in [*self._lanes.values()]:
             if lane.kept:
-                lane.kept.forget_foreign()
+                lane.forget_foreign()
 
 
 _lock = threading.RLock()
@@ -120,7 +113,7 @@ def kept(place: Place) -> Listing | None:
         listing is not None
         and listing.place == place
         and listing.key == place.key()
-        and listing.may_be_used()
+        and (listing.opener is None or listing.may_be_used())
     ):
         return listing
     return None
@@ -166,34 +159,44 @@ def send(lanes: tuple[Lane, ...], body: bytes, outcome: Outcome) -> tuple[Lane, 
 
     Returns the others, and those that had no room.
     """
-    write = sigpipe.writer()
-    with _lock:
-        return _send(lanes, body, outcome, write)
+    if sigpipe.is_ignored():
+        with _lock:
+            return _send(lanes, body, outcome)
+    block = sigpipe.Block()
+    with block, block:
+        block.begin()
+        with _lock:
+            return _send(lanes, body, outcome)
 
 
-def _send(
-    lanes: tuple[Lane, ...], body: bytes, outcome: Outcome, write: sigpipe.Write
-) -> tuple[Lane, ...]:
-    left = []
+def _send(lanes: tuple[Lane, ...], body: bytes, outcome: Outcome) -> tuple[Lane, ...]:
+    others = []
+    taken = outcome.taken
+    size = queue.HEADING_OCTETS + len(body)
     for lane in lanes:
         try:
-            if lane.kept and lane.send(body, write):
-                outcome.taken.append(lane.path)
-            else:
-                left.append(lane)
-        except of_system(BlockingIOError):
-            left.append(lane)
+            if lane.left >= size or lane.has_room():
+                lane.left -= size
+                written = lane.writers[0].write(lane.heading + body)
+                if written == size:
+                    taken.append(lane.path)
+                    continue
+                if written is not None:
+                    raise cut_short(written, size)
+            others.append(lane)
+        except of_system(ValueError, IndexError):  # a signal handler has just closed it
+            lane.left = 0
+            others.append(lane)
         except of_system(BrokenPipeError):
             outcome.gone.append(lane.path)
-            if lane.kept:
-                lane.kept.close()
+            lane.close()
         except of_system(OSError) as error:
             if error.errno == errno.EBADF and lane.kept:  # the program has closed it
-                lane.kept.forget_foreign()
-                left.append(lane)
+                lane.forget_foreign()
+                others.append(lane)
             else:
                 outcome.failed.append((lane.path, error))
-    return tuple(left)
+    return tuple(others)
 
 
 def keep(listing: Listing, lane: Lane, opened: Descriptors, status: os.stat_result) -> None:

@@ -58,7 +58,8 @@ class Message:
             time.time_ns() // 1000 if timestamp is None else _number(timestamp, "timestamp", 0)
         )
         self.content = content if type(content) is bytes else as_content(content)
-        if headers is not None and not isinstance(headers, Mapping):
+        # To ask whether a dict is a Mapping takes a function of Python, in each publish.
+        if headers is not None and type(headers) is not dict and not isinstance(headers, Mapping):
             raise InvalidHeaders(f"headers are not a mapping but {type(headers).__name__}")
         self.headers = {} if headers is None else dict(headers)
 

@@ -15,6 +15,7 @@ _VERSION = 1
 _HEAD = struct.Struct(">4sBQQI")  # magic, version, id, timestamp, length of the topic
 _ID = slice(5, 13)
 _LENGTH = 4  # octets of each length field
+_pack_length = struct.Struct(">I").pack
 _SMALLEST = _HEAD.size + 2 * _LENGTH  # topic, headers and content are empty
 
 MAX_FIELD_OCTETS = 2**32 - 1  # of headers and of content (MSG-16)
@@ -75,18 +76,14 @@ def encode(
     """The message file with these fields. Raises InvalidHeaders, TooLarge."""
     raw_topic = topic.encode("ascii")
     raw_headers = encode_headers(headers)
-    if len(raw_headers) > MAX_FIELD_OCTETS:
-        raise TooLarge(f"headers have {len(raw_headers)} octets, more than {MAX_FIELD_OCTETS}")
+    length = len(raw_headers)
+    if length > MAX_FIELD_OCTETS:
+        raise TooLarge(f"headers have {length} octets, more than {MAX_FIELD_OCTETS}")
     size = len(content)
     if size > MAX_FIELD_OCTETS:
         raise TooLarge(f"content has {size} octets, more than {MAX_FIELD_OCTETS}")
-    parts = (
-        _HEAD.pack(_MAGIC, _VERSION, id, timestamp, len(raw_topic)),
-        raw_topic,
-        len(raw_headers).to_bytes(_LENGTH, "big"),
-        raw_headers,
-        size.to_bytes(_LENGTH, "big"),
-    )
+    head = _HEAD.pack(_MAGIC, _VERSION, id, timestamp, len(raw_topic)) + raw_topic
+    parts = head, _pack_length(length), raw_headers, _pack_length(size)
     if size <= SMALL:
         return Encoded(b"".join((*parts, content)))
     return Encoded(b"".join(parts), content)

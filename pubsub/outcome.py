@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
 
+class Outcome:
+    """The paths of the matching channels, by what became of the message there.
 
-class Outcome(NamedTuple):
-    """The paths of the matching channels, by what became of the message there."""
+    `taken`: the queue took it (GUAR-1). `full`: the queue had no room (PUB-15). `gone`: nobody
+    reads there (PUB-11). `failed`: the system failed (PUB-13); the last may be the staged file that
+    could not be removed.
+    """
 
-    taken: list[str]
-    """The queue took it (GUAR-1)."""
-    full: list[str]
-    """The queue had no room (PUB-15)."""
-    gone: list[str]
-    """Nobody reads there (PUB-11)."""
-    failed: list[tuple[str, OSError]]
-    """The system failed (PUB-13); the last may be the staged file that could not be removed."""
+    __slots__ = ("failed", "full", "gone", "taken")
+
+    def __init__(self) -> None:
+        self.taken: list[str] = []
+        self.full: list[str] = []
+        self.gone: list[str] = []
+        self.failed: list[tuple[str, OSError]] = []

@@ -25,6 +25,12 @@ class Place(NamedTuple):
     @staticmethod
     def here() -> Place:
         """The place that the environment names now (BASE-1, BASE-2). Raises BaseUnusable."""
+        # The octets of the variables: os.environ takes a microsecond to encode and decode them.
+        variables = getattr(os.environ, "_data", None)
+        if variables is not None:
+            place = _absolute(variables.get(b"PUBSUB_HOME"))
+            if place is not None:
+                return place
         explicit = os.environ.get("PUBSUB_HOME")
         path = explicit or _default()
         if path[0] != "/":
@@ -41,7 +47,7 @@ class Place(NamedTuple):
     def key(self) -> tuple[int, int, int, int] | None:
         """A value that changes whenever an entry of the base does; None if there is no base."""
         try:
-            found = self.status()
+            found = os.stat(self.path) if self.explicit else os.lstat(self.path)  # as `status`
         except of_system(OSError):
             return None
         return found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns
@@ -105,6 +111,14 @@ class Place(NamedTuple):
 
 
 _DEEPEST = 1 + 224 + 1 + 20  # octets of /CHANNEL/ID, the longest path in a base
+
+
+@lru_cache(maxsize=4)
+def _absolute(explicit: bytes | None) -> Place | None:
+    """The place that this value of PUBSUB_HOME names, if nothing else has to be looked at."""
+    if explicit and explicit.startswith(b"/"):
+        return _place(os.fsdecode(explicit), True)
+    return _place("/dev/shm/pubsub", False) if not explicit and _has_shared_memory() else None
 
 
 @lru_cache(maxsize=4)  # a place takes longer to make than to find

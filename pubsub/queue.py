@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 
 READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_NOCTTY
 """Flags for reading a queue or a message file: no waiting, no symbolic link (CHAN-8)."""
@@ -29,13 +30,15 @@ LONGEST_MESSAGE = 1016
 
 LONGEST_RECORD = WORD_OCTETS + LONGEST_MESSAGE
 
+HEADING_OCTETS = 6
+"""The first octets of a record, which are the channel's."""
+
 LENGTH_OCTETS = 2
 """The length of the message is the end of the word with which a record begins."""
 
 
-def word(id: int) -> bytes:
-    """The word that announces the message with this id (PUB-9)."""
-    return id.to_bytes(WORD_OCTETS, "big")
+word = struct.Struct(">Q").pack
+"""The word that announces the message with this id (PUB-9)."""
 
 
 def heading(path: str) -> bytes:
@@ -46,7 +49,10 @@ def heading(path: str) -> bytes:
     return b"\x80\x00" + path.rsplit("_", 2)[1][:4].encode()
 
 
+_length = struct.Struct(">H").pack
+
+
 def body(message: bytes) -> bytes:
     """What follows the heading in a record: the length, the message file, the padding."""
     size = len(message)
-    return size.to_bytes(LENGTH_OCTETS, "big") + message + bytes(-size % WORD_OCTETS)
+    return _length(size) + message + bytes(-size % WORD_OCTETS)

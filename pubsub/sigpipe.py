@@ -5,12 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
 from itertools import starmap
-from typing import TypeAlias
-
-Write: TypeAlias = "Callable[[int, bytes], int]"
-"""Writes to a descriptor, and returns how many octets were taken."""
 
 # The function in C. Its wrapper makes an enumeration of the answer, and takes twenty times as long.
 _handler = sys.modules["_signal"].getsignal
@@ -26,27 +21,18 @@ def write(descriptor: int, octets: bytes, written: list[int]) -> None:
     if _handler(_SIGPIPE) == _IGNORED:
         written.extend(starmap(os.write, ((descriptor, octets),)))
     else:
-        block = _Block()
+        block = Block()
         with block, block:
             block.begin()
             written.extend(starmap(os.write, ((descriptor, octets),)))
 
 
-def writer() -> Write:
-    """A function that writes to a queue; it returns how many octets that took. Raises OSError.
-
-    For the many queues of one publish: SIGPIPE is looked at once.
-    """
-    return os.write if _handler(_SIGPIPE) == _IGNORED else _write
+def is_ignored() -> bool:
+    """Whether no reader's death can end this process, as Python has it at first."""
+    return bool(_handler(_SIGPIPE) == _IGNORED)
 
 
-def _write(descriptor: int, octets: bytes) -> int:
-    written: list[int] = []
-    write(descriptor, octets, written)
-    return written[0]
-
-
-class _Block:
+class Block:
     """Keeps SIGPIPE from this thread, unless the program does. `with block, block:` ends it."""
 
     def __init__(self) -> None:

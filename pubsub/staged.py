@@ -34,13 +34,14 @@ class Staged:
 class Copies:
     """The staged copies of one message: one at a time, and another where its id is taken."""
 
+    _attempts = ATTEMPTS
+    _making = ""  # a path that is ours once the file is open: nothing else tells
+
     def __init__(self, id: int, encoded: Encoded) -> None:
         """`encoded` is a message file with this id, of which nothing is staged yet."""
         self._id = id
         self._encoded = encoded
-        self._attempts = ATTEMPTS
         self._file = Descriptors()
-        self._making = ""  # a path that is ours once the file is open: nothing else tells
         self._made: list[str] = []  # the paths that are ours
 
     def stage(self, base: Base) -> Staged:

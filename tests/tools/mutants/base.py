@@ -153,7 +153,7 @@ MUTANTS = [
         "BASE-16",
         "leaves the queue open where the link is refused",
         Edit(
-            "_Delivery._make_link",
+            "_Delivery._send_file",
             """
             if error.errno not in _TAKEN:
                 raise

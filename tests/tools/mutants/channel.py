@@ -26,7 +26,7 @@ MUTANTS = [
         "passes over channels with foreign entries",
         Edit(
             "_Delivery._enqueue",
-            "opened = self._queue.open(path, queue.WRITE)",
+            "opened = self._queue.open(lane.queue, queue.WRITE)",
             """
             ...
             if not all(name.isdigit() or name == "queue" for name in os.listdir(lane.path)):

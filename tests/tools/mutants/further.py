@@ -58,7 +58,7 @@ LEAKS_A_DESCRIPTOR = Mutant(
     "PUB-13",
     "leaks a descriptor where a link fails",
     Edit(
-        "_Delivery._make_link",
+        "_Delivery._send_file",
         """
         if error.errno not in _TAKEN:
             raise
@@ -111,14 +111,15 @@ TAKES_A_REFUSAL_FOR_FULL = Mutant(
     "takes a kept queue that refuses a record for full",
     Edit(
         "listing._send",
-        "left.append(lane)",
         """
-        import sys
-
-        refused = isinstance(sys.exc_info()[1], BlockingIOError)
-        outcome.full.append(lane.path) if refused else left.append(lane)
+        if written is not None:
+            raise cut_short(written, size)
         """,
-        3,
+        """
+        ...
+        outcome.full.append(lane.path)
+        continue
+        """,
     ),
 )
 DROPS_A_BATCH = Mutant(
@@ -148,7 +149,7 @@ LEAVES_A_QUEUE_OPEN = Mutant(
     "BASE-16",
     "leaves the queue open where its id is taken",
     Edit(
-        "_Delivery._make_link",
+        "_Delivery._send_file",
         "self._stage_again(self._copies.renew, staged)",
         """
         os.dup(self._queue[-1])
@@ -184,10 +185,10 @@ COUNTS_WITHOUT_ROOM = Mutant(
     "counts a channel though there was no room for the link",
     Edit(
         "_Delivery._deliver",
-        "self._outcome.failed.append((lane.path, error))",
+        "outcome.failed.append((lane.path, error))",
         """
         if error.errno == errno.ENOSPC:
-            self._outcome.taken.append(lane.path)
+            taken.append(lane.path)
         else:
             ...
         """,
@@ -311,11 +312,11 @@ ENDS_LARGE_MESSAGES_LATER = Mutant(
     Edit("Copies._write", "os.write(file, octets)", "os.write(file, memoryview(octets)[:2**20])"),
     Edit("Copies._write", "written < len(octets)", "written < min(len(octets), 2**20)"),
     Edit(
-        "_Delivery._write_id",
-        "write(opened, self._staged.word, self._written)",
+        "_Delivery._send_file",
+        "write(opened, staged.word, self._written)",
         """
         ...
-        with open(self._staged.path, "r+b") as file:
+        with open(staged.path, "r+b") as file:
             for octets in filter(None, self._copies._encoded):
                 file.write(octets)
         """,

@@ -12,13 +12,17 @@ MUTANTS = [
         "counts matching channels, not queues (formix-pubsub)",
         Edit(
             "_Delivery._deliver",
-            "there = self._enqueue(listing, lane)",
             """
-            self._outcome.taken.append(lane.path)
-            ...
+            if self._enqueue(listing, lane):
+                taken.append(lane.path)
+            else:
+                outcome.gone.append(lane.path)
+            """,
+            """
+            taken.append(lane.path)
+            self._enqueue(listing, lane)
             """,
         ),
-        Edit("_Delivery._deliver", "self._outcome.taken if there else self._outcome.gone", "[]"),
     ),
     Mutant(
         "GUAR-2",

@@ -91,8 +91,8 @@ MUTANTS = [
         "the length includes the padding",
         Edit(
             "queue.body",
-            'size.to_bytes(LENGTH_OCTETS, "big")',
-            '(size + -size % WORD_OCTETS).to_bytes(LENGTH_OCTETS, "big")',
+            "_length(size)",
+            "_length(size + -size % WORD_OCTETS)",
         ),
     ),
     Mutant(
@@ -194,7 +194,7 @@ MUTANTS = [
     Mutant(
         "INLINE-13",
         "looks once",
-        Edit("Lane.send", "self.left -= written", "pass"),
+        Edit("listing._send", "lane.left -= size", "pass"),
     ),
     Mutant(
         "INLINE-13",
@@ -213,7 +213,7 @@ MUTANTS = [
     Mutant(
         "INLINE-14",
         "a message that cannot be staged ends the publish",
-        Edit("_Delivery._stage", "self._unstaged = error", "raise"),
+        Edit("_Delivery.stage", "self._unstaged = error", "raise"),
         Edit("_Delivery.find", "self._unstaged = error", "raise"),
     ),
     Mutant(
@@ -233,19 +233,19 @@ MUTANTS = [
     Mutant(
         "INLINE-17",
         "starts over where tmp vanished",
-        Edit("_Delivery._stage", "not self._outcome.taken", "True", 2),
+        Edit("_Delivery.stage", "not self._outcome.taken", "True", 2),
     ),
     Mutant(
         "INLINE-18",
         "waits for room in the queue that it opened first",
-        Edit("_Delivery.__init__", "self._link = ''", "...; self._first = {}"),
+        Edit("_Delivery.__init__", "self._queue = Descriptors()", "...; self._first = {}"),
         Edit(
             "_Delivery._enqueue",
             "status = os.fstat(opened)",
             """
-            first = self._first.setdefault(path, opened)
+            first = self._first.setdefault(lane.queue, opened)
             if first == opened:
-                self._first[path] = os.dup(opened)
+                self._first[lane.queue] = os.dup(opened)
             elif not select.select([], [first], [], 0)[1]:
                 raise BlockingIOError(errno.EAGAIN, "full")
             ...
@@ -253,9 +253,9 @@ MUTANTS = [
         ),
         Edit(
             "_Delivery._enqueue",
-            "opened = self._queue.open(path, queue.WRITE)",
+            "opened = self._queue.open(lane.queue, queue.WRITE)",
             """
-            if path in self._first:
+            if lane.queue in self._first:
                 opened = -1
             else:
                 ...

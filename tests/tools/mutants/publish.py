@@ -5,7 +5,7 @@ from __future__ import annotations
 from mutation import Edit, Mutant
 
 OVERWRITES = Edit(
-    "_Delivery._make_link",
+    "_Delivery._send_file",
     "self._stage_again(self._copies.renew, staged)",
     "os.unlink(self._link)",
 )
@@ -45,8 +45,8 @@ MUTANTS = [
         "writes the rest after the first link",
         Edit("Copies._write", "filter(None, self._encoded)", "[self._encoded.head[:20]]"),
         Edit(
-            "_Delivery._write_id",
-            "write(opened, self._staged.word, self._written)",
+            "_Delivery._send_file",
+            "write(opened, staged.word, self._written)",
             """
             with open(self._staged.path, "r+b") as file:
                 file.writelines(self._copies._encoded)
@@ -63,7 +63,7 @@ MUTANTS = [
         "PUB-7",
         "makes the file in the channel",
         Edit(
-            "_Delivery._make_link",
+            "_Delivery._send_file",
             "os.link(staged.path, self._link)",
             """
             file = os.open(self._link, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -76,21 +76,25 @@ MUTANTS = [
         "PUB-8",
         "enqueues before it links",
         Edit(
-            "_Delivery._make_link",
-            'self._link = f"{channel}/{staged.name}"',
+            "_Delivery._send_file",
+            'self._link = f"{lane.path}/{staged.name}"',
             "...; os.write(self._queue[-1], staged.word)",
         ),
-        Edit("_Delivery._send_file", "self._write_id(opened)", "not self._written.append(8)"),
+        Edit(
+            "_Delivery._send_file",
+            "write(opened, staged.word, self._written)",
+            "self._written.append(8)",
+        ),
     ),
     Mutant(
         "PUB-9",
         "two writes",
         Edit(
-            "_Delivery._write_id",
-            "write(opened, self._staged.word, self._written)",
+            "_Delivery._send_file",
+            "write(opened, staged.word, self._written)",
             """
-            os.write(opened, self._staged.word[:4])
-            self._written.append(os.write(opened, self._staged.word[4:]))
+            os.write(opened, staged.word[:4])
+            self._written.append(os.write(opened, staged.word[4:]))
             """,
         ),
     ),
@@ -111,12 +115,12 @@ MUTANTS = [
     Mutant(
         "PUB-12",
         "a cleaner's ENOENT is a closed channel",
-        Edit("_Delivery._make_link", "os.lstat(staged.path)", ""),
+        Edit("_Delivery._send_file", "os.lstat(staged.path)", ""),
     ),
     Mutant(
         "PUB-13",
         "swallows errors",
-        Edit("_Delivery._deliver", "self._outcome.failed.append((lane.path, error))", "pass"),
+        Edit("_Delivery._deliver", "outcome.failed.append((lane.path, error))", "pass"),
     ),
     Mutant(
         "PUB-13",
@@ -125,19 +129,19 @@ MUTANTS = [
             "_Delivery._enqueue",
             """
             try:
-                opened = self._queue.open(path, queue.WRITE)
+                opened = self._queue.open(lane.queue, queue.WRITE)
             except of_system(FileNotFoundError, NotADirectoryError):
                 return False
             except of_system(OSError) as error:
-                if error.errno == errno.ENXIO or not is_of_kind(path, stat.S_ISFIFO):
+                if error.errno == errno.ENXIO or not is_of_kind(lane.queue, stat.S_ISFIFO):
                     return False
                 raise
             """,
             """
             try:
-                opened = self._queue.open(path, queue.WRITE)
+                opened = self._queue.open(lane.queue, queue.WRITE)
             except of_system(OSError) as error:
-                if error.errno == errno.ENXIO or not is_of_kind(path, stat.S_ISFIFO):
+                if error.errno == errno.ENXIO or not is_of_kind(lane.queue, stat.S_ISFIFO):
                     return False
                 raise
             """,
@@ -151,7 +155,6 @@ MUTANTS = [
     Mutant(
         "PUB-15",
         "waits without being asked",
-        Edit("_Delivery._deliver", "full and timeout", "full"),
         Edit(
             "_Delivery._deliver",
             "monotonic() + timeout",
@@ -185,7 +188,7 @@ MUTANTS = [
         "PUB-18",
         "waits with the message linked",
         Edit(
-            "_Delivery._write_id",
+            "_Delivery._send_file",
             "self._withdraw()",
             """
             import sys
@@ -241,11 +244,11 @@ MUTANTS = [
         "keeps queues open",
         Edit(
             "_Delivery._enqueue",
-            "opened = self._queue.open(path, queue.WRITE)",
+            "opened = self._queue.open(lane.queue, queue.WRITE)",
             """
-            opened = deliver.__dict__.get(path, -1)
+            opened = deliver.__dict__.get(lane.queue, -1)
             if opened < 0:
-                opened = deliver.__dict__[path] = os.open(path, queue.WRITE)
+                opened = deliver.__dict__[lane.queue] = os.open(lane.queue, queue.WRITE)
             """,
         ),
     ),

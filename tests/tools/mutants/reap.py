@@ -11,7 +11,7 @@ MUTANTS = [
         Edit(
             "_Delivery._enqueue",
             """
-            if error.errno == errno.ENXIO or not is_of_kind(path, stat.S_ISFIFO):
+            if error.errno == errno.ENXIO or not is_of_kind(lane.queue, stat.S_ISFIFO):
                 return False
             """,
             """
