@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+import asyncio
 import fcntl
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from commandline import PUBSUB, StartCommand
+from loops import registered
 
 import pubsub
 from pubsub.owners import owners
@@ -69,6 +71,48 @@ def command() -> Iterator[StartCommand]:
     for process in started:
         with process:
             process.kill()
+
+
+Result = TypeVar("Result")
+Run = Callable[[Coroutine[Any, Any, Result]], Result]
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def new_loop(request: pytest.FixtureRequest) -> Callable[[], asyncio.AbstractEventLoop]:
+    if request.param == "asyncio":
+        return asyncio.new_event_loop
+    found = pytest.importorskip(
+        "uvloop", reason="uvloop is not installed: it is not on each system"
+    )
+    new: Callable[[], asyncio.AbstractEventLoop] = found.new_event_loop
+    return new
+
+
+@pytest.fixture
+def loop(
+    new_loop: Callable[[], asyncio.AbstractEventLoop],
+) -> Iterator[asyncio.AbstractEventLoop]:
+    loop = new_loop()
+    yield loop
+    left = asyncio.all_tasks(loop)
+    for task in left:
+        task.cancel()
+    loop.run_until_complete(asyncio.gather(*left, return_exceptions=True)) if left else None
+    loop.close()
+    assert not left
+
+
+@pytest.fixture
+def run(loop: asyncio.AbstractEventLoop) -> Run[Any]:
+    """Run a coroutine to its end. No reader may be left then."""
+
+    def run(main: Coroutine[Any, Any, Result]) -> Result:
+        before = registered(loop)
+        result = loop.run_until_complete(asyncio.wait_for(main, 100))
+        assert registered(loop) == before
+        return result
+
+    return run
 
 
 @pytest.fixture

@@ -6,73 +6,17 @@ import asyncio
 import gc
 import shutil
 import sys
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
-from conftest import Start
+from conftest import Run, Start
+from loops import contents, turns
 
 import pubsub
 from pubsub import ChannelClosed, ChannelLost, InvalidMessage, aio
 from pubsub.aio import _CALLS_IN_A_TURN
-
-Result = TypeVar("Result")
-Run = Callable[[Coroutine[Any, Any, Result]], Result]
-
-
-@pytest.fixture(params=["asyncio", "uvloop"])
-def new_loop(request: pytest.FixtureRequest) -> Callable[[], asyncio.AbstractEventLoop]:
-    if request.param == "asyncio":
-        return asyncio.new_event_loop
-    found = pytest.importorskip(
-        "uvloop", reason="uvloop is not installed: it is not on each system"
-    )
-    new: Callable[[], asyncio.AbstractEventLoop] = found.new_event_loop
-    return new
-
-
-@pytest.fixture
-def loop(
-    new_loop: Callable[[], asyncio.AbstractEventLoop],
-) -> Iterator[asyncio.AbstractEventLoop]:
-    loop = new_loop()
-    yield loop
-    assert not asyncio.all_tasks(loop)
-    loop.close()
-
-
-@pytest.fixture
-def run(loop: asyncio.AbstractEventLoop) -> Run[Any]:
-    """Run a coroutine to its end. No reader may be left then."""
-
-    def run(main: Coroutine[Any, Any, Result]) -> Result:
-        before = registered(loop)
-        result = loop.run_until_complete(main)
-        assert registered(loop) == before
-        return result
-
-    return run
-
-
-def registered(loop: asyncio.AbstractEventLoop) -> set[int]:
-    """The descriptors that the loop watches. uvloop does not tell: none."""
-    selector = getattr(loop, "_selector", None)
-    return set(selector.get_map()) if selector else set()
-
-
-async def turns(number: int = 5) -> None:
-    """Let the loop turn. One turn is enough for a task to begin to wait."""
-    for _ in range(number):
-        await asyncio.sleep(0)
-
-
-async def contents(channel: aio.Channel) -> list[bytes]:
-    """What can be fetched."""
-    found = []
-    while (message := await channel.get(0)) is not None:
-        found.append(message.content)
-    return found
 
 
 async def first_of(channel: aio.Channel) -> bytes | None:
@@ -80,13 +24,6 @@ async def first_of(channel: aio.Channel) -> bytes | None:
     async for message in channel:
         return message.content
     return None
-
-
-async def fill(topic: str) -> int:
-    number = 0
-    while await aio.publish(topic, b"fills"):
-        number += 1
-    return number
 
 
 @pytest.mark.parametrize("inline", [False, True])

@@ -1,0 +1,36 @@
+"""What tests of pubsub.aio look at in an event loop, and in a channel."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from pubsub import Message, aio
+
+
+def registered(loop: asyncio.AbstractEventLoop) -> set[int]:
+    """The descriptors that the loop watches. uvloop does not tell: none."""
+    selector = getattr(loop, "_selector", None)
+    return set(selector.get_map()) if selector else set()
+
+
+async def turns(number: int = 5) -> None:
+    """Let the loop turn. One turn is enough for a task to begin to wait."""
+    for _ in range(number):
+        await asyncio.sleep(0)
+
+
+async def contents(channel: aio.Channel) -> list[bytes]:
+    """What can be fetched."""
+    found = []
+    while (message := await channel.get(0)) is not None:
+        found.append(message.content)
+    return found
+
+
+async def first(channel: aio.Channel, number: int) -> AsyncIterator[Message]:
+    """As many messages of the channel."""
+    for _ in range(number):
+        message = await channel.get()
+        assert message is not None
+        yield message
