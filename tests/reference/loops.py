@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
+import resource
 from collections.abc import AsyncIterator
 
 from pubsub import Message, aio
@@ -34,3 +37,12 @@ async def first(channel: aio.Channel, number: int) -> AsyncIterator[Message]:
         message = await channel.get()
         assert message is not None
         yield message
+
+
+def shrink(*channels: aio.Channel) -> None:
+    """Give the queues of these channels a page, where the system allows it: they fill sooner."""
+    if hasattr(fcntl, "F_SETPIPE_SZ"):
+        for channel in channels:
+            opened = os.open(channel.directory_path / "queue", os.O_WRONLY | os.O_NONBLOCK)
+            fcntl.fcntl(opened, fcntl.F_SETPIPE_SZ, resource.getpagesize())
+            os.close(opened)

@@ -3,26 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import math
 import os
-import resource
 from pathlib import Path
 
 import pytest
 from conftest import Run
-from loops import contents, first, turns
+from loops import contents, first, shrink, turns
 
 from pubsub import BaseUnusable, InvalidHeaders, InvalidTopic, PublishFailed, aio
-
-
-def shrink(*channels: aio.Channel) -> None:
-    """Give the queues of these channels a page, where the system allows it: they fill sooner."""
-    if hasattr(fcntl, "F_SETPIPE_SZ"):
-        for channel in channels:
-            opened = os.open(channel.directory_path / "queue", os.O_WRONLY | os.O_NONBLOCK)
-            fcntl.fcntl(opened, fcntl.F_SETPIPE_SZ, resource.getpagesize())
-            os.close(opened)
 
 
 async def fill(topic: str) -> int:
