@@ -366,7 +366,7 @@ def test_a_channel_that_is_forgotten_closes(run: Run[None], home: Path) -> None:
 
 
 def test_many_messages_neither_starve_other_tasks_nor_wait_for_them(run: Run[None]) -> None:
-    number = 20 * _CALLS_IN_A_TURN
+    number = 7 * _CALLS_IN_A_TURN  # the smallest queues take 512
 
     async def main() -> None:
         turned = 0
@@ -384,7 +384,7 @@ def test_many_messages_neither_starve_other_tasks_nor_wait_for_them(run: Run[Non
                 turned = 0
                 for _ in range(number):
                     assert await action()
-                assert 19 <= turned <= 40
+                assert 6 <= turned <= 14
             turning.cancel()
 
     run(main())
