@@ -48,11 +48,6 @@ class Mark(NamedTuple):
     timestamp: int
     """When it was published, in microseconds since the epoch."""
 
-    @property
-    def id(self) -> str:
-        """What tells JetStream a repeated message, together with the topic."""
-        return f"{self.session}.{self.sequence}"
-
 
 def encode(headers: Mapping[str, HeaderValue], mark: Mark) -> dict[str, str]:
     """The headers of NATS for those of a message."""
@@ -81,7 +76,9 @@ def decode(headers: Mapping[str, str] | None) -> tuple[dict[str, HeaderValue], M
     if len(headers) == 1:
         return {}, mark
     decoded = {
-        name: _value(value) for name, value in headers.items() if name not in (MARK, ESCAPED)
+        name: _value(value)
+        for name, value in headers.items()
+        if name not in (MARK, ESCAPED) and not name.startswith("Nats-")  # those are the server's
     }
     if ESCAPED in headers:
         try:

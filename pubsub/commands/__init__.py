@@ -21,6 +21,7 @@ COMMANDS = {
     "sub": (".sub", "subscribe: print the messages of topics"),
     "pub": (".pub", "publish: send messages to a topic"),
     "reap": (".reap", "remove what dead processes left behind"),
+    "bridge": ("..bridge.command", "carry topics to and from other machines, over NATS"),
 }
 """The module of each command, as seen from here, and what it does; in the order of `--help`."""
 

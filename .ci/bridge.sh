@@ -1,0 +1,7 @@
+#!/bin/sh
+# Runs the bridge beside a real nats-server.
+set -eu
+. .ci/need.sh
+need bridge nats-server
+python -c 'import nats'
+exec pytest -n 2 tests/bridge "$@"

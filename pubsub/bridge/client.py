@@ -1,0 +1,173 @@
+"""One connection to a NATS server, by nats-py, watched from outside.
+
+nats-py 2.16 can stay *connected* and hear nothing any more: a header block that it cannot read ends
+its reading, and so does a PONG for which nobody waits; it can hang in closing while a server that
+has stopped does not take its data; and it sends a PING before what was published. So a client here
+serves for one connection, never reconnects, is given up at once when anything is wrong, and pings
+behind its data.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import nats.errors
+from nats.aio.client import Client as NatsClient
+
+from .envelope import MARK
+
+CONNECT_SECONDS = 5.0
+SILENCE_SECONDS = 4.0  # how long a server may take to answer a PING
+_PING_SECONDS = 1.0  # from an answer to the next PING
+_NEVER = 10**9  # seconds: pings of nats-py would overtake what was published
+_MOST_WAITING = 65_536  # messages that came and were not yet looked at
+_UNREADABLE = {MARK: ""}  # headers that no bridge writes: the message is refused
+
+
+class Lost(Exception):
+    """There is no connection, or none any more; the text says why."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """Where the server is, and how to be let in."""
+
+    url: str
+    """`nats://HOST:PORT` or `tls://HOST:PORT`, without a password."""
+    tls: ssl.SSLContext | None = None
+    login: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Arguments of nats-py's `connect`, such as `user`, `password`, `token`, `user_credentials`."""
+
+    @property
+    def shown(self) -> str:
+        """The address, without anything secret."""
+        parts = urlsplit(self.url)
+        return f"{parts.hostname}:{parts.port or 4222}"
+
+    @property
+    def wants_tls(self) -> bool:
+        """Whether nothing may be sent in clear."""
+        return self.tls is not None or urlsplit(self.url).scheme == "tls"
+
+
+class Client(NatsClient):  # type: ignore[misc]  # nats-py is in an extra
+    """A connection that is either good or lost."""
+
+    def __init__(self, server: Server, on_error: Callable[[str], None]) -> None:
+        """`on_error` hears of errors after which the connection goes on."""
+        super().__init__()
+        self._server = server
+        self._on_error = on_error
+        self._reason = ""
+        self.gone: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        """Done when the connection is lost; the result says why."""
+
+    async def open(self, name: str) -> None:
+        """Connect. Raises Lost."""
+        options: dict[str, Any] = dict(self._server.login)
+        if self._server.tls:
+            options["tls"] = self._server.tls
+        try:
+            await self.connect(
+                self._server.url,
+                name=name,
+                error_cb=self._note,
+                allow_reconnect=False,
+                max_reconnect_attempts=1,
+                reconnect_time_wait=0.1,
+                connect_timeout=CONNECT_SECONDS,
+                ping_interval=_NEVER,
+                no_echo=True,
+                **options,
+            )
+        except (nats.errors.Error, OSError, asyncio.TimeoutError, ValueError) as error:
+            why = self._reason or _text(error)
+            self.abandon(why)
+            raise Lost(why) from error
+        self._reading_task.add_done_callback(lambda _: self.abandon("nothing is read any more"))
+
+    async def _note(self, error: Exception) -> None:
+        self._reason = _text(error)
+        if self.is_connected:
+            self._on_error(self._reason)
+
+    def _connect_command(self) -> bytes:
+        # Credentials are in it. Without this look they would go out in clear, as everything else.
+        if self._server.wants_tls and not self._server_info.get("tls_required"):
+            raise nats.errors.Error("nats: TLS is wanted, and the server does not offer it")
+        command: bytes = super()._connect_command()
+        return command
+
+    async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
+        try:
+            parsed: dict[str, str] | None = await super()._process_headers(headers)
+        except Exception:  # whatever a stranger sends: it would end the reading
+            return _UNREADABLE
+        return parsed
+
+    async def _process_op_err(self, error: Exception) -> None:
+        self.abandon(_text(error))
+
+    async def _close(self, status: int, do_cbs: bool = True) -> None:
+        self.abandon(self._reason or _text(self._err or "the server closed the connection"))
+
+    async def listen(self, subject: str, callback: Callable[[Any], Awaitable[None]]) -> None:
+        """Have the messages of a subject given to the callback, one after the other."""
+        await self.subscribe(
+            subject, cb=callback, pending_msgs_limit=_MOST_WAITING, pending_bytes_limit=2**26
+        )
+
+    async def ping(self) -> asyncio.Future[bool]:
+        """Send a PING behind everything that was published.
+
+        The future is done when the server has read all that. Nobody may cancel it.
+        """
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._pongs.append(answer)
+        await self._send_command(b"PING\r\n")
+        await self._flush_pending()
+        return answer
+
+    async def watch(self) -> None:
+        """Ping again and again. Returns when the connection is lost, which `gone` tells, too."""
+        while not self.gone.done():
+            sending = asyncio.ensure_future(self.ping())
+            await either(sending, self.gone, within=SILENCE_SECONDS)
+            if sending.done() and not sending.exception():
+                answer = sending.result()
+                await either(answer, self.gone, within=SILENCE_SECONDS)
+                if answer.done():
+                    await either(self.gone, within=_PING_SECONDS)
+                    continue
+            self.abandon(f"the server does not answer for {SILENCE_SECONDS:g} seconds")
+
+    def abandon(self, why: str) -> None:
+        """Give the connection up at once, without another word to the server. May be repeated."""
+        if not self.gone.done():
+            self.gone.set_result(why)
+        self._status = NatsClient.CLOSED
+        subscriptions = [*self._subs.values()]
+        self._subs.clear()
+        tasks = [subscription._wait_for_msgs_task for subscription in subscriptions]
+        for task in (self._reading_task, self._ping_interval_task, self._flusher_task, *tasks):
+            if task is not None:
+                task.cancel()
+        writer = getattr(self._transport, "_io_writer", None)
+        if writer is not None:
+            writer.transport.abort()
+
+
+async def either(*futures: asyncio.Future[Any], within: float | None = None) -> None:
+    """Wait until one of these is done, or for so many seconds. None of them is cancelled."""
+    await asyncio.wait(futures, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+
+
+def _text(error: object) -> str:
+    """What went wrong, as a part of a line."""
+    text = str(error).removeprefix("nats: ").strip("'\"")
+    return " ".join(text.split()) or type(error).__name__
