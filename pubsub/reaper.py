@@ -78,17 +78,6 @@ def leftovers(stale_age: float = STALE_AGE) -> list[str]:
     return found
 
 
-def alive() -> list[str]:
-    """The patterns of the channels that may have a reader. Raises BaseUnusable, OSError."""
-    base = look()
-    if base is None:
-        return []
-    try:
-        return [found.pattern for found in base.channels() if _may_be_read(f"{found.path}/queue")]
-    except of_system(FileNotFoundError):
-        return []  # the base was removed
-
-
 def claim(base: Base, path: str, name: str, tmp: Descriptors) -> None:
     """Rename a directory to `name` in `tmp` (REAP-12); `tmp` is opened unless it is open.
 

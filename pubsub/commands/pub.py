@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from ..clock import monotonic
 from ..delivery import deliver
 from ..message import Message
+from ..overview import channels
 from ..publisher import PublishFailed
-from ..reaper import alive
-from ..topics import check_topic, matches
+from ..topics import check_topic
 from .arguments import (
     EXIT_CODES,
     Parser,
@@ -34,7 +34,7 @@ def parser() -> Parser:
         "pub",
         "Publish a message, and print how many subscribers' queues took it.",
         f"""Nobody need be there: the count is then 0, and the exit code 0. Nothing is kept for
-subscribers that come later.
+subscribers that come later. Write -- before a content that begins with a hyphen.
 
 examples:
   pubsub pub news.sports 'Team wins championship!'
@@ -106,7 +106,7 @@ def _await_subscribers(topic: str, number: int, limit: float) -> None:
     check_topic(topic)
     deadline = monotonic() + limit
     while True:
-        there = sum(matches(pattern, topic) for pattern in alive())
+        there = sum(found.alive is not False for found in channels(topic))
         left = deadline - monotonic()
         if there >= number or left <= 0:
             return

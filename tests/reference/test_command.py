@@ -15,7 +15,7 @@ from commandline import PUBSUB, StartCommand, assert_clean, await_channels, fini
 from conftest import HAS_FIT_QUEUES
 from pubsub_conformance.oracle.queue import fill
 
-from pubsub import Channel, Message, fetch, publish
+from pubsub import Channel, ChannelInfo, Message, fetch, publish
 from pubsub.delivery import deliver
 
 
@@ -46,7 +46,7 @@ def test_json_has_all_of_every_message(home: Path, command: StartCommand) -> Non
     await_channels(home)
     headers = ("-H", "name=a=b", "-H", "number:=1.50", "-H", "none:=null", "-H", "ü=\x7f\x1b")
     assert ran("pub", "a", "text\n\x1b\x7fü", *headers) == (0, b"1\n", b"")
-    assert ran("pub", "a", b"\xff\x00"[:1]) == (0, b"1\n", b"")
+    assert ran("pub", "a", b"\xff") == (0, b"1\n", b"")
     largest = Message("a", b"", id=2**64 - 1, timestamp=2**64 - 1)
     assert len(deliver(largest).taken) == 1
     printed = finished(sub)
@@ -235,6 +235,33 @@ def test_a_channel_that_is_lost_ends_sub(home: Path, command: StartCommand) -> N
     out, errors = sub.communicate()
     assert (sub.returncode, out, errors.count(b"\n")) == (2, b"", 1)
     assert_clean(home)
+
+
+def test_ls_shows_who_receives_a_topic(home: Path, command: StartCommand) -> None:
+    title = ["PATTERN", "PID", "STATE", "WAITING", "AGE", "COMMAND"]
+    code, out, errors = ran("ls")
+    assert (code, out.decode().split(), errors) == (0, title, b"")
+    assert not home.exists()
+    with Channel("a.="):
+        publish("a.b", b"one")
+        publish("a.b", b"two")
+        other = command("sub", "c")
+        await_channels(home, 2)
+        code, out, errors = ran("ls")
+        _, first, second = out.decode().splitlines()
+        assert (code, errors) == (0, b"")
+        assert first.split()[:4] == ["a.=", str(os.getpid()), "alive", "2"]
+        assert second.split()[:4] == ["c", str(other.pid), "alive", "0"]
+        if os.path.exists("/proc/self/cmdline"):
+            assert second.endswith("-m pubsub sub c")
+        assert ran("ls", "c")[1].splitlines()[1:] == [second.encode()]
+        code, out, errors = ran("ls", "--json", "a.b")
+        (line,) = out.splitlines()
+        assert json.loads(line)["waiting"] == 2
+        assert json.loads(line).keys() == set(ChannelInfo._fields)
+        other.kill()
+        other.wait()
+        assert ran("ls", "c")[1].split()[8] == b"dead"
 
 
 def test_reap_removes_what_the_dead_left(home: Path, command: StartCommand) -> None:
