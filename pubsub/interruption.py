@@ -51,7 +51,8 @@ _Error = TypeVar("_Error", bound=BaseException)
 
 _STANDARD = 2  # the highest number of a program's standard input, output and error
 
-_OURS = frozenset({__name__.rpartition(".")[0], "json"})
+_PACKAGE = __name__.rpartition(".")[0]
+_OURS = frozenset({_PACKAGE, f"{_PACKAGE}.aio", "json"})
 """The packages whose Python code runs in a call of ours."""
 
 

@@ -98,6 +98,7 @@ def loop(
     for task in left:
         task.cancel()
     loop.run_until_complete(asyncio.gather(*left, return_exceptions=True)) if left else None
+    loop.run_until_complete(loop.shutdown_asyncgens())
     loop.close()
     assert not left
 

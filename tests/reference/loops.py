@@ -6,7 +6,9 @@ import asyncio
 import fcntl
 import os
 import resource
-from collections.abc import AsyncIterator
+import types
+from collections.abc import AsyncIterator, Coroutine, Generator
+from typing import Any
 
 from pubsub import Message, aio
 
@@ -46,3 +48,23 @@ def shrink(*channels: aio.Channel) -> None:
             opened = os.open(channel.directory_path / "queue", os.O_WRONLY | os.O_NONBLOCK)
             fcntl.fcntl(opened, fcntl.F_SETPIPE_SZ, resource.getpagesize())
             os.close(opened)
+
+
+@types.coroutine
+def cancelled_at(
+    number: int, late: bool, work: Coroutine[Any, Any, Any]
+) -> Generator[Any, Any, Any]:
+    """Run `work`, and cancel it in the await of that number, as an event loop does.
+
+    `late`: when that await has ended, but before its task goes on. Returns what `work` returns if
+    it has fewer awaits.
+    """
+    for turn in range(number + 1):
+        try:
+            awaited = work.send(None)
+        except StopIteration as ended:
+            return ended.value
+        if turn < number or late:
+            yield awaited
+    work.throw(asyncio.CancelledError())
+    raise AssertionError("it went on")

@@ -16,7 +16,7 @@ from loops import contents, turns
 
 import pubsub
 from pubsub import ChannelClosed, ChannelLost, InvalidMessage, aio
-from pubsub.aio import _CALLS_IN_A_TURN
+from pubsub.aio.loop import CALLS_IN_A_TURN
 
 
 async def first_of(channel: aio.Channel) -> bytes | None:
@@ -366,7 +366,7 @@ def test_a_channel_that_is_forgotten_closes(run: Run[None], home: Path) -> None:
 
 
 def test_many_messages_neither_starve_other_tasks_nor_wait_for_them(run: Run[None]) -> None:
-    number = 7 * _CALLS_IN_A_TURN  # the smallest queues take 512
+    number = 7 * CALLS_IN_A_TURN  # the smallest queues take 512
 
     async def main() -> None:
         turned = 0

@@ -4,38 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import random
-import types
-from collections.abc import Callable, Coroutine, Generator
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 import pytest
 from conftest import Run
-from loops import contents, registered, shrink, turns
+from loops import cancelled_at, contents, registered, shrink, turns
 
 from pubsub import aio
-from pubsub.aio import _CALLS_IN_A_TURN, _calls
+from pubsub.aio.loop import CALLS_IN_A_TURN, calls
 
 Descriptors = Callable[[], set[tuple[int, int, int]]]
-
-
-@types.coroutine
-def cancelled_at(
-    number: int, late: bool, work: Coroutine[Any, Any, Any]
-) -> Generator[Any, Any, Any]:
-    """Run `work`, and cancel it in the await of that number, as an event loop does.
-
-    `late`: when that await has ended, but before its task goes on. Returns what `work` returns if
-    it has fewer awaits.
-    """
-    for turn in range(number + 1):
-        try:
-            awaited = work.send(None)
-        except StopIteration as ended:
-            return ended.value
-        if turn < number or late:
-            yield awaited
-    work.throw(asyncio.CancelledError())
-    raise AssertionError("it went on")
 
 
 async def at_each_await(scene: Callable[[], Coroutine[Any, Any, Any]], late: bool) -> int:
@@ -72,7 +51,7 @@ def test_a_cancelled_get_takes_nothing(run: Run[None], inline: bool, late: bool)
 
             async def get_what_is_there() -> None:
                 await feed(2)
-                _calls.number = _CALLS_IN_A_TURN - 1  # the next call lets other tasks run
+                calls.number = CALLS_IN_A_TURN - 1  # the next call lets other tasks run
                 await take(None)
 
             async def get_in_vain() -> None:

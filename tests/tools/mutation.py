@@ -83,7 +83,6 @@ class Mutant:
         Those of the bridge, the commands and `aio` are not among them: no driver uses them.
         """
         files = {str(path.relative_to(ROOT)): path for path in (ROOT / "pubsub").glob("*.py")}
-        del files["pubsub/aio.py"]
         sources = {
             name: path.read_text("utf-8") for name, path in {**files, DRIVER.name: DRIVER}.items()
         }
