@@ -84,18 +84,26 @@ enum { DEEPEST = 1 + PUBSUB_NAME_MAX + 1 + 20 };    /* octets of /CHANNEL/ID */
    might not find what it made. */
 static int base_path(char path[PATH_MAX])
 {
-    const char *home = getenv("PUBSUB_HOME"), *tmpdir = getenv("TMPDIR");
+    const char *home = getenv("PUBSUB_HOME");
     bool is_explicit = home && *home;
-    char cwd[PATH_MAX] = "";
+    char cwd[PATH_MAX];
     struct stat st;
-    if (!is_explicit)
+    if (!is_explicit) {
+        const char *tmpdir = getenv("TMPDIR");
         home = !stat("/dev/shm", &st) && S_ISDIR(st.st_mode) ? "/dev/shm"
             : tmpdir && *tmpdir ? tmpdir : "/tmp";
-    int err = *home == '/' || getcwd(cwd, sizeof cwd) ? 0 : errno;
-    if (err)
+    }
+    bool is_relative = *home != '/';
+    int err = is_relative && !getcwd(cwd, sizeof cwd) ? errno : 0;
+    if (err || !is_relative)
         *cwd = 0;
-    int n = snprintf(path, PATH_MAX, "%s%s%s%s", cwd, *cwd && cwd[1] ? "/" : "", home,
-                     is_explicit ? "" : "/pubsub");
+    const char *parts[] = {cwd, *cwd && cwd[1] ? "/" : "", home, is_explicit ? "" : "/pubsub"};
+    size_t n = 0;
+    for (int i = 0; i < 4; i++)             /* by snprintf() it would be a fifth of a publish */
+        for (const char *c = parts[i]; *c; c++, n++)
+            if (n < PATH_MAX - 1)
+                path[n] = *c;
+    path[n < PATH_MAX ? n : PATH_MAX - 1] = 0;
     /* Without "/" and "/." at its end, the path ends with the component that becomes the base. */
     while (n < PATH_MAX && n > 1 &&
            (path[n - 1] == '/' || (path[n - 1] == '.' && path[n - 2] == '/')))

@@ -212,8 +212,11 @@ enum ps_outcome ps_deliver(struct ps_publish *p, struct ps_target *t, struct pub
     }
     if (t->lane == PS_INLINE && !p->is_waiting && (outcome == PS_TOOK || outcome == PS_FULL))
         ps_keep_queue(p->list, t, &own);
-    else
+    else if (t->in_use) {
         ps_close_queue(t);
+        if (outcome == PS_FAILED && e->errnum == EBADF)     /* the program has closed it */
+            return ps_deliver(p, t, e);
+    }
     ps_close_fd(&own);
     return outcome;
 }

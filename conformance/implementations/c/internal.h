@@ -168,6 +168,7 @@ struct ps_listing {
     struct ps_names names;      /* of each target its name and its pattern */
     struct ps_target *targets;
     size_t count;
+    struct ps_target *lowest, *highest;     /* by the number of the descriptor, when it was kept */
     struct ps_topic *topics[PS_TOPICS];
 };
 
@@ -186,7 +187,7 @@ void ps_borrow_queue(struct ps_target *t);
 
 /* Keeps the descriptor in use, or *own, which is -1 then, for the next publish, unless too many are
    kept. */
-void ps_keep_queue(const struct ps_listing *list, struct ps_target *t, int *own);
+void ps_keep_queue(struct ps_listing *list, struct ps_target *t, int *own);
 void ps_close_queue(struct ps_target *t);               /* if it is in use */
 
 /* Closes all descriptors that are kept (INLINE-24); false: there was none. */

@@ -8,7 +8,9 @@
 
 const char *ps_json_space(const char *p)
 {
-    return p + strspn(p, " \t\n\r");
+    while (*p == ' ' || *p == '\t' || *p == '\n' || *p == '\r')
+        p++;
+    return p;
 }
 
 /* Whether an octet within a string is a character, and means itself. */

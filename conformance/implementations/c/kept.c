@@ -50,14 +50,43 @@ static void drop(struct ps_target *t)
     kept--;
 }
 
+/* Whether a descriptor is kept that the program has not closed. */
+static bool is_kept(const struct ps_target *t)
+{
+    return t->fd >= 0 && is_open(t);
+}
+
+/* Remembers the target if its number is the lowest or the highest. */
+static void remember(struct ps_listing *list, struct ps_target *t)
+{
+    if (!list->lowest || t->fd < list->lowest->fd)
+        list->lowest = t;
+    if (!list->highest || t->fd > list->highest->fd)
+        list->highest = t;
+}
+
+/* Forgets the descriptors that the program has closed. A program that closes what is not its own closes
+   all numbers from some number on, or up to one, as daemons do. So the lowest and the highest of ours
+   tell of all, and a publish need not ask for each (INLINE-24). */
+static void drop_foreign(struct ps_listing *list)
+{
+    if (!list->lowest ||
+        (is_kept(list->lowest) && (list->highest == list->lowest || is_kept(list->highest))))
+        return;
+    list->lowest = list->highest = NULL;
+    for (struct ps_target *t = list->targets; t < list->targets + list->count; t++)
+        if (is_kept(t))
+            remember(list, t);
+        else if (t->fd >= 0)
+            drop(t);
+}
+
 void ps_borrow_queue(struct ps_target *t)
 {
-    if (t->fd >= 0 && !is_open(t))
-        drop(t);
     t->in_use = t->fd >= 0;
 }
 
-void ps_keep_queue(const struct ps_listing *list, struct ps_target *t, int *own)
+void ps_keep_queue(struct ps_listing *list, struct ps_target *t, int *own)
 {
     t->in_use = false;
     if (t->fd >= 0 || *own < 0)
@@ -65,6 +94,7 @@ void ps_keep_queue(const struct ps_listing *list, struct ps_target *t, int *own)
     if (kept++ < list->most) {                                                  /* INLINE-22 */
         t->fd = *own;
         *own = -1;
+        remember(list, t);
         return;
     }
     kept--;
@@ -177,6 +207,7 @@ struct ps_listing *ps_kept_listing(const struct stat *base)
         if (enter(p)) {
             if (is_for(p->list, base)) {
                 mine = p;
+                drop_foreign(p->list);
                 return p->list;
             }
             leave(p);

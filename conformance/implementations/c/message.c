@@ -177,6 +177,10 @@ size_t pubsub_unescape(const char *raw, size_t raw_size, char *out)
 {
     size_t n = 0, size;
     char c[4];
+    if (!memchr(raw, '\\', raw_size)) {
+        memcpy(out, raw, raw_size);
+        return raw_size;
+    }
     for (const char *p = raw; p && p < raw + raw_size;)
         if ((p = ps_json_char(p, c, &size))) {
             memcpy(out + n, c, size);
