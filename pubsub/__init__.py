@@ -17,6 +17,7 @@ from .overview import ChannelInfo, channels
 from .place import BaseUnusable
 from .publisher import PublishFailed, publish
 from .reaper import reap
+from .request import NobodyListens, NotARequest, reply, request
 from .subscriber import subscribe
 from .topics import InvalidPattern, InvalidTopic
 from .waiting import wait
@@ -35,6 +36,8 @@ __all__ = [
     "InvalidPattern",
     "InvalidTopic",
     "Message",
+    "NobodyListens",
+    "NotARequest",
     "PublishFailed",
     "TooLarge",
     "channels",
@@ -42,6 +45,8 @@ __all__ = [
     "fetch",
     "publish",
     "reap",
+    "reply",
+    "request",
     "subscribe",
     "wait",
 ]

@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import errno
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NoReturn
 
 from . import owners, reaper
@@ -342,6 +342,30 @@ class Channel:
         except BaseException:
             inbox.show_hand()  # what stays in it
             raise
+
+    def _pass_on(self, take: Callable[[Message], object]) -> bool:
+        """Have `take` called with the next message, which is in hand until it returns.
+
+        False: there is none. If a signal handler raises an exception, the same message may come
+        again. Raises what `fetch` raises.
+        """
+        notice_fork()
+        try:
+            with self._lock:
+                if self._busy.locked():
+                    raise self._inside()
+                with self._busy:
+                    inbox = self._opened()
+                    if not inbox.hand.take():
+                        inbox.when_empty()
+                        return False
+                    message = inbox.take_message()
+                    if message is not None:
+                        take(message)
+                        inbox.hand.drop()
+                    return True
+        finally:
+            self._finish()
 
     def _pass_over(self, inbox: Inbox) -> Message | None:
         """The next message, behind a word that has none."""

@@ -17,7 +17,9 @@ import pubsub
 _HERE = str(Path(__file__).parent)
 _PACKAGE = Path(pubsub.__file__).parent
 # The modules that use locks.
-_LOCKING = {str(_PACKAGE / name) for name in ("channel.py", "ids.py", "listing.py", "waiting.py")}
+_LOCKING = {
+    str(_PACKAGE / f"{name}.py") for name in ("channel", "ids", "listing", "request", "waiting")
+}
 
 
 _left_out: dict[int, tuple[CodeType, frozenset[int]]] = {}

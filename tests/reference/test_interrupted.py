@@ -19,9 +19,10 @@ from interrupter import Interrupter, watching
 import pubsub.listing
 import pubsub.message
 import pubsub.staged
-from pubsub import Channel, InvalidMessage, Message, fetch, publish, reap, subscribe
+from pubsub import Channel, InvalidMessage, Message, fetch, publish, reap, request, subscribe
 from pubsub.ids import next_id
 from pubsub.place import Place
+from pubsub.request import _replies_here, _Waiting
 
 
 class Interrupt(BaseException):
@@ -44,6 +45,7 @@ class Scene:
     pattern = "a"
     inline = False
     error: type[BaseException] | None = None  # the end of an operation that is not interrupted
+    modules: tuple[str, ...] = ()  # those whose bytecodes are interrupted; none: all
 
     def __init__(self, home: Path) -> None:
         self.home = home
@@ -201,6 +203,11 @@ class Fetching(Receiving):
         assert self.lost_at == [*range(self.runs - len(self.lost_at), self.runs)]
         assert len(self.lost_at) < 40
         super().finish()
+
+
+class Getting(Fetching):
+    def operate(self) -> None:
+        self.take(self.channel.get(0))
 
 
 class FetchingLargeOnes(Fetching):
@@ -411,6 +418,47 @@ class PublishingATakenId(Publishing):
         return [name for name in found if name != str(self.ids[0])]
 
 
+class Requesting(Scene):
+    """It reads the reply for another thread that waits, too."""
+
+    inline = True
+    modules = ("channel", "request")  # other operations have the rest
+
+    def __init__(self, home: Path) -> None:
+        super().__init__(home)
+        self.channel.open()
+        self.replies = _replies_here()
+        self.replies.open()
+        self.other = _Waiting(self.replies)
+
+    def prepare(self) -> None:
+        headers = {"correlation-id": self.other.id}
+        assert publish(self.replies.channel.topic, b"", headers) == 1
+        self.replies.requests[self.other.id] = self.other
+
+    def operate(self) -> None:
+        assert request("a", b"", timeout_seconds=0) is None
+
+    def check(self, interrupted: bool) -> None:
+        assert list(self.replies.requests) == [self.other.id]
+        assert self.replies.waiting() == []
+        if not self.other.reply:
+            assert interrupted
+            self.replies.read(0)
+        assert self.other.reply.pop().content == b""
+        self.other.reply.clear()
+        drain(self.channel)
+        assert self.tmp() == []
+
+    def opened(self) -> int:
+        return 2
+
+    def finish(self) -> None:
+        self.replies.requests.clear()
+        self.replies.channel.close()
+        self.channel.close()
+
+
 # The operations, with the number of their bytecodes on the Python that has most. A test must see
 # half as many: tools that watch bytecodes have been known to miss all of some function.
 BYTECODES: dict[type[Scene], int] = {
@@ -419,6 +467,7 @@ BYTECODES: dict[type[Scene], int] = {
     Closing: 1254,
     Reaping: 2133,
     Fetching: 569,
+    Getting: 600,
     FetchingLargeOnes: 651,
     FetchingNothing: 101,
     FetchingAnotherFile: 508,
@@ -433,6 +482,7 @@ BYTECODES: dict[type[Scene], int] = {
     PublishingToAFullOne: 1280,
     PublishingWithATimeout: 1757,
     PublishingATakenId: 1854,
+    Requesting: 620,
 }
 # A handler's OSError is the one that the package could take for an error of the system. While the
 # callback of a subscribe runs, an Exception is the callback's.
@@ -481,7 +531,7 @@ def interrupt_everywhere(home: Path, scene: type[Scene], kind: type[BaseExceptio
         pass  # the base is there
     stage = scene(home)
     foreign = descriptors() - OPEN * stage.opened()
-    interrupter = Interrupter()
+    interrupter = Interrupter(*stage.modules)
     interrupted = True
     points = 0
     with watching():
