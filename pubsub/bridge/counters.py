@@ -41,13 +41,14 @@ class Counters:
     """They came from NATS, and are no messages: the subject is no topic, or headers are invalid."""
     connections: int = 0
 
-    def line(self, connected: bool, waiting: int, unconfirmed_now: int) -> str:
-        """The status as a JSON object: what is here is on its way out."""
+    def line(self, connected: bool, waiting: int, sending: int, behind: int) -> str:
+        """The status as a JSON object, with what is on its way out and in."""
         return json.dumps(
             {
                 "connected": connected,
                 "waiting": waiting,
-                "sent_and_unconfirmed": unconfirmed_now,
+                "sent_and_unconfirmed": sending,
+                "behind": behind,
                 **dataclasses.asdict(self),
             }
         )

@@ -31,6 +31,8 @@ class Incoming:
         self, patterns: Sequence[str], timeout: float, origin: str, counters: Counters
     ) -> None:
         """`timeout` are the seconds that a full local queue is waited for."""
+        self.behind = 0
+        """How many more messages a stream has for this bridge, when the last one came."""
         self._timeout = timeout
         self._origin = origin
         self._counters = counters

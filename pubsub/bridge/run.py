@@ -87,12 +87,8 @@ class Bridge:
             self._exporter.look()
 
     def _show(self) -> None:
-        sending = self._outgoing.window.size
-        print(
-            self._counters.line(self._is_connected, len(self._outgoing), sending),
-            file=sys.stderr,
-            flush=True,
-        )
+        on_its_way = len(self._outgoing), self._outgoing.window.size, self._incoming.behind
+        print(self._counters.line(self._is_connected, *on_its_way), file=sys.stderr, flush=True)
 
     async def _serve(self, stopping: asyncio.Future[Any]) -> None:
         """Connect, and serve while the connection lasts."""

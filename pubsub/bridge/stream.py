@@ -138,15 +138,19 @@ class StreamImport:
             await self._control(received)
             return
         words = received.reply.split(".")
-        # Stream, consumer, deliveries, then the two numbers; newer servers have two words before.
-        number, seen = map(int, words[5:7] if len(words) == _ACK_WORDS else words[7:9])
+        # Stream, consumer, deliveries, two numbers, time, how many are behind this one; newer
+        # servers have two words before, and one behind.
+        fields = words[5:9] if len(words) == _ACK_WORDS else words[7:11]
+        number, seen, _, self._incoming.behind = map(int, fields)
         if not self._follows(seen - 1):
             return
         self._seen = seen
         self._is_busy = True  # waiting for a full queue may take long
-        await self._incoming.take(received.subject, received.headers, received.data)
-        self._progress.note(number)
-        self._is_busy = False
+        try:
+            await self._incoming.take(received.subject, received.headers, received.data)
+            self._progress.note(number)
+        finally:
+            self._is_busy = False
 
     async def _control(self, received: Any) -> None:
         """Heartbeats, and questions of flow control, which are answered by an empty message."""
