@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from base64 import b64encode
+from binascii import b2a_base64
 from collections.abc import Callable
 
 from ..message import Message
@@ -69,7 +69,7 @@ def as_json(message: Message) -> bytes:
     try:
         fields["content"] = message.content.decode()
     except UnicodeDecodeError:
-        fields["content_base64"] = b64encode(message.content).decode()
+        fields["content_base64"] = b2a_base64(message.content, newline=False).decode()
     # The one character of ASCII that json leaves as it is, and a terminal may obey.
     return json.dumps(fields).replace("\x7f", "\\u007f").encode() + b"\n"
 

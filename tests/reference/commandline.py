@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 import time
@@ -11,6 +12,10 @@ from pathlib import Path
 from typing import Any
 
 PUBSUB = (sys.executable, "-m", "pubsub")
+
+DEFINE_PUBSUB = f"""pubsub() {{ {shlex.join(PUBSUB)} "$@"; }}
+"""
+"""Makes `pubsub` known to a shell script, wherever it is installed."""
 
 StartCommand = Callable[..., "subprocess.Popen[bytes]"]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import fcntl
 import os
 import re
@@ -12,24 +11,27 @@ import sys
 from pathlib import Path
 
 import pytest
+from commandline import DEFINE_PUBSUB
 from conftest import HAS_FIT_QUEUES, Start
 
 import pubsub
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
-# What each block of README.md prints, by its place.
+# What each block of Python in README.md prints, by its place.
 OUTPUTS = [
     "1\nnews.sports Team wins championship! {'minute': 90}\n",
-    "alerts.disk0\nalerts.disk1\nalerts.disk2\n3\n",
+    "alerts.disk0\nalerts.disk1\nalerts.disk2\n",
+    "control stop\n",
     "Processed: 2 + 2\n",
     "a job\n",
     "hello\n",
+    "logs.+ True 1\n",
     "True\n0\n",
     f"{hasattr(fcntl, 'F_GETPIPE_SZ')}\n1 1.0871\n",
 ]
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
-REQUEST, SERVICE, ASYNCIO = 2, 3, 4  # a service runs until it receives SIGTERM
+SERVICE = 4  # it runs until it receives SIGTERM
 ROOT = Path(pubsub.__file__).parent.parent
 # An example is also right for a user who has all warnings on, and no bytes taken for text.
 STRICT = [sys.executable, "-bb", "-W", "error", "-u", "-c"]
@@ -237,38 +239,11 @@ def test_the_types_of_the_examples(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert (status, errors) == (0, ""), out
 
 
-def edited(program: str, *edits: tuple[str, str]) -> str:
-    for old, new in edits:
-        assert program.count(old) == 1
-        program = program.replace(old, new)
-    return program
-
-
-def test_a_request_without_a_response_ends(home: Path, start: Start) -> None:
-    program = edited(BLOCKS[REQUEST], ("(requests, serve)", "(requests, id)"), ("5.0", "0.1"))
-    ended = start(program)
-    _, errors = ended.communicate()
-    assert ended.returncode == 1
-    assert errors.endswith("\nTimeoutError: no response within 0.1 seconds\n")
-    assert_only_tmp_is_left(home)
-
-
-def test_a_cancelled_coroutine_leaves_no_reader(home: Path, start: Start) -> None:
-    """A reader that stays registered makes the next channel deaf: its descriptor is the same."""
-    both = """
-async def both():
-    global publish
-    publish, pubsubs = lambda *message: 0, publish
-    try:
-        await asyncio.wait_for(main(), 0.1)
-    except asyncio.TimeoutError:
-        publish = pubsubs
-        await main()
-
-asyncio.run(both())
-"""
-    program = edited(BLOCKS[ASYNCIO], ("asyncio.run(main())\n", both))
-    assert output(start(program)) == OUTPUTS[ASYNCIO]
+def test_the_script_of_the_readme(home: Path) -> None:
+    (script,) = re.findall(r"^```sh\n(.*?)^```$", README, flags=re.DOTALL | re.MULTILINE)
+    done = subprocess.run(["sh", "-ec", DEFINE_PUBSUB + script], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert sorted(done.stdout.splitlines()) == [b"1", b"news.sports Team wins championship!"]
     assert_only_tmp_is_left(home)
 
 
@@ -283,13 +258,3 @@ def test_every_example_of_the_readme_is_tested() -> None:
 def test_what_is_written_for_formix_pubsub(home: Path, start: Start, name: str) -> None:
     program, printed = FORMIX[name]
     assert output(start(program)) == printed
-
-
-def test_the_names_and_errors_of_the_readme_are_those_of_the_package() -> None:
-    table = README[README.index("### Errors") :].split("\n\n")[1]
-    for row in table.splitlines()[2:]:
-        names, base, _ = row.strip("|").split("|")
-        for name in re.findall(r"`(\w+)`", names):
-            kind = getattr(pubsub, name)
-            assert issubclass(kind, getattr(builtins, base.strip().strip("`")))
-            assert name in pubsub.__all__
