@@ -20,6 +20,7 @@ from .output import ReaderLeft, note
 COMMANDS = {
     "sub": (".sub", "subscribe: print the messages of topics"),
     "pub": (".pub", "publish: send messages to a topic"),
+    "request": (".request", "send a request, and print the reply"),
     "ls": (".ls", "list the channels, and the processes that opened them"),
     "reap": (".reap", "remove what dead processes left behind"),
     "bridge": ("..bridge.command", "carry topics to and from other machines, over NATS"),
