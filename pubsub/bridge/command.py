@@ -6,6 +6,7 @@ import argparse
 import logging
 import os
 import ssl
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -79,6 +80,8 @@ def run(options: argparse.Namespace) -> int:
         if error.name != "nats":
             raise
         return _fail("nats-py is missing: pip install 'pubsub-reference[nats]'")
+    if options.credentials and find_spec("nkeys") is None:
+        return _fail("--credentials needs nkeys: pip install 'nats-py[nkeys]'")
     try:
         tls = _tls(options)
         login = {its: os.environ[name] for name, its in _LOGIN.items() if name in os.environ}

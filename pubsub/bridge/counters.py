@@ -21,6 +21,8 @@ class Counters:
     """They were left out because memory was full while there was no server."""
     too_large: int = 0
     """The server takes no message of that size."""
+    denied: int = 0
+    """How often the server said that this user may not publish, or subscribe to, a subject."""
     invalid: int = 0
     """What was in the bridge's own channel was no message."""
     imported: int = 0

@@ -272,6 +272,8 @@ def _fault(reply: Any) -> _Fault | None:
     """Why JetStream did not take a message; None: it did."""
     if reply.headers and reply.headers.get("Status"):
         return _Fault(503, "no stream has this subject")
+    if b'"error"' not in reply.data:  # the usual case
+        return None
     try:
         answer = json.loads(reply.data)
         if "error" not in answer:

@@ -24,6 +24,7 @@ from .subjects import joined, to_subject
 _LOOK_SECONDS = 1.0
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0  # seconds before the next try to connect
 _OTHERS_SECONDS = _LONGEST_PAUSE + 0.5  # in which other bridges connect again, too
+_MOST_LINES = 100  # of errors that may come with each message
 _LAST_SECONDS = 2.0  # for what is on its way when the bridge is to end
 
 _log = logging.getLogger("pubsub.bridge")
@@ -57,6 +58,7 @@ class Bridge:
         self._is_connected = False
         self._stop = asyncio.Event()
         self._said = ""
+        self._heard: set[str] = set()
 
     async def run(self) -> None:
         """Serve until SIGTERM or SIGINT. Raises BaseUnusable, OSError if the base is unusable."""
@@ -158,7 +160,11 @@ class Bridge:
 
     def _hear(self, line: str) -> None:
         """An error after which the connection goes on, such as a subject that is not permitted."""
-        _log.warning("%s: %s", self._server.shown, line)
+        if "permissions violation" in line:
+            self._counters.denied += 1
+        if line not in self._heard and len(self._heard) < _MOST_LINES:  # once, not per message
+            self._heard.add(line)
+            _log.warning("%s: %s", self._server.shown, line)
 
     def _change(self, is_connected: bool, line: str) -> None:
         """Say that there is a connection, or none: once, however often it is tried."""

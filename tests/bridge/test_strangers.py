@@ -301,3 +301,23 @@ def test_a_stream_that_takes_nothing_for_a_while(serve: Serve, machine: Make) ->
     as_client(server, enlarge)
     assert stored == [b"0", b"1", b"2", b"3", b"4"]
     one.until(exported=5, sent_and_unconfirmed=0)
+
+
+def test_a_subject_that_is_not_permitted(serve: Serve, machine: Make, tmp_path: Path) -> None:
+    """It is said once, and the other subjects are served."""
+    rules = tmp_path / "rules.conf"
+    user = '{user: u, password: p, permissions: {publish: {deny: "secret.>"}}}'
+    rules.write_text(f"authorization {{ users: [{user}] }}\n")
+    server = serve("-c", str(rules))
+    one, other = machine("a"), machine("b")
+    one.start(server.url, "--export", "+", NATS_USER="u", NATS_PASSWORD="p")
+    other.start(server.url, "--import", "+", NATS_USER="u", NATS_PASSWORD="p")
+    channel = other.open("+")
+    one.until_connected()
+    other.until_connected()
+    for _ in range(3):
+        assert one.publish("secret.a") == 1
+    assert one.publish("open.a") == 1
+    assert [message.topic for message in fetched(channel, 1)] == ["open.a"]
+    one.until(denied=3, connections=1)
+    assert sum("permissions violation" in line.lower() for line in one.lines()) == 1

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pubsub import Channel, fetch, publish
+from pubsub.bridge.command import parser
 from pubsub.bridge.envelope import (
     ESCAPED,
     MARK,
@@ -215,3 +216,31 @@ def test_what_is_imported_reaches_no_channel_of_a_bridge(inline: bool) -> None:
         assert publish("a", b"local") == 3
         assert [fetched.content for fetched in iter(lambda: fetch(export), None)] == [b"local"]
     assert not marker.parent.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nats://u:secret@host", "--export", "a"], "visible to everybody"),
+        (["nats://token-secret@host", "--export", "a"], "visible to everybody"),
+        (["http://host", "--export", "a"], "nats://HOST:PORT"),
+        (["nats://", "--export", "a"], "nats://HOST:PORT"),
+        (["nats://[::1", "--export", "a"], "nats://HOST:PORT"),
+        (["nats://host:99999", "--export", "a"], "nats://HOST:PORT"),
+        (["nats://host/path", "--export", "a"], "nats://HOST:PORT"),
+        (["nats://host", "--export", "a..b"], "malformed"),
+        (["nats://host", "--import", ""], "is empty"),
+        (["nats://host", "--export", "a", "--stream", "a.b"], "one word"),
+        (["nats://host", "--export", "a", "--timeout", "-1"], "seconds"),
+    ],
+)
+def test_wrong_arguments_are_told_and_nothing_secret(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parser().parse_args(words)
+    error = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert said in error
+    assert error.count("\n") == 1
+    assert "secret" not in error
