@@ -110,6 +110,15 @@ def reply(request: Message, data: Content, headers: Mapping[str, HeaderValue] | 
     Raises NotARequest if the message lacks the headers of a request; InvalidHeaders if `headers`
     has a `correlation-id`; otherwise what `publish` raises.
     """
+    topic, id = return_address(request)
+    return publish(topic, data, joined(headers, {CORRELATION_ID: id}))
+
+
+def return_address(request: Message) -> tuple[str, HeaderValue]:
+    """The topic of the reply to a request, and the id by which it names the request.
+
+    Raises NotARequest, TypeError.
+    """
     if not isinstance(request, Message):
         raise TypeError(f"request is a Message, not {type(request).__name__}")
     topic, id = (request.headers.get(name) for name in (RESPONSE_TOPIC, CORRELATION_ID))
@@ -122,7 +131,7 @@ def reply(request: Message, data: Content, headers: Mapping[str, HeaderValue] | 
         check_topic(topic)
     except of_system(InvalidTopic) as error:
         raise NotARequest(f"{request!r} has a wrong {RESPONSE_TOPIC}: {error}") from error
-    return publish(topic, data, joined(headers, {CORRELATION_ID: id}))
+    return topic, id
 
 
 def joined(

@@ -26,5 +26,6 @@ all others waiting. So it lets them run after a number of calls.
 
 from .channel import Channel
 from .publisher import publish
+from .request import reply, request
 
-__all__ = ["Channel", "publish"]
+__all__ = ["Channel", "publish", "reply", "request"]

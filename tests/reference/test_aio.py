@@ -351,8 +351,13 @@ def test_a_channel_that_is_forgotten_closes(run: Run[None], home: Path) -> None:
             await asyncio.wait_for(channel.get(), 0.01)
         channels = [channel]
         del channel
-        with pytest.warns(ResourceWarning, match=r"aio\.Channel\(topic='a'\) was never closed"):
+
+        def forget() -> None:
             channels.clear()
+            gc.collect()
+
+        with pytest.warns(ResourceWarning, match=r"aio\.Channel\(topic='a'\) was never closed"):
+            forget()
         assert not path.exists()
         with pytest.raises(pubsub.InvalidPattern):
             aio.Channel("a..b")

@@ -69,7 +69,7 @@ def test_a_cancelled_get_takes_nothing(run: Run[None], inline: bool, late: bool)
                 tasks = [asyncio.ensure_future(take(None)) for _ in range(others)]
                 await turns()
                 if not others:
-                    assert await at_each_await(get_in_vain, late) >= 2
+                    assert await at_each_await(get_in_vain, late) >= 1
                 assert await at_each_await(get_what_is_there, late) >= 1
                 assert await at_each_await(iterate_over_what_comes, late) >= 1
                 await asyncio.sleep(0.01)
@@ -102,7 +102,7 @@ def test_a_cancelled_publish_leaves_nothing(
                 number += 1
                 assert await aio.publish("a", b"%d" % number, timeout=0.15) == 1
 
-            assert await at_each_await(scene, late) >= 2
+            assert await at_each_await(scene, late) >= 1
             assert (registered(loop), descriptors()) == before
             assert await contents(roomy) == [b"%d" % n for n in range(1, number + 1)]
             found = await contents(full)
