@@ -19,6 +19,7 @@ PRINTED = {
         "log.=.error log.mail.error disk full",
         "log.=.error log.web.error disk full",
     ],
+    "service": ["event.asked hi"] * 3 + ["reply HI"] * 3,
     "workers": ["[0, 1, 4, 9]"],
 }
 
