@@ -83,8 +83,13 @@ class Pair:
                 self.events.append(sent)
 
     def disturbed(self, first: Callable[[], None], second: Callable[[], None]) -> None:
-        """Publish, and do something twice meanwhile."""
-        self.publish(*range(FIRST))
+        """Publish, and do something twice meanwhile.
+
+        What was lost before B saw the first message of a topic, nobody can know.
+        """
+        self.publish(0)
+        self.b.until(imported=1)
+        self.publish(*range(1, FIRST))
         first()
         self.publish(*range(FIRST, SECOND))
         second()
