@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pubsub import BaseUnusable, Channel, fetch, publish, reap
+from pubsub.place import Place
 
 
 def test_a_relative_base_is_taken_from_the_working_directory_at_the_time_of_use(
@@ -135,3 +136,18 @@ def test_a_base_behind_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         assert stat.S_IMODE(os.stat(tmp_path / "real" / "base").st_mode) == 0o700
         monkeypatch.setenv("PUBSUB_HOME", f"{tmp_path}/real/base")
         assert publish("a", b"") == 1
+
+
+@pytest.mark.parametrize("name", ["base", "b\u00e4se", "b\udcffse"])
+def test_the_environment_is_read_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """A change shows in the next call, also where a test has replaced os.environ."""
+    for base in (f"{tmp_path}/{name}", f"{tmp_path}/other"):
+        monkeypatch.setenv("PUBSUB_HOME", base)
+        assert Place.here() == Place(base, True)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "environ", {"PUBSUB_HOME": f"{tmp_path}/replaced"})
+        assert Place.here() == Place(f"{tmp_path}/replaced", True)
+        os.environ.clear()
+        assert not Place.here().explicit
