@@ -318,3 +318,41 @@ def test_reap_removes_what_the_dead_left(home: Path, command: StartCommand) -> N
         assert not channel.exists()
         assert len(list(home.glob("b_*"))) == 1
     assert (home / "tmp" / "young").exists()
+
+
+def test_a_line_is_published_while_stdin_stays_open(home: Path, command: StartCommand) -> None:
+    sub = command("sub", "a", "-n", "1")
+    await_channels(home)
+    pub = command("pub", "a", "--lines", bufsize=0)
+    assert pub.stdin
+    pub.stdin.write(b"typed\n")
+    assert finished(sub) == b"typed\n"
+    assert finished(pub) == b"1\n"  # communicate() closes stdin
+
+
+def test_output_that_takes_little_at_a_time(home: Path, command: StartCommand) -> None:
+    """Another program may have made the pipe one that does not wait."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    sub = command("sub", "--raw", "a", "-n", "1", stdout=writing)
+    os.close(writing)
+    await_channels(home)
+    content = os.urandom(1_000_000)
+    publish("a", content)
+    with open(reading, "rb") as output:
+        assert output.read() == content
+    assert (sub.wait(), sub.stderr and sub.stderr.read()) == (0, b"")
+
+
+def test_a_signal_ends_a_command_whose_output_nobody_reads(
+    home: Path, command: StartCommand
+) -> None:
+    sub = command("sub", "a")
+    await_channels(home)
+    publish("a", bytes(10_000_000))
+    assert sub.stdout
+    assert sub.stdout.read(1) == b"\0"  # it writes now, and the pipe is full
+    sub.terminate()
+    sub.communicate()
+    assert sub.returncode == 143
+    assert_clean(home)
