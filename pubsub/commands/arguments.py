@@ -7,6 +7,7 @@ import json
 import math
 import os
 import sys
+from functools import partial
 from typing import IO, NoReturn
 
 from ..headers import HeaderValue
@@ -15,6 +16,8 @@ from .output import note, write_text
 EXIT_CODES = """exit codes:
   0 done; 1 a condition was not met, or the time is over; 2 wrong usage, or an error;
   130 Ctrl-C"""
+
+_WIDTH = 90  # of help; to ask the terminal, argparse loads modules that a command does not need
 
 
 class Parser(argparse.ArgumentParser):
@@ -29,7 +32,7 @@ class Parser(argparse.ArgumentParser):
             usage=usage,
             description=description,
             epilog=epilog,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
+            formatter_class=partial(argparse.RawDescriptionHelpFormatter, width=_WIDTH),
             allow_abbrev=False,
         )
         self._command = command
