@@ -77,7 +77,7 @@ def run(options: argparse.Namespace) -> int:
         from .run import Task, serve
         from .state import State, StateUnusable, default_directory
     except ModuleNotFoundError as error:
-        if error.name != "nats":
+        if not error.name or error.name.partition(".")[0] != "nats":
             raise
         return _fail("nats-py is missing: pip install 'pubsub-reference[nats]'")
     if options.credentials and find_spec("nkeys") is None:

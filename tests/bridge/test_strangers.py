@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from machines import SECONDS, Machine, Make, Serve, Server, making, needs_server, serving
+from machines import ROOT, SECONDS, Machine, Make, Serve, Server, making, needs_server, serving
 from pubsub_conformance.waiting import until
 
-from pubsub import HeaderValue, Message, fetch
+from pubsub import HeaderValue, Message, fetch, reply
 
 pytestmark = [needs_server, pytest.mark.timeout(120)]
 
@@ -321,3 +323,25 @@ def test_a_subject_that_is_not_permitted(serve: Serve, machine: Make, tmp_path: 
     assert [message.topic for message in fetched(channel, 1)] == ["open.a"]
     one.until(denied=3, connections=1)
     assert sum("permissions violation" in line.lower() for line in one.lines()) == 1
+
+
+def test_a_request_is_replied_from_another_machine(serve: Serve, machine: Make) -> None:
+    server = serve()
+    asking, replying = machine("a"), machine("b")
+    asking.start(server.url, "--export", "jobs.=", "--import", "responses.=")
+    replying.start(server.url, "--import", "jobs.=", "--export", "responses.=")
+    jobs = replying.open("jobs.=")
+    asking.until_connected()
+    replying.until_connected()
+    asker = subprocess.Popen(
+        [sys.executable, "-m", "pubsub", "request", "jobs.a", "question", "--timeout", "30"],
+        env={**os.environ, "PUBSUB_HOME": str(asking.home)},
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+    )
+    with asker:
+        (request,) = fetched(jobs, 1)
+        with replying.here():
+            assert reply(request, b"answer to " + request.content) == 1
+        assert asker.communicate(timeout=SECONDS)[0].rstrip() == b"answer to question"
+    assert asker.returncode == 0

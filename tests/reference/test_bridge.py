@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from conftest import Start
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -244,3 +245,13 @@ def test_wrong_arguments_are_told_and_nothing_secret(
     assert said in error
     assert error.count("\n") == 1
     assert "secret" not in error
+
+
+def test_without_nats_the_command_says_what_to_install(start: Start) -> None:
+    process = start(
+        "import sys; sys.modules['nats'] = None; from pubsub.commands import main;"
+        " sys.exit(main(['bridge', 'nats://host', '--export', 'a']))"
+    )
+    _, error = process.communicate()
+    assert error == "pubsub bridge: nats-py is missing: pip install 'pubsub-reference[nats]'\n"
+    assert process.returncode == 2
