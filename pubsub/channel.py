@@ -400,7 +400,8 @@ class Channel:
 def check_channel(channel: object) -> None:
     """Raise TypeError if an argument is no channel."""
     if not isinstance(channel, Channel):
-        raise TypeError(f"channel is a Channel, not {type(channel).__name__}")
+        # The whole name: that of pubsub.aio is a Channel, too.
+        raise TypeError(f"channel is a pubsub.Channel, not {type(channel)!r}")
 
 
 def fetch(channel: Channel) -> Message | None:

@@ -49,7 +49,9 @@ def wait(channels: Iterable[AnyChannel], timeout_seconds: float | None = None) -
     chosen = [*channels]
     for channel in chosen:
         if not isinstance(channel, Awaited):
-            raise TypeError(f"channels has Channels in it, not {type(channel).__name__}")
+            raise TypeError(
+                f"channels has objects of pubsub.Channel in it, not of {type(channel)!r}"
+            )
     if not chosen:
         raise ValueError("channels is empty: no message would ever end the wait")
     return wait_for(chosen, timeout_seconds)

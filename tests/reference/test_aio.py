@@ -360,6 +360,11 @@ def test_a_channel_that_is_forgotten_closes(run: Run[None], home: Path) -> None:
         assert not path.exists()
         with pytest.raises(pubsub.InvalidPattern):
             aio.Channel("a..b")
+        wrong: Any = aio.Channel("a")
+        with pytest.raises(TypeError, match=r"is a pubsub\.Channel, not .*pubsub\.aio"):
+            pubsub.fetch(wrong)
+        with pytest.raises(TypeError, match=r"pubsub\.Channel in it, not of .*pubsub\.aio"):
+            pubsub.wait([wrong])
         with pytest.raises(TypeError, match="one owner"):
             __import__("copy").copy(aio.Channel("a"))
 
