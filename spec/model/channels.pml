@@ -27,6 +27,9 @@
 #ifndef FAILS
 #define FAILS 0                /* steps of publishers that fail: ENOSPC, EACCES, EIO */
 #endif
+#ifndef KILLS
+#define KILLS 0                /* publishers that are killed */
+#endif
 #ifndef CLOSES
 #define CLOSES 0               /* channels that are closed: 0 and up */
 #endif
@@ -51,7 +54,7 @@ byte file[NC*NI];              /* message files in the channels: message + 1 */
 bool busy[NM];                 /* its publisher is between link and write */
 bool base = 1, tmp = 1;
 byte staged[NI];               /* files in tmp: message + 1 */
-byte fails = FAILS, ended;
+byte fails = FAILS, kills = KILLS, ended;
 
 byte result[NC*NM];
 #define RESULT(c, m) result[(c)*NM + (m)]
@@ -61,6 +64,12 @@ byte result[NC*NM];
 #define FAILED 4
 byte yielded[NC*NM];
 byte last[NC*NP];
+
+#if KILLS > 0
+#define DIES if :: atomic { kills > 0 -> kills--; goto dead } :: skip fi;
+#else
+#define DIES
+#endif
 
 /* 3: stages the message. fine says whether it could; again, that tmp was gone. */
 inline stage() {
@@ -101,6 +110,7 @@ lists:
              fi;
              for (c : 0 .. NC-1) { listed[c] = there[c] } c = 0 };
     if :: listed[0] || listed[1] -> skip :: else -> goto ends fi;
+    DIES                                         /* is killed */
 
     /* A channel that is not marked needs the file, so most stage now. The lane permits to stage later. */
     if :: !staged[id] && !unstaged && (MARKS != 3 && (listed[0] || listed[1])) ->
@@ -157,6 +167,7 @@ by_file:
             fi; goto next
          :: else -> skip fi;
 link:
+      DIES                                       /* is killed */
       atomic { if :: !base || !there[c] || staged[id] != m+1 ->  /* 4.2: link says ENOENT */
                      if :: staged[id] == m+1 -> RESULT(c, m) = GONE; goto next  /* 4.2: tmp/<id> still exists: the channel is gone (PUB-12) */
                         :: else -> fine = 0      /* 4.2: tmp/<id> is gone: stages again (PUB-12) */
@@ -180,6 +191,7 @@ link:
 #endif
                fi };
       if :: !fine -> goto by_file :: else -> skip fi;
+      DIES                                       /* is killed */
       atomic { if :: reader[c] && used[c] < ROOM -> q[c]!AN_ID,id,0; used[c]++; RESULT(c, m) = TAKEN; busy[m] = 0; goto next  /* 4.3: writes the id, and counts the channel (PUB-8) */
                   :: reader[c] && used[c] == ROOM -> RESULT(c, m) = FULL  /* 4.3: EAGAIN: the queue is full */
                   :: else -> RESULT(c, m) = GONE /* 4.3: EPIPE: the reader is gone */
@@ -187,12 +199,14 @@ link:
 #ifdef WAIT_LINKED                              /* PUB-18: a publish leaves the link in the channel while it waits */
       if :: RESULT(c, m) == FULL -> busy[m] = 0; goto next :: else -> skip fi;
 #endif
+      DIES                                       /* is killed */
       atomic { if :: there[c] && FILE(c, id) == m+1 -> FILE(c, id) = 0  /* 4.3: withdraws the link (PUB-10) */
                   :: else -> skip fi; busy[m] = 0 };
 next: 
 #ifdef WAIT_AT_FULL                             /* PUB-20: a publish waits for the first channel that is full before it tries the rest */
       if :: RESULT(c, m) == FULL && tries > 0 -> goto waits :: else -> skip fi;
 #endif
+      DIES                                       /* is killed */
       skip
     }
 waits:
@@ -217,6 +231,11 @@ ends:
         before[c] = 0; listed[c] = 0 }
       c = 0; id = 0; fine = 0; unstaged = 0; retry = 0; tries = 0; closed = 0; refused = 0 }
   }
+#if KILLS > 0
+  goto fin;
+dead: atomic { busy[m] = 0; for (c : 0 .. NC-1) { before[c] = 0; listed[c] = 0 } c = 0; id = 0; fine = 0; unstaged = 0; retry = 0; tries = 0; closed = 0; refused = 0 }
+fin: skip;
+#endif
   ended++
 }
 

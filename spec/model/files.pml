@@ -25,6 +25,9 @@
 #ifndef CLEANS
 #define CLEANS 0               /* what the cleaner removes */
 #endif
+#ifndef SWAPS
+#define SWAPS 0                /* another directory takes the place of the channel's, once */
+#endif
 #define NM (NP*SEQ)
 #ifdef FORMIX                  /* owner and one publisher are processes of formix-pubsub */
 #define NF (NM+1)
@@ -38,12 +41,17 @@
 #define BASE 2                 /* in the base: visible */
 #define CLAIMED 3              /* in tmp under a fresh name, and its owner removes it */
 #define TAKEN 4                /* in tmp under a fresh name, and a reaper removes it */
+#define AWAY 5                 /* elsewhere: somebody has moved it there */
 byte at[ND];
 bool queue[ND], reader[ND];    /* the directory holds `queue`; somebody reads from it */
 chan ids[ND] = [ROOM] of { byte };
 bool linked[ND*NF];
 #define FILE(d, m) linked[(d)*NF + (m)]
 byte current;                  /* the directory that has the channel's name */
+#if SWAPS > 0
+byte foreign;                  /* the directory that took its place: NOWHERE, BASE, or CLAIMED by the owner */
+#define SWAPPED(d) (at[d] == AWAY && foreign == BASE)
+#endif
 
 bool staged[NM], whole[NM];    /* the staged file exists; its content is whole */
 bool busy[NF];                 /* its publisher is between link and write */
@@ -177,6 +185,9 @@ inline orphans() {
 }
 
 proctype Owner() { byte d, m; bool got;
+#if SWAPS > 0
+  bool early;                                    /* another directory was there when the closing began */
+#endif
 #ifdef FORMIX
   atomic { at[0] = BASE; dies() }                /* makes the channel's directory in the base */
   atomic { if :: at[d] == BASE -> queue[0] = 1   /* makes the FIFO queue */
@@ -238,9 +249,30 @@ closing:
 #ifdef REMOVE_VISIBLE                           /* CHAN-16: an owner removes what is in its directory before it renames it */
   atomic { if :: at[d] == BASE -> queue[d] = 0; remove_files(d) :: else -> skip fi };  /* closing 3: removes everything in the directory */
 #endif
+#if SWAPS > 0
+  atomic { early = SWAPPED(d);
+#ifndef TAKES_ANY                               /* CHAN-20: an owner claims whatever is under its channel's path */
+           if :: early -> goto closes            /* closing 1.1: another directory is there: nothing to remove (CHAN-20) */
+              :: else -> skip                    /* closing 1.1: the directory is its own, or gone */
+           fi;
+#endif
+           dies() }
+  atomic { if :: SWAPPED(d) -> foreign = CLAIMED;  /* closing 1.2: renames another directory to a fresh name in tmp */
+                 assert(!early)                  /* spared: CHAN-20 */
+              :: at[d] == BASE -> at[d] = CLAIMED  /* closing 1: renames the directory to a fresh name in tmp (CHAN-16) */
+              :: else -> skip                    /* closing 1.2: the directory is gone: nothing to remove */
+           fi; dies() }
+#ifndef KEEPS_FOREIGN                           /* CHAN-22: an owner keeps the directory that it has claimed, although it is not its own */
+  atomic { if :: foreign == CLAIMED -> foreign = BASE  /* closing 1.3: renames another directory back (CHAN-22) */
+              :: else -> skip                    /* closing 1.3: the renamed directory is its own */
+           fi; dies() }
+#endif
+closes:
+#else
   atomic { if :: at[d] == BASE -> at[d] = CLAIMED  /* closing 1: renames the directory to a fresh name in tmp (CHAN-16) */
               :: else -> skip                    /* closing 1: the directory is gone: nothing to remove */
            fi; dies() }
+#endif
   atomic { close_queue(d); dies() }              /* closing 2: closes the descriptors of the queue */
 empties:
   atomic { if :: at[d] == CLAIMED -> queue[d] = 0 :: else -> goto closed fi; dies() }  /* closing 3: removes queue (CHAN-14) */
@@ -253,6 +285,9 @@ empties:
               :: else -> got = 0 fi; dies() }
 closed:
   assert(at[d] != CLAIMED);                      /* gone: CHAN-14 */
+#if SWAPS > 0
+  assert(foreign != CLAIMED);                    /* put back: CHAN-22 */
+#endif
   goto dead;
 #ifndef FORMIX
 restart:
@@ -347,6 +382,12 @@ proctype Cleaner() { byte i, s, d;
 }
 #endif
 
+#if SWAPS > 0
+proctype Stranger() {
+  atomic { if :: at[current] == BASE -> at[current] = AWAY; foreign = BASE; lost = 1; opened = 0  /* moves the channel's directory away, and puts another there */
+              :: else -> skip fi } }
+#endif
+
 #ifdef FORMIX
 proctype Formix() { byte d;                      /* a publisher of formix-pubsub: judges by the pid */
   atomic { d = current; if :: at[d] == BASE && running -> FILE(d, NM) = 1; busy[NM] = 1  /* links its file, since the pid runs */
@@ -372,5 +413,8 @@ init { atomic { byte p;
 #endif
 #if CLEANS > 0
   run Cleaner();
+#endif
+#if SWAPS > 0
+  run Stranger();
 #endif
 } }

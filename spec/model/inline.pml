@@ -7,7 +7,8 @@
  *   LIFE  The channel opens and closes. A clock ticks, which stamps the base. A forked child may hold
  *         the read end after the channel was closed. The publishers are threads that share list and
  *         descriptors; with SEPARATE they are processes, each with its own. One thread reads. With
- *         LATE_OPEN the channel is visible before it can receive, as those of formix-pubsub.
+ *         LATE_OPEN the channel is visible before it can receive, as those of formix-pubsub. With
+ *         MORTAL the owner may be killed, and a reaper removes its channel.
  *   HAND  The channel is open all the time. One thread reads until the end; another takes one message
  *         and is busy for ever after. Publishers are killed, a reader is interrupted once, orphans are
  *         removed. With SPLIT a record comes in two pieces, as the sockets of some systems pass it on. */
@@ -24,7 +25,7 @@
 #define RECORD 2
 #define HALF 2
 #ifndef KILLS
-#define KILLS 1                /* publishers that are killed */
+#define KILLS 1                /* processes that are killed */
 #endif
 #ifndef TICKS
 #define TICKS 3
@@ -46,6 +47,12 @@ chan q2 = [ROOM] of { mtype, byte };
 #endif
 byte at, readers;              /* where the directory is; how many processes hold the read end */
 byte clock = 1, stamp = 1;     /* the clock of the file system; the st_mtime of the base */
+#ifdef MORTAL
+bool killed;                   /* the owner is dead */
+#else
+#define killed 0
+#endif
+#define OVER (closed || killed)
 bool opened, closed, locked, writing, interrupts = 1;
 byte waiting, ended, read, kills = KILLS;
 bool file[NM], busy[NM];       /* the message file is in the channel; its publisher is between link and write */
@@ -96,7 +103,12 @@ proctype Publisher(byte p) {
       if :: keep -> key[o] = seen; list[o] = listed  /* 2: examines the base again, and keeps the list (PUB-21) */
          :: else -> key[o] = 0                   /* 2: examines the base again, and does not keep the list (PUB-21) */
       fi;
-      dead_[o] = 0; drop_kept(o) }               /* and drops the descriptors that it kept with the old one (INLINE-21) */
+      dead_[o] = 0;
+#ifdef KEEPS_OLD                                /* INLINE-21: a publisher goes on with the descriptors of an old list */
+      listed = (listed || kept[o]) }
+#else
+      drop_kept(o) }                             /* and drops the descriptors that it kept with the old one (INLINE-21) */
+#endif
 #else
     listed = 1;
 #endif
@@ -182,25 +194,25 @@ inline read_all() {
 proctype Reader(bool once) { mtype k; byte m, m2; bool got, fresh, woken;
 next:
   do
-  :: closed || ALL_ENDED -> break
+  :: OVER || ALL_ENDED -> break
   :: else ->
 #ifdef LOOK_FIRST                               /* INLINE-20: a thread looks at the hand before it registers as waiting */
     if :: atomic { IN_HAND -> skip }             /* wait: looks: a message is in hand */
        :: atomic { !IN_HAND -> skip };           /* wait: looks: nothing is in hand */
           atomic { waiting++ };                  /* wait: registers as waiting, and sleeps in poll */
-          atomic { (QUEUED > 0 || closed || ALL_ENDED) -> waiting-- }  /* wait: wakes */
+          atomic { (QUEUED > 0 || OVER || ALL_ENDED) -> waiting-- }  /* wait: wakes */
     fi;
 #else
     atomic { waiting++ };                        /* wait: registers as waiting (INLINE-20) */
     if :: atomic { IN_HAND -> waiting-- }        /* wait: looks: a message is in hand (INLINE-20, FETCH-21) */
        :: atomic { !IN_HAND -> skip };           /* wait: looks: nothing is in hand; sleeps in poll (INLINE-20, FETCH-13) */
-          atomic { (QUEUED > 0 || closed || ALL_ENDED) -> waiting-- }  /* wait: wakes */
+          atomic { (QUEUED > 0 || OVER || ALL_ENDED) -> waiting-- }  /* wait: wakes */
     fi;
 #endif
     atomic { !locked -> locked = 1 };            /* fetch: takes the channel's lock (FETCH-11) */
-    if :: atomic { closed -> locked = 0; goto next }  /* fetch: channel-closed (CHAN-18) */
+    if :: atomic { OVER -> locked = 0; goto next }  /* fetch: channel-closed (CHAN-18) */
        :: else -> skip fi;
-    atomic { if :: QUEUED > 0 && (len(hand) == 0 || cut) ->
+    atomic { if :: QUEUED > 0 && !killed && (len(hand) == 0 || cut) ->
 #ifdef LOSES_BATCH                              /* GUAR-2: an interrupt between reading and storing loses the batch */
         if :: interrupts -> interrupts = 0; do :: q?k,m :: empty(q) -> break od; used = 0  /* fetch 1: reads a batch, is interrupted before it stores it */
            :: read_all()                         /* fetch 1: reads a batch */
@@ -284,10 +296,26 @@ proctype Owner() { mtype k; byte m;
   atomic { readers = 1 }                         /* 4: opens queue */
   atomic { at = BASE; stamp = clock; opened = 1 }  /* 5: renames the directory into the base (CHAN-10) */
 #endif
-  if :: skip :: goto stays fi;
+  if :: skip :: goto stays
+#ifdef MORTAL
+     :: kills > 0 -> goto killing
+#endif
+  fi;
   atomic { opened = 0; at = GONE; stamp = clock }  /* closing 1: renames the directory to a fresh name in tmp (CHAN-16) */
+#ifdef MORTAL
+  if :: skip :: kills > 0 -> goto killing fi;
+#endif
   atomic { !locked -> locked = 1; do :: hand?k,m :: empty(hand) -> break od;
     readers--; if :: !readers -> do :: q?k,m :: empty(q) -> break od; used = 0 :: else -> skip fi; closed = 1; locked = 0 }  /* closing 2: closes the descriptors of the queue */
+#ifdef MORTAL
+  goto stays;
+killing:
+  atomic { if :: kills > 0 -> kills--; opened = 0; killed = 1; do :: hand?k,m :: empty(hand) -> break od;  /* is killed */
+                 readers--; if :: !readers -> do :: q?k,m :: empty(q) -> break od; used = 0 :: else -> skip fi
+              :: else -> skip fi };
+  if :: atomic { at == BASE && !readers -> at = GONE; stamp = clock }  /* a reaper takes the directory from the base (REAP-3) */
+     :: skip fi;
+#endif
 stays: skip
 }
 proctype Child() { mtype k; byte m;
@@ -304,7 +332,7 @@ proctype End() { byte m;
   (ended == NP && read == 2);
 #endif
   atomic { for (m : 0 .. NM-1) {
-    assert(closed || result[m] != COUNTED || yielded[m] == 1);  /* counted: GUAR-1, GUAR-2 */
+    assert(OVER || result[m] != COUNTED || yielded[m] == 1);  /* counted: GUAR-1, GUAR-2 */
     assert(result[m] != NOT_COUNTED || yielded[m] == 0) } }  /* counted: GUAR-1 */
 }
 init { atomic { byte p;

@@ -1,16 +1,14 @@
 """The models of the specification: what they name, and what they leave out."""
 
-import ast
 import json
 import re
-from collections.abc import Iterator
-from pathlib import Path
 
+import forced
 import model_page
 import pytest
-from model import BY_SPIN, CONFIGURATIONS, MODELS, NAMED, words
-from model_page import ID, PAGE, REASONS, plain, rules, table
-from pubsub_conformance import suite
+from model import ALSO, BY_SPIN, CONFIGURATIONS, MODELS, NAMED, names, words
+from model_page import ID, PAGE, REASONS, alone, forced_table, plain, rules, table
+from mutants.within import WITHIN
 
 REQUIREMENTS = {
     requirement["id"]: requirement
@@ -23,18 +21,19 @@ BROKEN = {
 }
 
 
-def forced() -> Iterator[str]:
-    """The requirements whose tests stop a driver between two of its steps."""
-    for path in Path(suite.__path__[0]).rglob("test_*.py"):
-        for test in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(test, ast.FunctionDef) and test.name.startswith("test_"):
-                names = {node.id for node in ast.walk(test) if isinstance(node, ast.Name)}
-                if {"traced", "stop"} <= names:
-                    yield from ID.findall(" ".join(map(ast.unparse, test.decorator_list)))
+def test_the_tables_of_the_page_are_those_of_the_models() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    for text in (table(), alone(), forced_table()):
+        assert text in page, "run python tests/tools/model_page.py"
 
 
-def test_the_table_of_the_page_is_that_of_the_models() -> None:
-    assert table() in PAGE.read_text(encoding="utf-8"), "run python tests/tools/model_page.py"
+def test_each_rule_is_forced_or_has_a_reason() -> None:
+    """Forced on a mutant that breaks the rule, by tests that are there and catch it."""
+    broken = {rule for _, rule in BROKEN}
+    known = [*forced.MUTANTS, *WITHIN, *forced.REASONS]
+    assert sorted(known) == sorted(broken)
+    for rule in forced.MUTANTS:
+        assert forced.forced_by(rule)[1], rule
 
 
 @pytest.mark.parametrize("model", model_page.models())
@@ -59,12 +58,13 @@ def test_each_assertion_has_a_name_and_a_promise(model: str) -> None:
 
 def test_what_finds_a_rule_is_in_its_model() -> None:
     for configuration in CONFIGURATIONS:
-        names = {named[1] for word in words(configuration.model) if (named := NAMED.match(word))}
-        assert set(configuration.broken.values()) <= names | set(BY_SPIN)
+        found = set(configuration.broken.values())
+        found |= {name for rule in configuration.broken for name in ALSO.get(rule, ((),))[0]}
+        assert found <= set(names(configuration.model)) | set(BY_SPIN)
 
 
 def test_what_is_about_other_processes_is_modelled_or_has_a_reason() -> None:
-    about = set(forced()) | {one for one in REQUIREMENTS if one.startswith("INLINE-")}
+    about = forced.stopped() | {one for one in REQUIREMENTS if one.startswith("INLINE-")}
     promises = {one for one in about if one.startswith("GUAR-")}  # what assertions stand for
     broken = {
         one

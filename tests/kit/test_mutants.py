@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,8 @@ from c_mutation import CMutant
 from falsification import DATA, PAGE, Entry, by_requirement, failed, kit, page
 from mutants import MUTANTS
 from mutants.c import C_MUTANTS
-from mutation import Mutant
+from mutants.within import WITHIN
+from mutation import ROOT, Mutant
 from pubsub_conformance import requirements
 
 # What they find hangs on schedules as well, and so now and then they find more.
@@ -54,6 +58,23 @@ def test_the_kit_catches(mutant: Mutant, tmp_path: Path) -> None:
 def test_the_kit_catches_in_c(mutant: CMutant, tmp_path: Path) -> None:
     """By the rule's own assertion, too."""
     _caught(mutant, tmp_path)
+
+
+@pytest.mark.parametrize("rule", WITHIN)
+def test_the_tests_of_the_reference_catch(rule: str, tmp_path: Path) -> None:
+    """What no driver shows. The test passes with the reference itself: others run it."""
+    mutant, test = WITHIN[rule]
+    shutil.copytree(ROOT / "pubsub", tmp_path / "pubsub")
+    mutant.driver(tmp_path)
+    command = [sys.executable, "-m", "pytest", "-n", "0", "-q", f"{ROOT}/tests/reference/{test}"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "PYTHONSAFEPATH": "1"}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    if " skipped" in done.stdout:
+        pytest.skip("queues of this system are not marked")
+    assert "1 failed" in done.stdout, done.stdout + done.stderr
+    assert "AssertionError" in done.stdout, done.stdout
 
 
 def test_each_must_has_a_mutant() -> None:

@@ -11,6 +11,7 @@ import pytest
 from c_mutation import SOURCES, CMutant
 from mutants import FURTHER, MUTANTS
 from mutants.c import C_MUTANTS
+from mutants.within import WITHIN
 from mutation import Edit, Mutant
 
 SOURCE = '''\
@@ -124,7 +125,9 @@ def test_an_error_names_the_mutant() -> None:
         Mutant("PUB-9", "two writes", Edit("nowhere", "1", "2")).sources()
 
 
-@pytest.mark.parametrize("mutant", [*MUTANTS, *FURTHER], ids=str)
+@pytest.mark.parametrize(
+    "mutant", [*MUTANTS, *FURTHER, *(mutant for mutant, _ in WITHIN.values())], ids=str
+)
 def test_a_mutant_applies_and_knows_its_names(mutant: Mutant) -> None:
     for name, source in mutant.sources().items():
         module = symtable.symtable(source, name, "exec")

@@ -28,6 +28,7 @@ from pubsub import (
     publish,
     queue,
 )
+from pubsub.batch import Batch
 
 pytestmark = [
     needs_inline,
@@ -270,6 +271,34 @@ def test_a_thread_wakes_for_what_another_has_in_hand(channel: Channel) -> None:
     worker.start()  # this thread is busy with its message, and makes no call
     worker.join()
     assert taken == [b"1", b"2", b"3", b"4"]
+
+
+def test_a_batch_that_is_read_right_after_the_look_wakes_who_waits(
+    channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:  # INLINE-20
+    """Another thread reads it when this one has seen an empty hand, and does not sleep yet."""
+
+    def take() -> None:
+        for n in range(3):
+            publish("a", b"%d" % n)
+        assert fetch(channel) is not None
+
+    waiting = threading.current_thread()
+    others = [threading.Thread(target=take)]
+    look = Batch.__bool__
+
+    def looked(hand: Batch) -> bool:
+        found = look(hand)
+        if threading.current_thread() is waiting and others:
+            other = others.pop()
+            other.start()
+            other.join()
+        return found
+
+    monkeypatch.setattr(Batch, "__bool__", looked)
+    assert channel.wait(1)
+    assert not others
+    assert contents(channel) == [b"1", b"2"]
 
 
 def test_the_descriptor_shows_what_is_in_hand(channel: Channel) -> None:

@@ -490,6 +490,40 @@ def test_no_number_is_closed_under_a_writer(
     assert strange == []
 
 
+def test_a_kept_queue_is_written_to_and_closed_under_one_lock(
+    channel: Channel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that no thread closes a number that another is about to write to."""
+    had: list[bool] = []
+
+    def try_lock() -> None:
+        had.append(pubsub.listing._lock.acquire(blocking=False))
+        if had[-1]:
+            pubsub.listing._lock.release()
+
+    def try_lock_elsewhere() -> None:
+        other = threading.Thread(target=try_lock)
+        other.start()
+        other.join()
+
+    class Watched(io.FileIO):
+        def write(self, octets: bytes) -> int:  # type: ignore[override]
+            try_lock_elsewhere()
+            return super().write(octets)
+
+        def close(self) -> None:
+            if not self.closed:
+                try_lock_elsewhere()
+            super().close()
+
+    monkeypatch.setattr("pubsub.lane.FileIO", Watched)
+    warm()
+    assert publish("a", b".") == 1
+    close_kept_queues()
+    assert len(had) >= 2
+    assert not any(had)
+
+
 def test_a_handler_that_publishes_in_the_middle(
     channel: Channel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,9 +14,13 @@ from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from model import BY_SPIN, CONFIGURATIONS, MODELS, NAMED, search, words
+import forced
+from model import ALSO, BY_SPIN, CONFIGURATIONS, MODELS, NAMED, search, words
+from mutants.within import WITHIN
 
 PAGE = MODELS / "rules.md"
+MOST = 4
+"""How many tests of one rule the page names."""
 ID = re.compile(r"[A-Z]+-\d+")
 IDS = r"[A-Z]+-\d+(?:, [A-Z]+-\d+)*"
 
@@ -28,11 +32,14 @@ STRANGER = (
 ROOM = "it is about how many messages a queue takes; a publisher that is wrong about it gets EAGAIN"
 OCTETS = "it is about octets, which the models do not have"
 ALONE = "it is about one process alone"
+MODES = "it is about modes, which the models do not have"
 REASONS = {
+    "BASE-3": MODES,
+    "BASE-8": MODES,
+    "BASE-9": MODES,
     "BASE-15": STRANGER,
     "CHAN-8": "it is about the flags of a descriptor",
     "CHAN-15": STRANGER,
-    "CHAN-22": STRANGER,
     "FETCH-5": STRANGER,
     "FETCH-7": STRANGER,
     "INLINE-1": (
@@ -53,8 +60,12 @@ REASONS = {
     "INLINE-23": ALONE,
     "INLINE-24": ALONE,
     "INLINE-25": "it is about the memory of a queue, which the models do not have",
+    "PUB-16": "the steps after EPIPE are in the models; a signal is about one process alone",
     "REAP-14": "the steps after ENOENT are in the model; whether it is an error is not",
-    "REAP-18": "the models have no file system that refuses to rename a directory for good",
+    "REAP-18": (
+        "such a directory came with a container image, and no process opens its queue; what is "
+        "left is a removal as in steps 3 and 4 of closing, which the model has"
+    ),
 }
 
 
@@ -155,6 +166,59 @@ def table() -> str:
     )
 
 
+def alone() -> str:
+    """What finds a broken rule if the assertion that is meant for it is switched off."""
+    rows = []
+    for rule, (names, why) in sorted(ALSO.items()):
+        meant = next(one.broken[rule] for one in CONFIGURATIONS if rule in one.broken)
+        found = ", ".join(f"*{name}*" for name in names)
+        rows.append(f"| [`{rule}`](#{rule.lower()}) | *{meant}* | {found} | {why} |")
+    return "\n".join(
+        [
+            "| broken rule | found by | without it, by | for |",
+            "|---|---|---|---|",
+            *rows,
+        ]
+    )
+
+
+def forced_table() -> str:
+    """For each broken rule, the mutant of the reference and the tests that force its schedule."""
+    rows = []
+    for macro in sorted(forced.MUTANTS):
+        requirement, fault = forced.MUTANTS[macro]
+        kind, tests = forced.forced_by(macro)
+        named = ", ".join(f"`{test}`" for test in tests[:MOST])
+        named += f" and {len(tests) - MOST} more" * (len(tests) > MOST)
+        rows.append(f"| [`{macro}`](#{macro.lower()}) | {requirement}: {fault} | {kind}: {named} |")
+    kinds = [f"- *{kind}*: {text}." for kind, text in forced.KINDS.items()]
+    within = [
+        f"| [`{macro}`](#{macro.lower()}) | {mutant.requirement}: {mutant.what} | `{test}` |"
+        for macro, (mutant, test) in sorted(WITHIN.items())
+    ]
+    reasons = [f"- `{macro}`: {reason}." for macro, reason in sorted(forced.REASONS.items())]
+    return "\n".join(
+        [
+            *kinds,
+            "",
+            "| broken rule | mutant of the reference | caught by |",
+            "|---|---|---|",
+            *rows,
+            "",
+            "A driver serves one request at a time, and no other process makes a handler raise",
+            "an exception between two instructions. So tests of the reference force these:",
+            "",
+            "| broken rule | mutant of the reference | caught by, in `tests/reference/` |",
+            "|---|---|---|",
+            *within,
+            "",
+            "Nothing forces these:",
+            "",
+            *reasons,
+        ]
+    )
+
+
 def schedules() -> str:
     """For each rule, the steps that lead to what finds it."""
     chosen = [
@@ -191,6 +255,20 @@ that a macro breaks is found by the assertion behind the arrow. Steps have the n
 specification's pages; `lane` means the steps of inline.md.
 
 {table()}
+
+## Found by nothing else
+
+Each broken rule is searched again with the assertion that finds it switched off. Then nothing
+finds it, except for these rules. Other assertions find them later, one after the other:
+
+{alone()}
+
+## On implementations
+
+A schedule says what goes wrong in a model. For each rule, a mutant of the reference breaks the same
+rule, and these tests of the conformance kit bring about the schedule and catch it:
+
+{forced_table()}
 
 ## Schedules
 

@@ -131,6 +131,11 @@ MUTANTS = [
         ),
     ),
     Mutant(
+        "CHAN-11",
+        "starts again for ever",
+        Edit("Channel._open", "range(ATTEMPTS)", "iter(int, 1)"),
+    ),
+    Mutant(
         "CHAN-12",
         "does not look at what it renamed",
         Edit(

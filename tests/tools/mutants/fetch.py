@@ -153,6 +153,29 @@ MUTANTS = [
         ),
     ),
     Mutant(
+        "FETCH-17",
+        "sees the queue empty before it lists the files",
+        Edit(
+            "Inbox.sweep",
+            "stale = []",
+            "is_empty = not self.hand and not self._is_readable(); ...",
+        ),
+        Edit(
+            "Inbox.sweep",
+            "stale and not self.hand and not self._is_readable()",
+            "stale and is_empty",
+        ),
+    ),
+    Mutant(
+        "FETCH-17",
+        "does not look at what is in hand",
+        Edit(
+            "Inbox.sweep",
+            "stale and not self.hand and not self._is_readable()",
+            "stale and not self._is_readable()",
+        ),
+    ),
+    Mutant(
         "FETCH-18",
         "reapers remove old messages of the living",
         Edit(

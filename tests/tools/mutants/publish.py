@@ -27,6 +27,11 @@ MUTANTS = [
     ),
     Mutant("PUB-3", "overwrites on a clash", OVERWRITES),
     Mutant(
+        "PUB-3",
+        "takes a file that has its id for its own",
+        Edit("_Delivery._send_file", "self._stage_again(self._copies.renew, staged)", "break"),
+    ),
+    Mutant(
         "PUB-4",
         "stages before it checks the headers",
         Edit(
@@ -70,6 +75,15 @@ MUTANTS = [
             with open(file, "wb") as made:
                 made.writelines(self._copies._encoded)
             """,
+        ),
+    ),
+    Mutant(
+        "PUB-7",
+        "gives the file its name by rename",
+        Edit(
+            "_Delivery._send_file",
+            "os.link(staged.path, self._link)",
+            "os.rename(staged.path, self._link)",
         ),
     ),
     Mutant(
@@ -148,6 +162,15 @@ MUTANTS = [
         ),
     ),
     Mutant(
+        "PUB-13",
+        "ends with the first error of a channel",
+        Edit(
+            "_Delivery._deliver",
+            "outcome.failed.append((lane.path, error))",
+            "...; return",
+        ),
+    ),
+    Mutant(
         "PUB-14",
         "leaves the staged file",
         Edit("_Delivery.run", "self._copies.remove(self._staged)", "self._copies._made.clear()"),
@@ -205,6 +228,11 @@ MUTANTS = [
         "PUB-19",
         "tries the first sixteen full queues again",
         Edit("_Delivery._deliver", "tuple(full)", "tuple(full[:16])"),
+    ),
+    Mutant(
+        "PUB-19",
+        "tries a full queue for ever",
+        Edit("_Delivery._deliver", "deadline - monotonic()", "deadline"),
     ),
     Mutant(
         "PUB-20",
@@ -289,6 +317,11 @@ MUTANTS = [
             ...
             """,
         ),
+    ),
+    Mutant(
+        "PUB-12",
+        "stages again for ever",
+        Edit("Copies.restage", "self._count_attempt(staged.path)", "pass"),
     ),
     Mutant(
         "PUB-3",

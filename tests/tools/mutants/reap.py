@@ -55,6 +55,15 @@ MUTANTS = [
         ),
     ),
     Mutant(
+        "REAP-6",
+        "does not ask whether the process runs",
+        Edit(
+            "_is_dead",
+            "os.lstat(path).st_ctime < stale_before and not runs[pid]",
+            "os.lstat(path).st_ctime < stale_before",
+        ),
+    ),
+    Mutant(
         "REAP-7",
         "leaves staged files",
         Edit("_reap_staged", "os.unlink(entry.name, dir_fd=tmp)", "pass"),

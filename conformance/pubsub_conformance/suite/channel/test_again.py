@@ -8,15 +8,29 @@ from pathlib import Path
 import pytest
 
 from pubsub_conformance.driver import Driver
-from pubsub_conformance.linux.strace import MAKE_FIFO, RENAME, UNLINK, Request, Trace, stop, traced
+from pubsub_conformance.linux.strace import (
+    MAKE_FIFO,
+    RENAME,
+    UNLINK,
+    Request,
+    Trace,
+    fail,
+    stop,
+    traced,
+)
 from pubsub_conformance.oracle.arrange import dead_pid
 from pubsub_conformance.oracle.base import Base
 from pubsub_conformance.oracle.message import fresh_id
 from pubsub_conformance.plugin import not_run
+from pubsub_conformance.suite.helpers import refuses
+from pubsub_conformance.waiting import until
 
 from .support import check_sound
 
 pytestmark = pytest.mark.timing
+
+ENDS_SECONDS = 20.0
+"""How long an operation may take to give up."""
 
 TIMES = (3, 10)
 """How often something happens in one operation."""
@@ -70,6 +84,22 @@ def test_what_is_made_vanishes_again_and_again(
         trace.go_on()
         channel = opened.result()
     check_sound(base, driver, channel)
+
+
+@pytest.mark.requirement("CHAN-11", "CHAN-21", role="subscriber")
+def test_what_is_made_vanishes_for_ever(driver: Driver, base: Base) -> None:
+    """If the directory that an opening makes vanishes each time, the opening ends with io-error,
+    and leaves nothing."""
+    base.make()
+    with traced(driver, fail(RENAME, "ENOENT", None)) as trace:
+        opening = trace.begin(driver.open, "a")
+        ended = until(opening.done, ENDS_SECONDS)
+    if not any(call.injected for call in trace.calls(*RENAME)):
+        not_run("no rename was seen that could be made to fail")
+    assert ended, "an opening whose directory vanishes each time goes on for ever"
+    with refuses("io-error", what="an opening whose directory vanishes each time"):
+        opening.result()
+    assert base.leftovers() == [], f"something is left of the opening:\n{base.tree()}"
 
 
 def _link_late(trace: Trace, base: Base, request: Request[None], times: int) -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 
 import pytest
 
-from pubsub_conformance.driver import Driver
+from pubsub_conformance.driver import Driver, Rejected
 from pubsub_conformance.linux.calls import Call
-from pubsub_conformance.linux.strace import LINK, OPEN, stop, traced
+from pubsub_conformance.linux.strace import LINK, OPEN, fail, stop, traced
 from pubsub_conformance.oracle.arrange import dead_pid
 from pubsub_conformance.oracle.base import Base
 from pubsub_conformance.oracle.message import a_message, encode
 from pubsub_conformance.oracle.queue import fill
 from pubsub_conformance.plugin import not_run
+from pubsub_conformance.suite.helpers import refuses
 from pubsub_conformance.suite.roles import settle
 from pubsub_conformance.waiting import until
 
@@ -30,6 +32,9 @@ pytestmark = pytest.mark.timing
 
 TIMES = (3, 10)
 """How often something happens in one publish."""
+
+FEWEST_TIMES, MOST_TIMES = 20, 1000
+"""How often a publisher repeats a step before it gives up, at least and at most."""
 
 again = pytest.mark.parametrize("times", TIMES)
 
@@ -72,11 +77,38 @@ def test_a_cleaner_takes_it_again_and_again(
         nothing_left(base, f"{what} was removed {times} times")
 
 
-@pytest.mark.requirement("PUB-3", role="publisher")
+@pytest.mark.requirement("PUB-12", "PUB-13", "PUB-14", role="publisher")
+def test_a_cleaner_takes_it_for_ever(driver: Driver, base: Base) -> None:
+    """If a cleaner removes each staged file, the publish ends with io-error, and leaves nothing.
+
+    The next one is as good as any.
+    """
+    with base.open("a") as channel:
+        with traced(driver, fail(LINK, "ENOENT", None, then_stop=True)) as trace:
+            count = trace.begin(driver.publish, "a", b"x")
+            times = 0
+            with suppress(Rejected):
+                for times, _ in enumerate(trace.stops(), 1):
+                    if times == MOST_TIMES:
+                        break
+                    for staged in base.tmp.iterdir():
+                        staged.unlink()
+            if not times:
+                not_run("no link was seen")
+            assert times < MOST_TIMES, f"the message was staged {times} times, without an end"
+            assert times >= FEWEST_TIMES, f"the publish gave up after {times} times"
+        with refuses("io-error", what="a publish whose staged files were all removed"):
+            count.result()
+        nothing_left(base, "a publish whose staged files were all removed")
+        assert driver.publish("a", b"x") == 1, "one channel with room is open"
+        check_each_yields([channel], b"x")
+
+
+@pytest.mark.requirement("PUB-3", "PUB-7", role="publisher")
 @again
 def test_an_id_is_taken_again_and_again(driver: Driver, base: Base, times: int) -> None:
     """If ten ids in a row are taken in a channel, the message gets the next fresh one, and the
-    messages of others stay."""
+    messages of others stay: a name in a channel is never made over one that is there."""
     with several(base, 3) as channels:
         settle(driver, base, "other")
         taken = {}
