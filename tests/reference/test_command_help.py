@@ -9,13 +9,14 @@ import subprocess
 import sys
 import threading
 import time
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 from commandline import PUBSUB, StartCommand, assert_clean, await_channels, finished, ran
 
 from pubsub import Channel, publish, reply
-from pubsub.commands import COMMANDS
+from pubsub.commands import COMMANDS, main
 
 TOPICS = ("news.sports", "alerts.fire", "jobs.done", "all")
 OURS = [name for name in COMMANDS if name != "bridge"]  # it needs a server: test_bridge
@@ -89,6 +90,11 @@ def test_every_command_is_in_the_help(home: Path) -> None:
         assert re.search(rf"^  {name} +{re.escape(does)}$", out.decode(), re.MULTILINE)
     assert ran("--version")[1].startswith(b"pubsub 1.")
     assert not home.exists()
+
+
+def test_the_command_is_installed() -> None:
+    (script,) = metadata.entry_points(group="console_scripts", name="pubsub")
+    assert script.load() is main
 
 
 def test_a_command_imports_only_what_it_uses(home: Path) -> None:
