@@ -154,7 +154,7 @@ CONFIGURATIONS = (
     Configuration("inline", "LIFE NP=2 SEQ=1 TICKS=1", {"NO_USERS": "closed"}, large=True),
     Configuration("inline", "LIFE NP=1 SEQ=1 TICKS=2 MORTAL"),
     Configuration("inline", "LIFE NP=1 TICKS=2 MORTAL", large=True),
-    Configuration("inline", "LIFE NP=2 SEQ=1 TICKS=2 MORTAL", large=True),
+    Configuration("inline", "LIFE NP=2 SEQ=1 TICKS=1 MORTAL", large=True),
     Configuration("inline", "LIFE NP=1 TICKS=3", large=True),
     Configuration("inline", "LIFE NP=1 TICKS=3 LATE_OPEN", large=True),
     Configuration("inline", "LIFE NP=2 SEQ=1 TICKS=2", large=True),
