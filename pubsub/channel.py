@@ -72,8 +72,13 @@ class Channel:
 
         Touches no disk. Raises InvalidPattern (TOPIC-2), TypeError.
         """
+        if not isinstance(inline, bool):  # a second pattern, most likely
+            raise TypeError(
+                f"inline is True or False, not {inline!r}: a channel has one pattern; `wait` takes"
+                " several channels"
+            )
         self.topic: str = check_pattern(topic)
-        self._inline = bool(inline)
+        self._inline = inline
         self._lock = threading.RLock()
         self._busy = threading.Lock()  # held only by a thread that holds the other
         self._waiters = Waiters()
@@ -269,7 +274,7 @@ class Channel:
         return inbox
 
     def _closed(self) -> ChannelClosed:
-        return ChannelClosed(f"{self!r} must be open")
+        return ChannelClosed(f"{self!r} is not open: call open(), or use `with`")
 
     # --- receiving ---
 

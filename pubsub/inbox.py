@@ -241,7 +241,9 @@ class Inbox:
             except of_system(OSError):
                 return  # not known; the next look may show it
         if self._is_lost:
-            raise ChannelLost(errno.ENOENT, "the channel's directory is gone", self.path)
+            self.next_look = 0.0  # each fetch says so, until the channel closes
+            what = "the channel's directory is gone: close the channel, and open it again"
+            raise ChannelLost(errno.ENOENT, what, self.path)
 
     def _check_descriptors(self) -> None:
         """Raise ChannelLost if a number is no longer ours: we would read or empty another file."""

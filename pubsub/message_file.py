@@ -66,7 +66,8 @@ def as_octets(data: object, name: str) -> memoryview:
     """
     # bytes(5) is five zeros and bytes([1, 2]) a guess: only objects that hold octets are taken.
     if not isinstance(data, (bytes, bytearray, memoryview)):
-        raise TypeError(f"{name} is bytes, not {type(data).__name__}")
+        remedy = ": call its encode()" if isinstance(data, str) else ""
+        raise TypeError(f"{name} must be bytes, not {type(data).__name__}{remedy}")
     return memoryview(data)
 
 

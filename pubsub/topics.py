@@ -46,7 +46,7 @@ def plain(text: str, name: str) -> str:
     if type(text) is str:
         return text
     if not isinstance(text, str):
-        raise TypeError(f"{name} is a str, not {type(text).__name__}")
+        raise TypeError(f"{name} must be a str, not {type(text).__name__}")
     return str.__str__(text)
 
 

@@ -138,7 +138,7 @@ class Channel:
         raises. An exception ends an iteration; a new one goes on behind it.
         """
         if not self.is_open:
-            raise ChannelClosed(f"{self!r} must be open")
+            raise ChannelClosed(f"{self!r} is not open: call open(), or use `async with`")
         return self
 
     async def __anext__(self) -> Message:

@@ -52,7 +52,12 @@ variables, because everybody can see the arguments of a command.
         help="how long to wait for room in a full local queue (default: 5)",
     )
     add("--name", metavar="NAME", default="bridge", help="tells several bridges of a base apart")
-    add("--state", metavar="DIR", type=Path, help="where the bridge keeps its state")
+    add(
+        "--state",
+        metavar="DIR",
+        type=Path,
+        help="where the bridge keeps its state (default: ~/.local/state/pubsub-bridge)",
+    )
     add("--ca", metavar="FILE", type=Path, help="use TLS, and trust these authorities only")
     add("--cert", metavar="FILE", type=Path, help="use TLS with this certificate")
     add("--key", metavar="FILE", type=Path, help="the private key of the certificate")
@@ -67,6 +72,8 @@ def run(options: argparse.Namespace) -> int:
     logging.getLogger("nats").setLevel(logging.CRITICAL)  # what matters of it is said here
     if not (options.export or options.imports):
         return _fail("give an --export or an --import, or both")
+    if options.make_stream and not options.stream:
+        return _fail("--make-stream needs the name of the stream: --stream NAME")
     if options.make_stream and any(
         pattern[0] in "=+" for pattern in (*options.export, *options.imports)
     ):

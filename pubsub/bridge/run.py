@@ -111,7 +111,10 @@ class Bridge:
                 if client.gone.done():
                     raise Lost(client.gone.result())
         except (Lost, nats.errors.Error) as error:
-            self._change(False, f"no connection to {self._server.shown}: {error}")
+            line = f"no connection to {self._server.shown}: {error}"
+            if "authorization" in line.lower():
+                line += "; NATS_USER and NATS_PASSWORD, NATS_TOKEN or --credentials let a bridge in"
+            self._change(False, line)
         finally:
             client.abandon("")
             tasks.append(opening)

@@ -37,7 +37,9 @@ class State:
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                raise StateUnusable(f"a bridge {name!r} of this base is running") from None
+                raise StateUnusable(
+                    f"a bridge {name!r} of this base is running: give this one another --name"
+                ) from None
             self.origin = _origin(directory / "origin")
         except OSError as error:
             raise StateUnusable(f"{directory}: {error.strerror}") from error

@@ -15,7 +15,7 @@ from .output import note, write_text
 
 EXIT_CODES = """exit codes:
   0 done; 1 a condition was not met, or the time is over; 2 wrong usage, or an error;
-  130 Ctrl-C"""
+  130 Ctrl-C; 143 SIGTERM"""
 
 _WIDTH = 90  # of help; to ask the terminal, argparse loads modules that a command does not need
 

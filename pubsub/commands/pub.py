@@ -62,8 +62,8 @@ examples:
         "--timeout",
         metavar="SECONDS",
         type=seconds,
-        help="wait that long for room in full queues; exit code 1 if one got none"
-        " (default 0; with --lines: no limit)",
+        help="wait that long for room in full queues, for each message; exit code 1 if one got"
+        " none (without it: no wait, and exit code 0; with --lines: no limit)",
     )
     return made
 
@@ -90,9 +90,12 @@ def run(options: argparse.Namespace) -> int:
     write_text(f"{total}\n")
     if refused:
         messages = "message" if refused == 1 else "messages"
-        note("pub", f"a full queue refused {refused} {messages}; --timeout waits for room")
+        remedy = "" if options.timeout else "; --timeout waits for room"
+        note("pub", f"full queues did not take {refused} {messages}{remedy}")
     if least < options.need:
-        note("pub", f"a message had {least} subscribers of the {options.need} that --need asks for")
+        remedy = "" if options.timeout else "; --timeout waits for them"
+        found = f"a message had {least} subscribers of the {options.need} that --need asks for"
+        note("pub", found + remedy)
     return int(least < options.need or (refused > 0 and options.timeout is not None))
 
 

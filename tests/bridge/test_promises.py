@@ -20,10 +20,12 @@ from pubsub_conformance.judge.events import Drained, Event, Open, Publish, Recei
 from pubsub_conformance.waiting import now, until
 
 from pubsub import Channel, fetch
+from pubsub.bridge.outgoing import MOST_OCTETS
 
 MESSAGES = 1500
 FIRST, SECOND = 500, 1000  # after these messages something happens
 LAST = 10**6
+LARGE = 2**20 - 2**10
 SILENT = "does not answer"
 REPETITIONS = int(os.environ.get("BRIDGE_REPETITIONS", "1"))
 
@@ -234,6 +236,25 @@ def test_nobody_is_there(serve: Serve, machine: Make, kind: str, repetition: int
     pair.channel.close()
     pair.publish(*range(10))
     assert pair.b.until(to_nobody=10)["imported"] == 0
+
+
+@both
+def test_no_server_for_long(serve: Serve, machine: Make, kind: str, repetition: int) -> None:
+    """Memory takes 64 MiB; what comes then is dropped, and B counts it as soon as more comes."""
+    pair = Pair(serve, machine, kind)
+    pair.publish(0)
+    pair.b.until(imported=1)
+    pair.server.end()
+    pair.a.until(connected=False)
+    fits, more = MOST_OCTETS // LARGE, 10
+    for _ in range(fits + more):
+        assert pair.a.publish("news.a", bytes(LARGE - 1000)) == 1  # headers count, too
+    pair.a.until(waiting=fits + 1, dropped=more - 1)
+    pair.server.start()
+    pair.a.until_connected(2)
+    pair.b.until(imported=1 + fits + 1)
+    pair.publish(LAST)
+    pair.b.until(imported=1 + fits + 2, lost=more - 1)
 
 
 @both

@@ -50,6 +50,11 @@ def test_making_a_channel_touches_no_disk(home: Path) -> None:
     assert not home.exists()
 
 
+def test_a_channel_has_one_pattern() -> None:
+    with pytest.raises(TypeError, match="one pattern"):
+        Channel("a", "b")  # type: ignore[arg-type]
+
+
 def test_a_pattern_is_checked_at_once() -> None:
     with pytest.raises(InvalidPattern):
         Channel("a=b")
@@ -59,7 +64,7 @@ def test_a_pattern_is_checked_at_once() -> None:
 def test_a_channel_must_be_open(operation: str) -> None:  # CHAN-18
     channel = Channel("a")
     for _ in ("never opened", "closed again"):
-        with pytest.raises(ChannelClosed, match="must be open"):
+        with pytest.raises(ChannelClosed, match="is not open"):
             OPERATIONS[operation](channel)
         with channel:
             OPERATIONS[operation](channel)

@@ -120,7 +120,7 @@ def test_conditions_that_are_not_met(home: Path) -> None:
     assert ran("pub", "a", "--lines", "--need", "2", input=b"x\n") == (
         1,
         b"0\n",
-        nobody.replace(b"the 1", b"the 2"),
+        nobody.replace(b"the 1", b"the 2").replace(b"\n", b"; --timeout waits for them\n"),
     )
     assert_clean(home)
 
@@ -128,8 +128,9 @@ def test_conditions_that_are_not_met(home: Path) -> None:
 def test_full_queues(home: Path, command: StartCommand) -> None:
     with Channel("a") as channel:
         fill(channel.directory_path)
-        refused = b"pubsub pub: a full queue refused 1 message; --timeout waits for room\n"
-        assert ran("pub", "a") == (0, b"0\n", refused)
+        refused = b"pubsub pub: full queues did not take 1 message\n"
+        remedy = refused.replace(b"\n", b"; --timeout waits for room\n")
+        assert ran("pub", "a") == (0, b"0\n", remedy)
         assert ran("pub", "a", "--timeout", "0.01") == (1, b"0\n", refused)
         twice = refused.replace(b"1 message", b"2 messages")
         timed = ran("pub", "a", "--lines", "--timeout", "0.01", input=b"\n\n")

@@ -151,4 +151,9 @@ def test_a_lost_channel_ends_a_get_and_a_loop(home: Path) -> None:  # FETCH-14
         channel.get(LONG)
     with pytest.raises(ChannelLost):
         next(iter(channel))
+    for _ in range(2):  # each time, and not only when it is time to look
+        with pytest.raises(ChannelLost, match="close the channel, and open it again"):
+            fetch(channel)
     channel.close()
+    with channel:
+        assert publish("a", b"") == 1
