@@ -286,7 +286,7 @@ def _replies_here() -> _Replies:
             replies = _replies.pop(other, None)
             if replies and not replies.requests:
                 replies.channel.close()
-    return _replies.setdefault(place, _Replies(place))
+    return _replies.get(place) or _replies.setdefault(place, _Replies(place))
 
 
 in_forked_child(_replies.clear)

@@ -73,6 +73,7 @@ def until(is_so: Callable[[], object]) -> None:
     end = time.monotonic() + LONG
     while not is_so():
         assert time.monotonic() < end
+        time.sleep(0.001)  # other threads want the interpreter
 
 
 def test_a_reply(server: Channel) -> None:
@@ -182,26 +183,33 @@ def second(answers: list[bytes | None]) -> tuple[threading.Thread, Callable[[], 
     return thread, answer
 
 
-def test_the_first_one_reads_for_all(server: Channel) -> None:
+def test_the_first_one_reads_for_all() -> None:
     answers: list[bytes | None] = []
     thread, answer = second(answers)
 
     def answer_to_both() -> None:
         until(lambda: replies_here().waiting()[1:])
         answer()
+        thread.join()
+        message = first.get(LONG)
+        assert message is not None
+        reply(message, b"for the first")
 
-    answerer = threading.Thread(target=answer_to_both)
-    answerer.start()
-    assert doubled(b"silence", 0.2) is None
-    thread.join()
-    answerer.join()
+    with Channel("first") as first:
+        answerer = threading.Thread(target=answer_to_both)
+        answerer.start()
+        answered = request("first", b"", timeout_seconds=LONG)
+        answerer.join()
+    assert answered is not None
+    assert answered.content == b"for the first"
     assert answers == [b"for the second"]
 
 
 def test_another_one_reads_when_the_time_of_the_first_is_over(server: Channel) -> None:
     answers: list[bytes | None] = []
     thread, answer = second(answers)
-    assert doubled(b"silence", 0.1) is None
+    while not (_replies and replies_here().waiting()):  # until the second one was behind
+        assert doubled(b"silence", 0.1) is None
     answer()
     thread.join()
     assert answers == [b"for the second"]
@@ -218,9 +226,10 @@ def test_another_one_reads_when_an_exception_ends_the_first(server: Channel) -> 
     answers: list[bytes | None] = []
     thread, answer = second(answers)
     before = signal.signal(signal.SIGALRM, handler)
-    signal.setitimer(signal.ITIMER_REAL, 0.1)
-    with pytest.raises(Interrupt):
-        doubled(b"silence")
+    while not (_replies and replies_here().waiting()):  # until the second one was behind
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        with pytest.raises(Interrupt):
+            doubled(b"silence")
     signal.signal(signal.SIGALRM, before)
     answer()
     thread.join()
@@ -234,7 +243,9 @@ def test_a_signal_handler_requests_while_its_thread_waits(server: Channel, is_fi
     def handler(*_: object) -> None:
         answers.append(doubled(b"inner"))
 
-    first = threading.Thread(target=doubled, args=[b"silence", LONG if is_first else 0.2])
+    others = Channel("others")
+    others.open()
+    first = threading.Thread(target=request, args=["others", b""], kwargs={"timeout_seconds": LONG})
     if not is_first:
         first.start()
         until(lambda: _replies and replies_here().waiting())
@@ -244,7 +255,11 @@ def test_a_signal_handler_requests_while_its_thread_waits(server: Channel, is_fi
     signal.signal(signal.SIGALRM, before)
     assert answers == [b"innerinner"]
     if not is_first:
+        message = others.get(LONG)
+        assert message is not None
+        reply(message, b"")
         first.join()
+    others.close()
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
