@@ -104,7 +104,7 @@ class Channel:
 
     def __del__(self) -> None:
         channel: BlockingChannel | None = getattr(self, "_channel", None)  # None: a wrong pattern
-        if channel is not None and channel.is_open:
+        if channel is not None and channel._inbox and channel.is_open:  # else Python may be ending
             warnings.warn(f"{self!r} was never closed", ResourceWarning, source=self, stacklevel=1)
             channel.close()
 

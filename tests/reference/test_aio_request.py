@@ -180,7 +180,7 @@ async def main():
     async with aio.Channel("a") as channel:
         asked = asyncio.ensure_future(aio.request("a", b""))
         await aio.reply(await channel.get(), b"1")
-        print((await asked).content)
+        print((await asked).content, flush=True)
         pid = os.fork()
         if not pid:
             try:
@@ -195,10 +195,10 @@ async def child():
     print((await aio.request("a", b"")).content, flush=True)
 
 asyncio.run(main())
-print(sorted(os.listdir(os.environ["PUBSUB_HOME"])))
+print(sorted(os.listdir(os.environ["PUBSUB_HOME"])), flush=True)
 loop = asyncio.new_event_loop()
 loop.run_until_complete(main())
-print(len(os.listdir(os.environ["PUBSUB_HOME"])))
+print(len(os.listdir(os.environ["PUBSUB_HOME"])), flush=True)
 loop.close()
 asyncio.run(main())
 print(sorted(os.listdir(os.environ["PUBSUB_HOME"])))

@@ -19,7 +19,7 @@ from pubsub import Channel, publish, reply
 from pubsub.commands import COMMANDS, main
 
 TOPICS = ("news.sports", "alerts.fire", "jobs.done", "all")
-OURS = [name for name in COMMANDS if name != "bridge"]  # it needs a server: test_bridge
+OURS = [name for name in COMMANDS if name != "bridge"]  # it needs a server: tests/bridge
 
 
 def examples(*command: str) -> list[str]:
