@@ -40,6 +40,7 @@ from .base import ATTEMPTS, STALE_AGE, make
 from .clock import deadline, monotonic, number
 from .inbox import Inbox
 from .interruption import of_system
+from .log import load
 from .message import Message
 from .place import Place, located
 from .process import notice_fork
@@ -77,6 +78,7 @@ class Channel:
                 f"inline is True or False, not {inline!r}: a channel has one pattern; `wait` takes"
                 " several channels"
             )
+        load()
         self.topic: str = check_pattern(topic)
         self._inline = inline
         self._lock = threading.RLock()
@@ -104,7 +106,7 @@ class Channel:
         """The channel's directory, since it was last opened. Raises ChannelClosed before."""
         if not self._path:
             raise ChannelClosed(f"{self!r} has no directory until it is opened")
-        from pathlib import Path  # seldom needed, and slow to load
+        from pathlib import Path
 
         return Path(self._path)
 

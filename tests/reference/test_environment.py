@@ -36,6 +36,22 @@ def test_little_is_imported() -> None:
     assert not heavy & set(imported.split())
 
 
+def test_a_channel_loads_what_it_needs_without_descriptors(start: Start) -> None:
+    program = """
+import resource, sys
+from pubsub import Channel
+from pubsub.log import logger
+
+with Channel("a") as channel:
+    most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, most[1]))
+    sys.path_importer_cache.clear()
+    print(channel.directory_path.name[:2], logger().name)
+    resource.setrlimit(resource.RLIMIT_NOFILE, most)
+"""
+    assert result(start(program)) == "a_ pubsub\n"
+
+
 def test_the_programs_random_numbers_are_those_of_its_seed() -> None:
     def draw(work: Callable[[], object]) -> float:
         random.seed(1)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import errno
 import json
+import logging  # noqa: F401  # now: no operation is to load files
 import math
+import pathlib  # noqa: F401
 import platform
 import signal
 import sys
