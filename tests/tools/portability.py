@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 from mutants.further import DOES_NOT_ASK_THE_CLOCK
 from mutation import ROOT
@@ -95,24 +96,13 @@ def no_shm() -> None:
 def user() -> None:
     """A user without privileges, and for root one without a name; the system's own Python.
 
-    All that the kit can do, a short time each. Nothing may be left of it.
+    The tests of the reference, and all that the kit can do, a short time each. Nothing may be left.
     """
     setting = unprivileged()
     home, reference = setting.root / "tmp", (setting.python, DRIVER)
     setting.run("make", "-s", "-C", "conformance/implementations/c", "driver")
-    # These take long, and are about the kit alone.
-    long = (
-        "test_action.py",
-        "test_bench.py",
-        "test_browser.py",
-        "test_drivers.py",
-        "test_faults.py",
-        "test_matrix.py",
-        "test_mutants.py",
-    )
     every(
         lambda: setting.tests(home),
-        lambda: setting.tests(home, "tests/kit", *(f"--ignore=tests/kit/{name}" for name in long)),
         lambda: setting.kit(home),
         lambda: setting.kit(home, driver=(C_DRIVER,)),
         lambda: setting.command("stress", "--seconds=10", "--", *reference),
@@ -121,6 +111,29 @@ def user() -> None:
         lambda: setting.command("fuzz", "--seconds=10", "--", *reference),
         lambda: setting.command("matrix", f"a={shlex.join(reference)}", f"c={C_DRIVER}"),
     )
+    _nothing_is_left(home)
+
+
+def user_kit() -> None:
+    """The same user: the kit's own tests, a quarter of an hour."""
+    setting = unprivileged()
+    home = setting.root / "tmp"
+    setting.run("make", "-s", "-C", "conformance/implementations/c", "driver")
+    # These are about the kit alone.
+    alone = (
+        "test_action.py",
+        "test_bench.py",
+        "test_browser.py",
+        "test_drivers.py",
+        "test_faults.py",
+        "test_matrix.py",
+        "test_mutants.py",
+    )
+    setting.tests(home, "tests/kit", *(f"--ignore=tests/kit/{name}" for name in alone))
+    _nothing_is_left(home)
+
+
+def _nothing_is_left(home: Path) -> None:
     # pytest keeps the directories of its last runs; some tests of the kit start one of their own.
     own = ("tests", "pytest-of-")
     if left := sorted(name for name in os.listdir(home) if not name.startswith(own)):
@@ -241,6 +254,7 @@ LEGS: dict[str, Callable[[], None]] = {
     "systems": systems,
 }
 LONG_LEGS: dict[str, Callable[[], None]] = {
+    "user-kit": user_kit,
     "macos": macos,
     "freebsd": freebsd,
     "openbsd": openbsd,
