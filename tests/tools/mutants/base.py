@@ -17,7 +17,7 @@ MUTANTS = [
     Mutant(
         "BASE-2",
         "/dev/shm is not looked at",
-        Edit("_default", "_has_shared_memory()", "False"),
+        Edit("_has_shared_memory", 'stat.S_ISDIR(os.stat("/dev/shm").st_mode)', "False"),
     ),
     Mutant(
         "BASE-3",
