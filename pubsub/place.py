@@ -118,7 +118,7 @@ def _absolute(explicit: bytes | None) -> Place | None:
     """The place that this value of PUBSUB_HOME names, if nothing else has to be looked at."""
     if explicit and explicit.startswith(b"/"):
         return _place(os.fsdecode(explicit), True)
-    return _place("/dev/shm/pubsub", False) if not explicit and _has_shared_memory() else None
+    return _place(_default(), False) if not explicit and _has_shared_memory() else None
 
 
 @lru_cache(maxsize=4)  # a place takes longer to make than to find

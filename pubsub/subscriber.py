@@ -47,7 +47,7 @@ def subscribe(
         _check_callback(on_error, "on_error")
     seconds = duration(timeout_seconds, "timeout_seconds")
     if not channel.is_open:
-        raise ChannelClosed(f"{channel!r} is not open: call open(), or use `with`")
+        raise channel._closed()
     deadline = monotonic() + seconds if seconds else math.inf
     count = 0
     while (left := deadline - monotonic()) > 0:
