@@ -43,6 +43,7 @@ from .interruption import of_system
 from .log import logger
 from .message import Content, Message
 from .message_file import InvalidMessage
+from .outcome import Outcome
 from .place import Place
 from .process import in_forked_child, notice_fork
 from .publisher import PublishFailed, publish
@@ -146,9 +147,18 @@ def joined(
     return {**headers, **ours}
 
 
-def nobody_listens(topic: str) -> NobodyListens:
-    """The error of a request that no channel took, with the remedy."""
-    return NobodyListens(
+def was_taken(outcome: Outcome, topic: str) -> bool:
+    """Whether a channel took a request. False: all queues are full.
+
+    Raises NobodyListens, PublishFailed.
+    """
+    if outcome.taken:
+        return True
+    if outcome.failed:
+        raise PublishFailed(0, outcome.failed)
+    if outcome.full:
+        return False
+    raise NobodyListens(
         f"no open channel matches {topic!r}: start the program that replies, and see that its"
         f" PUBSUB_HOME is the same ({Place.here().path})"
     )
@@ -162,12 +172,8 @@ def _publish(message: Message, end: float) -> bool:
     seconds = 0.0
     while True:
         outcome = deliver(message, seconds)
-        if outcome.taken:
+        if was_taken(outcome, message.topic):
             return True
-        if outcome.failed:
-            raise PublishFailed(0, outcome.failed)
-        if not outcome.full:
-            raise nobody_listens(message.topic)
         seconds = min(_ROOM_SECONDS, end - monotonic())
         if seconds <= 0:
             return False

@@ -29,8 +29,7 @@ from ..message import Content, Message
 from ..message_file import InvalidMessage
 from ..place import Place
 from ..process import in_forked_child
-from ..publisher import PublishFailed
-from ..request import CORRELATION_ID, RESPONSE_TOPIC, joined, nobody_listens, return_address
+from ..request import CORRELATION_ID, RESPONSE_TOPIC, joined, return_address, was_taken
 from .channel import Channel
 from .loop import settle, sleep
 from .publisher import publish, room
@@ -90,12 +89,8 @@ async def _publish(message: Message, end: float) -> bool:
     """
     while True:
         outcome = deliver(message)
-        if outcome.taken:
+        if was_taken(outcome, message.topic):
             return True
-        if outcome.failed:
-            raise PublishFailed(0, outcome.failed)
-        if not outcome.full:
-            raise nobody_listens(message.topic)
         left = end - monotonic()
         if left <= 0:
             return False
