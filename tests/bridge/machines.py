@@ -104,8 +104,13 @@ class Machine:
     def kill(self) -> None:
         self.end()
 
-    def times_connected(self) -> int:
-        return sum("bridge: connected to" in line for line in self.lines())
+    def until_started(self, times: int) -> None:
+        """Wait until all its runs together have been connected so often. It hears signals then."""
+
+        def has_said() -> bool:
+            return sum("bridge: connected to" in line for line in self.lines()) == times
+
+        assert until(has_said, SECONDS), self.lines()
 
     def lines(self) -> list[str]:
         return self.errors.read_text().splitlines() if self.errors.exists() else []

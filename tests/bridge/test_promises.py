@@ -1,7 +1,8 @@
 """The table of promises in pubsub/bridge/README.md: each cell is a test, of core and of JetStream.
 
-A publisher on the machine A numbers its messages; what comes on B is compared. The server, or a
-bridge, is disturbed after so many messages, not after so many seconds.
+A publisher on the machine A numbers its messages, and the history checker judges what comes on the
+machines B and C, each by itself. The server, or a bridge, is disturbed after so many messages, not
+after so many seconds.
 """
 
 from __future__ import annotations
@@ -9,8 +10,10 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 from zlib import crc32
 
 import pytest
@@ -51,8 +54,17 @@ def summed(content: bytes) -> tuple[int, int]:
     return len(content), crc32(content)
 
 
-class Pair:
-    """Two machines, and what is published on A for B."""
+class Found(NamedTuple):
+    """What came on a machine. The history checker found nothing wrong but this."""
+
+    machine: Machine
+    came: list[int]
+    lost: list[int]
+    doubled: int
+
+
+class Trio:
+    """Three machines, and what is published on A for B and C."""
 
     def __init__(self, serve: Serve, make: Make, kind: str, *options: str, up: bool = True) -> None:
         self.is_stream = kind == "stream"
@@ -60,17 +72,28 @@ class Pair:
         self.options = [*options]
         if self.is_stream:
             self.options += ["--stream", "s", "--make-stream"]
-        self.a, self.b = make("a"), make("b")
-        self.counted: list[int] = []
+        self.a, self.b, self.c = make("a"), make("b"), make("c")
+        self.importing = self.b, self.c
+        self.published: list[Publish] = []
+        self.events: dict[Machine, list[Event]] = {}
+        self.channels: dict[Machine, Channel] = {}
+        for one in self.importing:
+            start = now()
+            self.channels[one] = one.open("news.+")
+            self.events[one] = [Open("its", "news.+", start, now())]
         self.start(self.a)
         if up:  # only one of them makes the stream
             self.a.until_connected()
-        self.start(self.b)
+        for one in self.importing:
+            self.start(one)
         if up:
-            self.b.until_connected()
-        start = now()
-        self.channel = self.b.open("news.+")
-        self.events: list[Event] = [Open("b", "news.+", start, now())]
+            for one in self.importing:
+                one.until_connected()
+
+    @property
+    def counted(self) -> list[int]:
+        """The numbers of the messages that the channel of the exporting bridge took."""
+        return [sent.n for sent in self.published if sent.n != LAST]
 
     def start(self, machine: Machine) -> None:
         which = ["--export" if machine is self.a else "--import", "news.+"]
@@ -80,65 +103,72 @@ class Pair:
         for number in numbers:
             start = now()
             if self.a.publish("news.a", b"%d" % number):
-                self.counted.append(number)
-                sent = Publish("a", number, "news.a", *summed(b"%d" % number), start, now(), 1)
-                self.events.append(sent)
+                about = "news.a", *summed(b"%d" % number)
+                self.published.append(Publish("a", number, *about, start, now(), 1))
+
+    def until_imported(self, number: int, **expected: object) -> None:
+        for one in self.importing:
+            one.until(imported=number, **expected)
+
+    def until_connected(self, connections: int) -> None:
+        for one in (self.a, *self.importing):
+            one.until_connected(connections)
 
     def disturbed(self, first: Callable[[], None], second: Callable[[], None]) -> None:
         """Publish, and do something twice meanwhile.
 
-        What was lost before B saw the first message of a topic, nobody can know.
+        What was lost before a machine saw the first message of a topic, it cannot know.
         """
         self.publish(0)
-        self.b.until(imported=1)
+        self.until_imported(1)
         self.publish(*range(1, FIRST))
         first()
         self.publish(*range(FIRST, SECOND))
         second()
         self.publish(*range(SECOND, MESSAGES))
 
-    def received(self) -> list[int]:
-        """What came until a last message, which is published when both are connected.
-
-        The history checker judges: some may be lost, nothing else may have happened.
-        """
-        came = self.came()
-        found = check(self.events)
-        assert not found.contradictions
-        assert {violation.kind for violation in found.violations} <= {"lost"}
-        return came
-
-    def came(self) -> list[int]:
+    def found(self) -> list[Found]:
+        """What came on B and on C until a last message, published when all are connected."""
         self.a.until(connected=True, waiting=0, sent_and_unconfirmed=0)
-        self.b.until(connected=True)
+        for one in self.importing:
+            one.until(connected=True)
         self.publish(LAST)
-        assert self.counted.pop() == LAST
+        return [self._found(one) for one in self.importing]
+
+    def _found(self, machine: Machine) -> Found:
+        channel, events = self.channels[machine], self.events[machine]
         came: list[int] = []
 
         def is_last() -> bool:
             start = now()
-            while message := fetch(self.channel):
+            while message := fetch(channel):
                 came.append(int(message.content))
                 about = message.topic, *summed(message.content)
-                self.events.append(Receive("b", "a", came[-1], *about, start, now()))
-            self.events.append(Drained("b", start, now()))
+                events.append(Receive("its", "a", came[-1], *about, start, now()))
+                start = now()
             return LAST in came
 
-        assert until(is_last, SECONDS), (self.a.lines(), self.b.lines())
-        return [number for number in came if number != LAST]
-
-    def lost(self, came: list[int]) -> list[int]:
-        return sorted(set(self.counted) - set(came))
+        assert until(is_last, SECONDS), (self.a.lines(), machine.lines())
+        start = now()
+        assert fetch(channel) is None
+        judged = check([*self.published, *events, Drained("its", start, now())])
+        assert not judged.contradictions
+        wrong = Counter(violation.kind for violation in judged.violations)
+        assert {*wrong} <= {"lost", "duplicated"}, judged.violations
+        came.remove(LAST)
+        lost = sorted({*self.counted} - {*came})
+        assert wrong["lost"] == len(lost)
+        return Found(machine, came, lost, wrong["duplicated"])
 
 
 @both
 def test_up(serve: Serve, machine: Make, kind: str, repetition: int) -> None:
-    pair = Pair(serve, machine, kind)
-    pair.publish(*range(MESSAGES))
-    assert pair.received() == pair.counted == [*range(MESSAGES)]
-    assert pair.a.until(exported=MESSAGES + 1)["unconfirmed"] == 0
-    status = pair.b.until(imported=MESSAGES + 1)
-    assert status["lost"] == status["repeated"] == status["full"] == 0
+    trio = Trio(serve, machine, kind)
+    trio.publish(*range(MESSAGES))
+    for found in trio.found():
+        assert found.came == trio.counted == [*range(MESSAGES)]
+    assert trio.a.until(exported=MESSAGES + 1)["unconfirmed"] == 0
+    trio.until_imported(MESSAGES + 1, lost=0, repeated=0, full=0)
 
 
 @both
@@ -146,33 +176,32 @@ def test_up(serve: Serve, machine: Make, kind: str, repetition: int) -> None:
 def test_the_server_ends_and_comes_back(
     serve: Serve, machine: Make, kind: str, how: signal.Signals, repetition: int
 ) -> None:
-    pair = Pair(serve, machine, kind)
-    pair.disturbed(lambda: pair.server.end(how), pair.server.start)
-    pair.a.until_connected(2)
-    pair.b.until_connected(2)
-    lost = pair.lost(pair.received())
-    assert pair.counted == [*range(MESSAGES)]
-    if pair.is_stream:
-        assert not lost
-    status = pair.b.status()
-    assert status["lost"] == len(lost)
-    assert status["repeated"] == 0
+    trio = Trio(serve, machine, kind)
+    trio.disturbed(lambda: trio.server.end(how), trio.server.start)
+    trio.until_connected(2)
+    for found in trio.found():
+        assert not found.doubled
+        if trio.is_stream:
+            assert not found.lost
+        found.machine.until(lost=len(found.lost), repeated=0)
+    assert trio.counted == [*range(MESSAGES)]
 
 
 @both
 def test_the_server_is_stopped(serve: Serve, machine: Make, kind: str, repetition: int) -> None:
-    """Both bridges give the connection up, and go on; the server then finds two new ones."""
-    pair = Pair(serve, machine, kind)
-    pair.disturbed(lambda: pair.server.send(signal.SIGSTOP), lambda: None)
-    assert pair.counted == [*range(MESSAGES)]  # local publishing goes on
-    assert until(lambda: pair.a.said(SILENT) and pair.b.said(SILENT), SECONDS)
-    pair.server.send(signal.SIGCONT)
-    pair.a.until_connected(2)
-    pair.b.until_connected(2)
-    lost = pair.lost(pair.received())
-    if pair.is_stream:
-        assert not lost
-    assert pair.b.status()["lost"] == len(lost)
+    """All bridges give the connection up, and go on; the server then finds new ones."""
+    trio = Trio(serve, machine, kind)
+    trio.disturbed(lambda: trio.server.send(signal.SIGSTOP), lambda: None)
+    assert trio.counted == [*range(MESSAGES)]  # local publishing goes on
+    for one in (trio.a, *trio.importing):
+        assert until(lambda one=one: one.said(SILENT), SECONDS)  # type: ignore[misc]
+    trio.server.send(signal.SIGCONT)
+    trio.until_connected(2)
+    for found in trio.found():
+        assert not found.doubled
+        if trio.is_stream:
+            assert not found.lost
+        found.machine.until(lost=len(found.lost))
 
 
 @both
@@ -180,97 +209,126 @@ def test_the_exporting_bridge_is_killed(
     serve: Serve, machine: Make, kind: str, repetition: int
 ) -> None:
     """What it had is lost; what is published meanwhile is counted for nobody."""
-    pair = Pair(serve, machine, kind)
-    pair.disturbed(pair.a.kill, lambda: pair.start(pair.a))
-    assert until(lambda: pair.a.times_connected() == 2, SECONDS), pair.a.lines()
-    pair.publish(*range(MESSAGES, MESSAGES + 10))
-    came = pair.received()
-    assert came[-10:] == [*range(MESSAGES, MESSAGES + 10)]
-    assert set(came) <= set(pair.counted)
+    trio = Trio(serve, machine, kind)
+    trio.disturbed(trio.a.kill, lambda: trio.start(trio.a))
+    trio.a.until_started(2)
+    trio.publish(*range(MESSAGES, MESSAGES + 10))
+    for found in trio.found():
+        assert not found.doubled
+        assert_one_gap(trio, found)
+        assert found.came[-10:] == [*range(MESSAGES, MESSAGES + 10)]
 
 
 @both
-def test_the_importing_bridge_is_killed(
+def test_the_exporting_bridge_is_ended(
+    serve: Serve, machine: Make, kind: str, repetition: int
+) -> None:
+    """It sends what it has, and leaves nothing in the base."""
+    trio = Trio(serve, machine, kind)
+    trio.publish(*range(FIRST))
+    assert trio.a.end(signal.SIGTERM) == 0
+    assert [entry.name for entry in trio.a.home.iterdir()] == ["tmp"]
+    trio.start(trio.a)
+    trio.a.until_started(2)
+    for found in trio.found():
+        assert found.came == [*range(FIRST)]
+
+
+@both
+def test_an_importing_bridge_is_killed(
     serve: Serve, machine: Make, kind: str, repetition: int
 ) -> None:
     """The stream keeps what comes meanwhile; the message in hand may come twice."""
-    pair = Pair(serve, machine, kind)
-    pair.disturbed(pair.b.kill, lambda: pair.start(pair.b))
-    assert until(lambda: pair.b.times_connected() == 2, SECONDS), pair.b.lines()
-    came = pair.came()
-    assert came == sorted(came)
-    if pair.is_stream:
-        assert sorted(set(came)) == pair.counted
-        assert len(came) - len(set(came)) <= 1
+    trio = Trio(serve, machine, kind)
+    trio.disturbed(trio.b.kill, lambda: trio.start(trio.b))
+    trio.b.until_started(2)
+    at_b, at_c = trio.found()
+    assert at_c.came == trio.counted == [*range(MESSAGES)]
+    if trio.is_stream:
+        assert not at_b.lost
+        assert at_b.doubled <= 1
     else:
-        assert len(came) == len(set(came))
+        assert not at_b.doubled
+        assert_one_gap(trio, at_b)
 
 
 @both
 def test_a_full_local_queue_is_waited_for(
     serve: Serve, machine: Make, kind: str, repetition: int
 ) -> None:
-    pair = Pair(serve, machine, kind, "--timeout", "60")
-    fill(pair.channel)
-    pair.publish(*range(100))
-    pair.a.until(exported=100)
-    assert pair.b.status()["imported"] == 0
-    assert pair.received() == [*range(100)]
-    assert pair.b.status()["full"] == 0
+    trio = Trio(serve, machine, kind, "--timeout", "60")
+    fill(trio.channels[trio.b])
+    trio.publish(*range(100))
+    trio.a.until(exported=100)
+    trio.c.until(imported=100)
+    assert trio.b.status()["imported"] == 0
+    for found in trio.found():
+        assert found.came == [*range(100)]
+    trio.until_imported(101, full=0)
 
 
 @both
 def test_a_local_queue_stays_full(serve: Serve, machine: Make, kind: str, repetition: int) -> None:
-    """The channel with the full queue misses the message, another one gets it."""
-    pair = Pair(serve, machine, kind, "--timeout", "0.1")
-    fill(pair.channel)
-    other = pair.b.open("news.a")
-    pair.publish(0, 1)
-    assert pair.b.until(imported=2)["full"] == 2
-    assert [*drain(other)] == [b"0", b"1"]
+    """The channel with the full queue misses the message, others get it."""
+    trio = Trio(serve, machine, kind, "--timeout", "0.1")
+    fill(trio.channels[trio.b])
+    other = trio.b.open("news.a")
+    trio.publish(0, 1)
+    assert trio.b.until(imported=2)["full"] == 2
+    assert trio.c.until(imported=2)["full"] == 0
+    assert drain(other) == drain(trio.channels[trio.c]) == [b"0", b"1"]
 
 
 @both
 def test_nobody_is_there(serve: Serve, machine: Make, kind: str, repetition: int) -> None:
-    pair = Pair(serve, machine, kind)
-    pair.channel.close()
-    pair.publish(*range(10))
-    assert pair.b.until(to_nobody=10)["imported"] == 0
+    trio = Trio(serve, machine, kind)
+    trio.channels[trio.b].close()
+    trio.publish(*range(10))
+    assert trio.b.until(to_nobody=10)["imported"] == 0
+    assert trio.c.until(imported=10)["to_nobody"] == 0
 
 
 @both
 def test_no_server_for_long(serve: Serve, machine: Make, kind: str, repetition: int) -> None:
-    """Memory takes 64 MiB; what comes then is dropped, and B counts it as soon as more comes."""
-    pair = Pair(serve, machine, kind)
-    pair.publish(0)
-    pair.b.until(imported=1)
-    pair.server.end()
-    pair.a.until(connected=False)
+    """Memory takes 64 MiB; what comes then is dropped, and is counted as soon as more comes."""
+    trio = Trio(serve, machine, kind)
+    trio.publish(0)
+    trio.until_imported(1)
+    trio.server.end()
+    trio.a.until(connected=False)
     fits, more = MOST_OCTETS // LARGE, 10
     for _ in range(fits + more):
-        assert pair.a.publish("news.a", bytes(LARGE - 1000)) == 1  # headers count, too
-    pair.a.until(waiting=fits + 1, dropped=more - 1)
-    pair.server.start()
-    pair.a.until_connected(2)
-    pair.b.until(imported=1 + fits + 1)
-    pair.publish(LAST)
-    pair.b.until(imported=1 + fits + 2, lost=more - 1)
+        assert trio.a.publish("news.a", bytes(LARGE - 1000)) == 1  # headers count, too
+    trio.a.until(waiting=fits + 1, dropped=more - 1)
+    trio.server.start()
+    trio.until_connected(2)
+    trio.until_imported(1 + fits + 1)
+    trio.publish(LAST)
+    trio.until_imported(1 + fits + 2, lost=more - 1)
 
 
 @both
 def test_the_server_comes_later(serve: Serve, machine: Make, kind: str, repetition: int) -> None:
     """Local publishing goes on. An importer that was never there begins when it is."""
-    pair = Pair(serve, machine, kind, up=False)
-    assert until(lambda: bool(pair.a.lines() and pair.b.lines()), SECONDS)
-    pair.publish(*range(MESSAGES))
-    assert pair.counted == [*range(MESSAGES)]
+    trio = Trio(serve, machine, kind, up=False)
+    everyone = (trio.a, *trio.importing)
+    assert until(lambda: all(one.lines() for one in everyone), SECONDS)
+    trio.publish(*range(MESSAGES))
+    assert trio.counted == [*range(MESSAGES)]
     time.sleep(1)  # several tries, one line
-    for one in (pair.a, pair.b):
+    for one in everyone:
         assert len(one.lines()) == 1
-    pair.server.start()
-    pair.a.until_connected()
-    pair.b.until_connected()
-    pair.received()
+    trio.server.start()
+    trio.until_connected(1)
+    for found in trio.found():
+        assert not found.doubled
+
+
+def assert_one_gap(trio: Trio, found: Found) -> None:
+    """What is lost was published in a row: it was in one place, or on its way at one time."""
+    if found.lost:
+        first = trio.counted.index(found.lost[0])
+        assert trio.counted[first : first + len(found.lost)] == found.lost
 
 
 def fill(channel: Channel) -> None:

@@ -246,21 +246,6 @@ def test_tls(serve: Serve, machine: Make, tmp_path: Path) -> None:
     assert until(lambda: three.said("CERTIFICATE_VERIFY_FAILED"), SECONDS), three.lines()
 
 
-def test_a_bridge_that_is_ended_sends_what_it_has(serve: Serve, machine: Make) -> None:
-    server = serve()
-    one, other = machine("a"), machine("b")
-    one.start(server.url, "--export", "+")
-    other.start(server.url, "--import", "+")
-    channel = other.open("+")
-    one.until_connected()
-    other.until_connected()
-    for number in range(500):
-        assert one.publish("a", b"%d" % number) == 1
-    assert one.end(signal.SIGTERM) == 0
-    assert [int(message.content) for message in fetched(channel, 500)] == [*range(500)]
-    assert [entry.name for entry in one.home.iterdir()] == ["tmp"]
-
-
 def test_a_channel_that_is_lost_is_opened_anew(serve: Serve, machine: Make) -> None:
     server = serve()
     one = machine("a")
