@@ -42,7 +42,7 @@ class Mark(NamedTuple):
     origin: str
     """The base from which the message comes: 16 hexadecimal digits."""
     session: str
-    """One run of the bridge that exported it: 16 hexadecimal digits."""
+    """One run of the bridge that exported it, or a part of one: 16 hexadecimal digits."""
     sequence: int
     """The number of the message among those of its topic in this session, from 1."""
     timestamp: int

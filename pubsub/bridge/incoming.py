@@ -17,7 +17,8 @@ from ..topics import InvalidTopic, check_topic, matches
 from .counters import Counters
 from .envelope import MalformedEnvelope, decode
 from .local import is_for_imports
-from .sequences import Gaps
+from .sequences import Gaps, run_of
+from .state import State
 
 _ROOM_SECONDS = 0.01  # between two tries of a full queue
 
@@ -28,13 +29,14 @@ class Incoming:
     """The messages that come from the server. It outlives a connection."""
 
     def __init__(
-        self, patterns: Sequence[str], timeout: float, origin: str, counters: Counters
+        self, patterns: Sequence[str], timeout: float, state: State, counters: Counters
     ) -> None:
         """`timeout` are the seconds that a full local queue is waited for."""
         self.behind = 0
         """How many more messages a stream has for this bridge, when the last one came."""
         self._timeout = timeout
-        self._origin = origin
+        self._state = state
+        self._knows = lru_cache(state.knows)
         self._counters = counters
         self._gaps = Gaps()
         self._told: set[str] = set()
@@ -75,8 +77,14 @@ class Incoming:
         decoded, mark = decode(headers)
         if mark is None:
             return Message(subject, content, decoded)
-        if mark.origin == self._origin:
+        if mark.origin == self._state.origin:
             self._counters.own += 1
+            if not self._knows(run_of(mark.session)):
+                self._tell(
+                    "another machine has a copy of this bridge's state, and neither imports what"
+                    " the other exports: on one of them end the bridge, remove"
+                    f" {self._state.origin_path}, and start the bridge again"
+                )
             return None
         is_new = self._gaps.is_new(mark.session, subject, mark.sequence)
         self._counters.lost = self._gaps.lost

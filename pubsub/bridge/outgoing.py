@@ -54,7 +54,7 @@ class Outgoing:
         """`to_stream`: JetStream is to take them."""
         self._origin = origin
         self._knows_ids = to_stream
-        self._numbers = Numbers()
+        self.numbers = Numbers()
         self._counters = counters
         self._waiting: deque[Packet] = deque()
         self._octets = 0
@@ -72,11 +72,11 @@ class Outgoing:
 
     def put(self, message: Message) -> None:
         """Take a message; it is dropped if there is no room."""
-        number = self._numbers.next(message.topic)  # if it is dropped, importers see the gap
+        number = self.numbers.next(message.topic)  # if it is dropped, importers see the gap
         if self.is_full:
             self._counters.dropped += 1
             return
-        mark = Mark(self._origin, self._numbers.session, number, message.timestamp)
+        mark = Mark(self._origin, self.numbers.session, number, message.timestamp)
         headers = encode(message.headers, mark)
         if self._knows_ids:
             headers["Nats-Msg-Id"] = f"{mark.session}.{number}.{message.topic}"

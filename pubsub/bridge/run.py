@@ -17,6 +17,7 @@ from .counters import Counters
 from .incoming import Incoming
 from .local import Exporter
 from .outgoing import Outgoing
+from .sequences import run_of
 from .state import State
 from .stream import StreamImport, find
 from .subjects import joined, to_subject
@@ -52,7 +53,9 @@ class Bridge:
         self._task = task
         self._counters = counters = Counters()
         self._outgoing = Outgoing(state.origin, counters, task.stream is not None)
-        self._incoming = Incoming(task.imports, task.timeout, state.origin, counters)
+        if task.exports:
+            state.begin(run_of(self._outgoing.numbers.session))
+        self._incoming = Incoming(task.imports, task.timeout, state, counters)
         self._exporter = Exporter(task.exports, self._outgoing, counters)
         self._progress = state.progress(task.stream) if task.stream and task.imports else None
         self._is_connected = False

@@ -17,11 +17,16 @@ def fresh() -> str:
     return secrets.token_hex(8)
 
 
+def run_of(session: str) -> str:
+    """What the sessions of one run of a bridge have in common, and no other run has."""
+    return session[:12]
+
+
 class Numbers:
     """The numbers of an exporter: 1, 2, … for each topic of a session."""
 
     def __init__(self, most: int = _MOST) -> None:
-        self.session = fresh()
+        self.session = run_of(fresh()) + "0000"
         self._most = most
         self._last: dict[str, int] = {}
 
@@ -30,7 +35,7 @@ class Numbers:
         number = self._last.get(topic, 0) + 1
         if number == 1 and len(self._last) >= self._most:
             # A topic that is forgotten would begin again at 1: so all do, under another name.
-            self.session = fresh()
+            self.session = f"{int(self.session, 16) + 1:016x}"
             self._last.clear()
         self._last[topic] = number
         return number

@@ -40,10 +40,20 @@ class State:
                 raise StateUnusable(
                     f"a bridge {name!r} of this base is running: give this one another --name"
                 ) from None
-            self.origin = _origin(directory / "origin")
+            self.origin_path = directory / "origin"
+            self.origin = _origin(self.origin_path)
+            self._runs = os.open(self.origin_path, os.O_RDWR | os.O_APPEND)
         except OSError as error:
             raise StateUnusable(f"{directory}: {error.strerror}") from error
         self._prefix = directory / name
+
+    def begin(self, run: str) -> None:
+        """Note a run of a bridge of this base, before it exports. Raises OSError."""
+        os.write(self._runs, f"{run}\n".encode())
+
+    def knows(self, run: str) -> bool:
+        """Whether this run was noted: if not, it was where another copy of this state is."""
+        return run.encode() in os.pread(self._runs, os.fstat(self._runs).st_size, 0).split()
 
     def progress(self, stream: str) -> Progress:
         """How far the import of this stream has come."""
@@ -94,7 +104,7 @@ def _origin(path: Path) -> str:
         pass
     finally:
         mine.unlink()
-    origin = path.read_text("ascii", "replace").strip()
+    origin = path.read_text("ascii", "replace").partition("\n")[0]  # the runs are behind it
     if not _is_origin(origin):
         raise StateUnusable(f"{path} does not hold 16 hexadecimal digits")
     return origin

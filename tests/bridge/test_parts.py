@@ -23,7 +23,7 @@ from pubsub.bridge.envelope import (
     octets,
 )
 from pubsub.bridge.local import Export, is_for_imports
-from pubsub.bridge.sequences import Gaps, Numbers
+from pubsub.bridge.sequences import Gaps, Numbers, run_of
 from pubsub.bridge.subjects import cover, joined, to_pattern, to_subject
 from pubsub.delivery import deliver
 from pubsub.headers import MAX_INTEGER, HeaderValue
@@ -165,6 +165,7 @@ def test_numbers_count_each_topic() -> None:
     assert numbers.session == first
     assert numbers.next("c") == 1
     assert numbers.session != first
+    assert run_of(numbers.session) == run_of(first)
     assert numbers.next("a") == 1
 
 

@@ -20,6 +20,8 @@ from pubsub_conformance.waiting import until
 
 from pubsub import HeaderValue, Message, fetch, reply
 
+CLONED = "another machine has a copy of this bridge's state"
+
 pytestmark = [needs_server, pytest.mark.timeout(120)]
 
 
@@ -115,8 +117,45 @@ def test_two_bridges_of_one_base(serve: Serve, machine: Make, tmp_path: Path) ->
         )
         for bridge in (one, other):
             bridge.until(exported=1, own=1)
+            assert not bridge.said(CLONED)
     finally:
         other.close()
+
+
+@pytest.mark.parametrize("kind", [[], ["--stream", "s", "--make-stream"]], ids=["core", "stream"])
+def test_a_machine_that_was_cloned(serve: Serve, machine: Make, kind: list[str]) -> None:
+    """Both say it, once, and what is to be done helps. What a bridge itself sent is no clone's."""
+    server = serve("-js")
+    one, clone = machine("a"), machine("b")
+    arguments = [server.url, "--export", "t.+", "--import", "t.+", *kind]
+    for times in (1, 2):
+        one.start(*arguments)
+        one.until_started(times)
+        assert one.publish("t.a") == 1
+        one.until(exported=1, own=len(kind[:1]))
+        assert one.end(signal.SIGTERM) == 0
+    shutil.copytree(one.state, clone.state)
+    for bridge, times in ((one, 3), (clone, 1)):
+        bridge.start(*arguments)
+        bridge.until_started(times)
+    channel = clone.open("t.+")
+    assert not one.said(CLONED)
+    for bridge, other in ((one, clone), (clone, one)):
+        for _ in range(2):
+            bridge.publish("t.a", b"from a twin")
+        assert until(lambda other=other: other.said(CLONED), SECONDS), other.lines()  # type: ignore[misc]
+    clone.end()
+    (clone.state / "origin").unlink()
+    clone.start(*arguments)
+    clone.until_started(2)
+    assert one.publish("t.a", b"for all") == 1
+
+    def has_come() -> bool:
+        return b"for all" in [message.content for message in iter(lambda: fetch(channel), None)]
+
+    assert until(has_come, SECONDS), clone.lines()
+    for bridge in (one, clone):
+        assert sum(CLONED in line for line in bridge.lines()) == 1
 
 
 def test_other_clients(serve: Serve, machine: Make) -> None:
