@@ -35,7 +35,12 @@ variables, because everybody can see the arguments of a command.
 {EXIT_CODES}""",
     )
     add = made.add_argument
-    add("url", metavar="URL", type=_url, help="nats://HOST:PORT, or tls://HOST:PORT")
+    add(
+        "urls",
+        metavar="URL",
+        type=_urls,
+        help="nats://HOST:PORT, or tls://HOST:PORT; a comma between the servers of a cluster",
+    )
     add("--export", metavar="PATTERN", type=_pattern, action="append", default=[])
     add("--import", metavar="PATTERN", type=_pattern, action="append", default=[], dest="imports")
     add("--stream", metavar="NAME", type=_word, help="use this stream of JetStream")
@@ -90,11 +95,10 @@ def run(options: argparse.Namespace) -> int:
     if options.credentials and find_spec("nkeys") is None:
         return _fail("--credentials needs nkeys: pip install 'nats-py[nkeys]'")
     try:
-        tls = _tls(options)
         login = {its: os.environ[name] for name, its in _LOGIN.items() if name in os.environ}
         if options.credentials:
             login["user_credentials"] = str(options.credentials)
-        server = Server(options.url, tls, login)
+        servers = [Server(url, _tls(url, options), login) for url in options.urls]
         task = Task(
             options.export,
             options.imports,
@@ -104,7 +108,7 @@ def run(options: argparse.Namespace) -> int:
             options.make_stream,
         )
         directory = options.state or default_directory(Place.here().path)
-        serve(server, task, State(directory, options.name))
+        serve(servers, task, State(directory, options.name))
     except (StateUnusable, BaseUnusable) as error:
         return _fail(str(error))
     except OSError as error:
@@ -117,13 +121,17 @@ def _fail(line: str) -> int:
     return 2
 
 
-def _tls(options: argparse.Namespace) -> ssl.SSLContext | None:
-    if options.url.startswith("nats:") and not (options.ca or options.cert):
+def _tls(url: str, options: argparse.Namespace) -> ssl.SSLContext | None:
+    if url.startswith("nats:") and not (options.ca or options.cert):
         return None
     context = ssl.create_default_context(cafile=options.ca)
     if options.cert:
         context.load_cert_chain(options.cert, options.key)
     return context
+
+
+def _urls(text: str) -> list[str]:
+    return [_url(url) for url in text.split(",")]
 
 
 def _url(text: str) -> str:

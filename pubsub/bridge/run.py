@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any
 
 import nats.errors
@@ -46,10 +47,12 @@ class Task:
 
 
 class Bridge:
-    """A bridge between the base and a server."""
+    """A bridge between the base and a server, which is one of several."""
 
-    def __init__(self, server: Server, task: Task, state: State) -> None:
-        self._server = server
+    def __init__(self, servers: Sequence[Server], task: Task, state: State) -> None:
+        self._servers = cycle(servers)
+        self._server = next(self._servers)
+        self._longest_pause = _LONGEST_PAUSE / len(servers)
         self._task = task
         self._counters = counters = Counters()
         self._outgoing = Outgoing(state.origin, counters, task.stream is not None)
@@ -60,7 +63,7 @@ class Bridge:
         self._progress = state.progress(task.stream) if task.stream and task.imports else None
         self._is_connected = False
         self._stop = asyncio.Event()
-        self._said = ""
+        self._said: dict[str, str] = {}
         self._heard: set[str] = set()
 
     async def run(self) -> None:
@@ -79,7 +82,8 @@ class Bridge:
                 began = loop.time()
                 await self._serve(stopping)
                 pause = _SHORTEST_PAUSE if loop.time() - began > _LONGEST_PAUSE else pause * 2
-                await either(stopping, within=min(pause, _LONGEST_PAUSE))
+                await either(stopping, within=min(pause, self._longest_pause))
+                self._server = next(self._servers)
         finally:
             looking.cancel()
             stopping.cancel()
@@ -173,18 +177,18 @@ class Bridge:
             _log.warning("%s: %s", self._server.shown, line)
 
     def _change(self, is_connected: bool, line: str) -> None:
-        """Say that there is a connection, or none: once, however often it is tried."""
+        """Say that there is a connection, or none: once a server, however often it is tried."""
         self._is_connected = is_connected
         self._exporter.connected(is_connected)
-        if line != self._said:
-            self._said = line
+        if line != self._said.get(self._server.shown):
+            self._said[self._server.shown] = line
             _log.warning("%s", line)
 
 
-def serve(server: Server, task: Task, state: State) -> None:
-    """Run a bridge until SIGTERM or SIGINT."""
+def serve(servers: Sequence[Server], task: Task, state: State) -> None:
+    """Run a bridge until SIGTERM or SIGINT: with the first of these servers that lets it in."""
 
     async def main() -> None:
-        await Bridge(server, task, state).run()
+        await Bridge(servers, task, state).run()
 
     asyncio.run(main())

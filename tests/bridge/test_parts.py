@@ -232,6 +232,8 @@ def test_what_is_imported_reaches_no_channel_of_a_bridge(inline: bool) -> None:
         (["nats://[::1", "--export", "a"], "nats://HOST:PORT"),
         (["nats://host:99999", "--export", "a"], "nats://HOST:PORT"),
         (["nats://host/path", "--export", "a"], "nats://HOST:PORT"),
+        (["nats://host,", "--export", "a"], "nats://HOST:PORT"),
+        (["nats://host,nats://u:secret@host", "--export", "a"], "visible to everybody"),
         (["nats://host", "--export", "a..b"], "malformed"),
         (["nats://host", "--import", ""], "is empty"),
         (["nats://host", "--export", "a", "--stream", "a.b"], "one word"),

@@ -265,6 +265,26 @@ def test_addresses_where_no_server_is(machine: Make) -> None:
         listening.shutdown(socket.SHUT_RDWR)
 
 
+def test_one_of_several_servers(serve: Serve, machine: Make) -> None:
+    """The next one is tried when one is away, and that is said once."""
+    first, second = serve(started=False), serve()
+    one, other = machine("a"), machine("b")
+    one.start(f"{first.url},{second.url}", "--export", "+")
+    other.start(f"{first.url},{second.url}", "--import", "+")
+    channel = other.open("+")
+    for times in (1, 2):
+        for bridge in (one, other):
+            bridge.until_started(times)
+            bridge.until_connected(times)
+        assert one.publish("a", b"%d" % times) == 1
+        assert [message.content for message in fetched(channel, 1)] == [b"%d" % times]
+        if times == 1:
+            first.start()
+            second.end()
+    for bridge in (one, other):
+        assert sum("no connection to" in line for line in bridge.lines()) == 2
+
+
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
 def test_tls(serve: Serve, machine: Make, tmp_path: Path) -> None:
     """TLS that is wanted and not offered is refused: nothing goes out in clear."""
