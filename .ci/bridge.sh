@@ -3,5 +3,5 @@
 set -eu
 . .ci/need.sh
 need bridge nats-server
-python -c 'import nats'
+python -c 'import nats, nkeys'
 exec pytest -n 2 tests/bridge "$@"

@@ -100,7 +100,12 @@ class Client(NatsClient):  # type: ignore[misc]  # nats-py is in an extra
         # Credentials are in it. Without this look they would go out in clear, as everything else.
         if self._server.wants_tls and not self._server_info.get("tls_required"):
             raise nats.errors.Error("nats: TLS is wanted, and the server does not offer it")
-        command: bytes = super()._connect_command()
+        try:
+            command: bytes = super()._connect_command()
+        except OSError:
+            raise
+        except Exception as error:  # what nkeys and nats-py make of a file that holds none
+            raise nats.errors.Error("nats: the file of credentials is malformed") from error
         return command
 
     async def _process_headers(self, headers: bytes) -> dict[str, str] | None:
@@ -169,5 +174,7 @@ async def either(*futures: asyncio.Future[Any], within: float | None = None) -> 
 
 def _text(error: object) -> str:
     """What went wrong, as a part of a line."""
-    text = str(error).removeprefix("nats: ").strip("'\"")
+    text = str(error).removeprefix("nats: ")
+    if text[:1] == text[-1:] == "'":
+        text = text[1:-1]
     return " ".join(text.split()) or type(error).__name__

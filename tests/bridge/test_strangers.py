@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import os
 import shutil
 import signal
@@ -239,6 +241,54 @@ def test_credentials(serve: Serve, machine: Make) -> None:
     one.start(server.url, "--export", "+", NATS_USER="u", NATS_PASSWORD="right-secret")
     one.until_connected()
     assert not one.said("secret")
+
+
+def test_a_credentials_file(serve: Serve, machine: Make, tmp_path: Path) -> None:
+    """The server knows an operator, who vouches for an account, which vouches for users."""
+    nkeys = pytest.importorskip("nkeys")
+    letters = (getattr(nkeys, f"PREFIX_BYTE_{role}") for role in ("OPERATOR", "ACCOUNT", "USER"))
+    operator, account, user = (
+        nkeys.from_seed(nkeys.encode_seed(os.urandom(32), letter)) for letter in letters
+    )
+
+    def vouch(issuer: Any, subject: Any, kind: str, **more: object) -> str:
+        """A JSON web token as NATS has them."""
+        names = {"iss": issuer.public_key.decode(), "sub": subject.public_key.decode()}
+        claims = {**names, "name": kind, "nats": {"type": kind, "version": 2, **more}}
+        parts = [{"typ": "JWT", "alg": "ed25519-nkey"}, claims]
+        text = b".".join(base64url(json.dumps(part).encode()) for part in parts)
+        return (text + b"." + base64url(issuer.sign(text))).decode()
+
+    limits = dict.fromkeys(("subs", "conn", "data", "payload", "imports", "exports"), -1)
+    trusted = vouch(operator, account, "account", limits=limits)
+    trust = tmp_path / "trust.conf"
+    trust.write_text(
+        f"operator: {vouch(operator, operator, 'operator')}\n"
+        f"resolver: MEMORY\nresolver_preload: {{ {account.public_key.decode()}: {trusted} }}\n"
+    )
+    server = serve("-c", str(trust))
+    one, file, secret = machine("a"), tmp_path / "creds", user.seed.decode()
+    one.start(server.url, "--export", "+", "--credentials", str(file))
+    for issuer, said in (
+        (None, "No such file or directory"),
+        ("", "the file of credentials is malformed"),
+        (operator, "Authorization Violation"),
+        (account, "connected to"),
+    ):
+        if issuer is not None:
+            token = issuer and vouch(issuer, user, "user", subs=-1, data=-1, payload=-1)
+            file.with_suffix(".new").write_text(
+                f"-----BEGIN NATS USER JWT-----\n{token}\n------END NATS USER JWT------\n\n"
+                f"-----BEGIN USER NKEY SEED-----\n{issuer and secret}\n"
+                "------END USER NKEY SEED------\n"
+            )
+            file.with_suffix(".new").rename(file)
+        assert until(lambda said=said: one.said(said), SECONDS), one.lines()  # type: ignore[misc]
+    assert not one.said(secret)
+
+
+def base64url(octets: bytes) -> bytes:
+    return base64.urlsafe_b64encode(octets).rstrip(b"=")
 
 
 def test_addresses_where_no_server_is(machine: Make) -> None:
