@@ -239,6 +239,14 @@ def test_ctrl_c_gives_a_partial_report_and_leaves_no_driver(
         os.kill(pid, 0)
 
 
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_a_failure_that_ends_the_run_is_a_verdict(kit: Callable[..., Kit], workers: str) -> None:
+    result = kit().run("-x", "-n", workers, "--requirement=PUB-2", "--requirement=PUB-8")
+    assert result.code == 1
+    assert not result.report["interrupted"]
+    assert "does not conform" in result.out
+
+
 def test_the_report_is_plain_when_piped_and_bright_when_asked(kit: Callable[..., Kit]) -> None:
     toy = kit()
     assert "\x1b" not in toy.run("-n", "2").out

@@ -77,9 +77,10 @@ class Collector:
         """Note an error of pytest or of the kit."""
         self._problems.append(str(excrepr))
 
-    def pytest_keyboard_interrupt(self) -> None:
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         """Note Ctrl-C: the report is partial."""
-        self._interrupted = True
+        # After the failure that -x awaits, xdist ends by an exception that inherits from this one.
+        self._interrupted = excinfo.type is KeyboardInterrupt
 
     def judge(self, interrupted: bool = False) -> RunReport | None:
         """The report, of all that is known by now. None without a handshake."""
