@@ -153,21 +153,32 @@ static bool leave(struct place *p)
     return dropped;
 }
 
+static int number_of_kept(const struct ps_listing *list)
+{
+    int found = 0;
+    for (size_t i = 0; list && i < list->count; i++)
+        found += list->targets[i].fd >= 0;
+    return found;
+}
+
 /* A forked child closes its copies, those too that another thread of its parent was using. It leaves
    the memory of these alone. */
 static void in_child(void)
 {
+    int spared = 0;
     for (struct place *p = places; p < places + PLACES; p++) {
         drop_all(p->list, p == mine);
-        if (p == mine)
+        if (p == mine) {
+            spared = number_of_kept(p->list);
             continue;
+        }
         if (enter(p))
             forget(p);
         atomic_store(&p->list, NULL);
         atomic_store(&p->to_drop, false);
         atomic_store(&p->in_use, false);
     }
-    atomic_store(&kept, 0);
+    atomic_store(&kept, spared);
     atomic_store(&owner, getpid());
 }
 
