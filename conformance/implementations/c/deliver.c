@@ -33,6 +33,12 @@ static enum ps_outcome send_octets(struct ps_publish *p, struct ps_target *t, in
 
 /* ---- as a record ------------------------------------------------------------------------ */
 
+/* Whether the queue takes records: each that was opened has an owner anew (INLINE-5). */
+static bool is_inline(const struct ps_target *t)
+{
+    return t->marker == PS_MARKED && t->marker_owner == t->owner;
+}
+
 /* Whether less than half of the queue is full (INLINE-12, INLINE-13). */
 static bool has_room(struct ps_publish *p, struct ps_target *t, int fd)
 {
@@ -93,9 +99,10 @@ static enum ps_outcome open_queue(struct ps_publish *p, struct ps_target *t, int
         return PS_GONE;
     t->dev = st.st_dev;
     t->inode = st.st_ino;
+    t->owner = st.st_uid;
     t->allowance = 0;
-    if (t->lane == PS_UNSEEN && p->record_size)
-        t->lane = ps_is_marked(p->base.fd, t->name, st.st_uid) ? PS_INLINE : PS_FILES;
+    if (t->marker == PS_UNSEEN && p->record_size)
+        t->marker = ps_is_marked(p->base.fd, t->name, &t->marker_owner) ? PS_MARKED : PS_UNMARKED;
     return PS_TOOK;
 }
 
@@ -195,7 +202,7 @@ enum ps_outcome ps_deliver(struct ps_publish *p, struct ps_target *t, struct pub
     enum ps_outcome outcome = have_queue(p, t, &own, &fd, e);
     if (outcome != PS_TOOK)
         return outcome;
-    bool is_small = t->lane == PS_INLINE && p->record_size;
+    bool is_small = is_inline(t) && p->record_size;
     outcome = is_small && has_room(p, t, fd) ? send_record(p, t, fd, e) : PS_FULL;
     if (outcome == PS_FULL)                                                     /* INLINE-16 */
         outcome = send_file(p, t, &own, e);
@@ -210,7 +217,7 @@ enum ps_outcome ps_deliver(struct ps_publish *p, struct ps_target *t, struct pub
             *e = reason;
         }
     }
-    if (t->lane == PS_INLINE && !p->is_waiting && (outcome == PS_TOOK || outcome == PS_FULL))
+    if (is_inline(t) && !p->is_waiting && (outcome == PS_TOOK || outcome == PS_FULL))
         ps_keep_queue(p->list, t, &own);
     else if (t->in_use) {
         ps_close_queue(t);

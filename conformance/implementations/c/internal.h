@@ -128,8 +128,8 @@ void ps_queue_shrink(int reader);       /* frees its memory (INLINE-25) */
    errno. */
 int ps_mark(int dir, int reader, int writer, bool *marked);
 
-/* Whether a channel has a marker that belongs to the owner of its queue. */
-bool ps_is_marked(int at, const char *channel, uid_t owner);
+/* Whether a channel has a marker, and to whom that belongs. */
+bool ps_is_marked(int at, const char *channel, uid_t *owner);
 
 /* ---- kept.c ----------------------------------------------------------------------------- */
 
@@ -144,7 +144,8 @@ struct ps_target {
     const char *name, *pattern;
     int fd;                     /* of its queue, kept from an earlier publish, or -1 */
     bool in_use;                /* by this publish */
-    enum { PS_UNSEEN, PS_FILES, PS_INLINE } lane;       /* whether it is marked */
+    enum { PS_UNSEEN, PS_UNMARKED, PS_MARKED } marker;
+    uid_t marker_owner, owner;  /* of its marker, and of the queue that was opened last */
     dev_t dev;                  /* of the queue that was opened last */
     ino_t inode;
     int allowance;              /* octets that may be written before the next look at the room */

@@ -86,13 +86,15 @@ int ps_mark(int dir, int reader, int writer, bool *marked)
     return 0;
 }
 
-bool ps_is_marked(int at, const char *channel, uid_t owner)
+bool ps_is_marked(int at, const char *channel, uid_t *owner)
 {
     char marker[PS_ENTRY];
     struct stat st;
     snprintf(marker, sizeof marker, "%s/" PS_MARKER, channel);
-    return !fstatat(at, marker, &st, AT_SYMLINK_NOFOLLOW) && S_ISREG(st.st_mode) &&
-           st.st_uid == owner;                                                  /* INLINE-5 */
+    if (fstatat(at, marker, &st, AT_SYMLINK_NOFOLLOW) || !S_ISREG(st.st_mode))  /* INLINE-5 */
+        return false;
+    *owner = st.st_uid;
+    return true;
 }
 
 #else                               /* nothing is marked where a queue's size cannot be had */
@@ -115,7 +117,7 @@ int ps_mark(int dir, int reader, int writer, bool *marked)
     return 0;
 }
 
-bool ps_is_marked(int at, const char *channel, uid_t owner)
+bool ps_is_marked(int at, const char *channel, uid_t *owner)
 {
     (void)at, (void)channel, (void)owner;
     return false;

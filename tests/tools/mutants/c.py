@@ -224,11 +224,25 @@ C_MUTANTS = [
         "ioctl(fd, FIONREAD, (octets = 8, &octets));\n    return octets;",
     ),
     CMutant(
+        "INLINE-5",
+        "compares the marker's owner with the first queue's alone",
+        "deliver.c",
+        "    t->owner = st.st_uid;\n",
+        "    t->owner = t->marker == PS_UNSEEN ? st.st_uid : t->owner;\n",
+    ),
+    CMutant(
         "INLINE-6",
         "does not clear the padding",
         "queue.c",
         "memset(record + size - 8, 0, 8);",
         "memset(record + size - 8, 1, 8);",
+    ),
+    CMutant(
+        "INLINE-7",
+        "counts a queue that takes a part",
+        "deliver.c",
+        "if (n == (ssize_t)size) {",
+        "if (n > 0) {",
     ),
     CMutant(
         "INLINE-8",

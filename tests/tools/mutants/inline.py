@@ -78,6 +78,20 @@ MUTANTS = [
     ),
     Mutant(
         "INLINE-5",
+        "compares the marker's owner with the first queue's alone",
+        Edit(
+            "Lane.is_marked",
+            "self._marker_owner = owner",
+            "self._marker_owner = owner if owner == queue_status.st_uid else _NOBODY",
+        ),
+        Edit(
+            "Lane.is_marked",
+            "return self._marker_owner == queue_status.st_uid",
+            "return self._marker_owner != _NOBODY",
+        ),
+    ),
+    Mutant(
+        "INLINE-5",
         "writes records to every channel",
         Edit("_owner_of_marker", None, "return os.geteuid()"),
     ),
@@ -113,6 +127,12 @@ MUTANTS = [
             """,
         ),
         Edit("Lane.keep", None, "pass"),
+    ),
+    Mutant(
+        "INLINE-7",
+        "counts a queue that takes a part",
+        Edit("_Delivery._send_record", "self._written[0] != len(record)", "False"),
+        Edit("listing._send", "written == size", "written"),
     ),
     Mutant(
         "INLINE-8",

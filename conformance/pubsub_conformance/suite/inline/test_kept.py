@@ -23,6 +23,7 @@ from pubsub_conformance.suite.publish.support import (
     publishing,
 )
 from pubsub_conformance.suite.roles import settle
+from pubsub_conformance.suite.scenes import NOBODY
 from pubsub_conformance.waiting import until
 
 from .support import check_fit, check_lanes, marked, queues_of, settled
@@ -134,6 +135,32 @@ def test_a_channel_of_the_same_name_without_a_marker(
                 if name.isdecimal():
                     (one.directory / name).unlink()
             one.directory.rename(two.directory)
+
+
+@pytest.mark.requirement("INLINE-5")
+def test_a_queue_of_another_user_takes_the_place(driver: Driver, base: Base) -> None:
+    """A publisher compares the marker's user with the queue's each time it opens a queue: one that
+    takes the place of another, under a list that was kept, may be another user's."""
+    if os.geteuid():
+        not_run("only root can give a queue away")
+    with marked(base) as [channel]:
+        settled(driver, base, channel)
+        channel.stop_reading()
+        assert driver.publish("a") == 0, "the only queue has no reader"
+        queue = channel.directory / "queue"
+        queue.unlink()
+        os.mkfifo(queue, 0o600)
+        os.chown(queue, NOBODY, NOBODY)
+        read_end = os.open(queue, os.O_RDONLY | os.O_NONBLOCK)
+        try:
+            assert driver.publish("a") == 1, "the queue has a reader"
+            octets = os.read(read_end, 1024)
+        finally:
+            os.close(read_end)
+        assert len(octets) == 8, (
+            f"expected an id, found {octets.hex(' ')}: the marker is not of the queue's user"
+        )
+        assert channel.files() == [str(int.from_bytes(octets, "big"))]
 
 
 @pytest.mark.requirement("INLINE-21")

@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from pubsub_conformance.driver import Driver
-from pubsub_conformance.linux.strace import WRITE, fail, traced
+from pubsub_conformance.driver import Driver, Rejected
+from pubsub_conformance.linux.strace import WRITE, Injection, fail, traced
 from pubsub_conformance.oracle.base import Base, Channel
 from pubsub_conformance.oracle.message import InvalidMessage, decode
 from pubsub_conformance.oracle.record import LONGEST, MARKER, Record, record
@@ -19,6 +19,9 @@ from pubsub_conformance.suite.scenes import NOBODY
 from .support import check_lanes, marked, overhead, parts_in, settled, usual_room
 
 pytestmark = pytest.mark.timing
+
+EIGHT_OCTETS = Injection("inject=?write:retval=8:when=1")
+"""The first write returns 8, whatever it was to write, and is not done."""
 
 
 def _check_record(channel: Channel, topic: str, content: bytes) -> None:
@@ -85,6 +88,25 @@ def test_a_record_is_written_in_one_write(driver: Driver, base: Base) -> None:
                 not_run("no write to the queue was seen")
             assert len(writes) == 1, f"expected one write to the queue, found {writes}"
             assert writes[0].result == len(octets), f"expected {len(octets)} octets: {writes[0]}"
+
+
+@pytest.mark.requirement("INLINE-7")
+@pytest.mark.parametrize("warm", [False, True], ids=["cold", "warm"])
+def test_a_queue_that_takes_a_part_of_a_record(driver: Driver, base: Base, warm: bool) -> None:
+    """A write to the queue that returns fewer octets than the record has is an io-error, and the
+    channel is not counted."""
+    with marked(base) as [channel]:
+        if warm:
+            settled(driver, base, channel)
+        queue = channel.directory / "queue"
+        with traced(driver, EIGHT_OCTETS, paths=[queue, "queue"]) as trace:
+            try:
+                found: object = driver.publish("a", b"x")
+            except Rejected as error:
+                found = (error.code, error.count)
+        if not any(call.injected for call in trace.calls(*WRITE)):
+            not_run("strace saw no write to the queue that it could cut short")
+        assert found == ("io-error", 0), f"expected an io-error and the count 0, found {found}"
 
 
 @pytest.mark.requirement("INLINE-12")
