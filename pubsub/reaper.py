@@ -138,9 +138,9 @@ def _empty(
     try:
         at = directory[0] if directory else _open_to_empty(tmp, name, directory)
         _allow_emptying(at)
-        for inner in os.listdir(at):
+        for inner in entries(at):
             try:
-                _remove_entry(tmp, at, inner, claimed)
+                _remove_entry(tmp, at, inner.name, claimed)
             except of_system(FileNotFoundError):
                 pass
             except of_system(OSError) as error:
@@ -223,7 +223,8 @@ def _remove_in_place(name: str, at: int | None = None) -> None:
     held = Descriptors()
     with held, held:
         directory = held.open(name, LIST, dir_fd=at)
-        for inner in sorted(os.listdir(directory), key=lambda inner: inner != "queue"):
+        names = [entry.name for entry in entries(directory)]
+        for inner in sorted(names, key=lambda inner: inner != "queue"):
             try:
                 if stat.S_ISDIR(os.stat(inner, dir_fd=directory, follow_symlinks=False).st_mode):
                     _remove_in_place(inner, directory)

@@ -20,7 +20,7 @@ from test_inline import contents
 
 import pubsub.delivery
 import pubsub.listing
-from pubsub import Channel, Message, PublishFailed, close_kept_queues, fetch, publish
+from pubsub import Channel, Message, PublishFailed, close_kept_queues, fetch, publish, reap
 from pubsub.capacity import allowance
 from pubsub.clock import monotonic
 from pubsub.delivery import deliver
@@ -326,6 +326,26 @@ def test_kept_queues_make_way(channel: Channel, operation: str) -> None:  # INLI
         assert publish("b", b"") == 4
     for opened in (*others, new):
         opened.close()
+
+
+@pytest.mark.parametrize("free", range(5))
+def test_kept_queues_make_way_for_a_reaper(home: Path, free: int) -> None:  # INLINE-24
+    """Whichever of its openings lacks a descriptor: a dead channel with a message is removed."""
+    channels = [Channel("b", inline=True) for _ in range(4)]
+    for channel in channels:
+        channel.open()
+    dead = home / f"a_aaaaaaaaaaaa_{2**31 - 1}"
+    dead.mkdir()
+    os.mkfifo(dead / "queue")
+    (dead / "1").touch()
+    warm("b")
+    assert len(kept()) == 4
+    with few_descriptors(free):
+        reap()
+    assert not dead.exists()
+    assert os.listdir(home / "tmp") == []
+    for channel in channels:
+        channel.close()
 
 
 def test_kept_queues_make_way_for_a_higher_number(channel: Channel) -> None:
