@@ -14,6 +14,7 @@ from . import queue
 from .interruption import of_system
 
 _SMALLEST = 32 * 1024  # octets of a queue that is marked (INLINE-3)
+_LARGE = 2**20  # octets; what Linux allows unless configured
 _PAGE = 4096  # octets; the system rounds up to a page of its own
 
 can_tell = hasattr(fcntl, "F_GETPIPE_SZ")
@@ -54,6 +55,14 @@ def allowance(write_end: int) -> int:
         return max(min(size // 2 - octets(write_end), size // 16), 0)
     except of_system(OSError):
         return queue.LONGEST_RECORD  # it is taken for less than half full
+
+
+def grow(read_end: int) -> None:
+    """Give a queue room for 1 MiB, if the system allows it."""
+    try:
+        fcntl.fcntl(read_end, fcntl.F_SETPIPE_SZ, _LARGE)
+    except of_system(OSError):
+        pass  # the user has many pipes
 
 
 def free(read_end: int) -> None:

@@ -5,15 +5,20 @@ its reading, and so does a PONG for which nobody waits; it can hang in closing w
 has stopped does not take its data; and it sends a PING before what was published. So a client here
 serves for one connection, never reconnects, is given up at once when anything is wrong, and pings
 behind its data.
+
+What is published is written here, many messages at once, and what comes is handed on here: nats-py
+takes more time for either than the rest of a bridge.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import nats.errors
@@ -26,6 +31,7 @@ SILENCE_SECONDS = 4.0  # how long a server may take to answer a PING
 _PING_SECONDS = 1.0  # from an answer to the next PING
 _NEVER = 10**9  # seconds: pings of nats-py would overtake what was published
 _MOST_WAITING = 65_536  # messages that came and were not yet looked at
+_MOST_OCTETS = 2**26  # of their contents
 _UNREADABLE = {MARK: ""}  # headers that no bridge writes: the message is refused
 
 
@@ -55,6 +61,15 @@ class Server:
         return self.tls is not None or urlsplit(self.url).scheme == "tls"
 
 
+class Received(NamedTuple):
+    """A message that came."""
+
+    subject: str
+    reply: str
+    headers: dict[str, str] | None
+    data: bytes
+
+
 class Client(NatsClient):  # type: ignore[misc]  # nats-py is in an extra
     """A connection that is either good or lost."""
 
@@ -64,6 +79,7 @@ class Client(NatsClient):  # type: ignore[misc]  # nats-py is in an extra
         self._server = server
         self._on_error = on_error
         self._reason = ""
+        self._queues: dict[int, _Queue] = {}
         self.gone: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         """Done when the connection is lost; the result says why."""
 
@@ -121,34 +137,51 @@ class Client(NatsClient):  # type: ignore[misc]  # nats-py is in an extra
     async def _close(self, status: int, do_cbs: bool = True) -> None:
         self.abandon(self._reason or _text(self._err or "the server closed the connection"))
 
-    async def listen(self, subject: str, callback: Callable[[Any], Awaitable[None]]) -> None:
+    async def listen(self, subject: str, callback: Callable[[Received], Awaitable[None]]) -> None:
         """Have the messages of a subject given to the callback, one after the other."""
-        await self.subscribe(
-            subject, cb=callback, pending_msgs_limit=_MOST_WAITING, pending_bytes_limit=2**26
-        )
+        subscription = await self.subscribe(subject)
+        self._queues[subscription._id] = _Queue(callback, self._on_error)
 
-    async def ping(self) -> asyncio.Future[bool]:
+    async def _process_msg(
+        self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes
+    ) -> None:
+        queue = self._queues.get(sid)
+        if queue is None:  # the answer to a request
+            await super()._process_msg(sid, subject, reply, data, headers)
+        else:
+            read = await self._process_headers(headers)
+            queue.put(Received(subject.decode(), reply.decode(), read, data))
+
+    def write(self, commands: Iterable[bytes]) -> None:
+        """Send commands of the protocol, behind what nats-py has to send; not if it is lost."""
+        if not self.gone.done():
+            self._transport.write(b"".join([*self._pending, *commands]))
+            self._pending.clear()
+            self._pending_data_size = 0
+
+    async def written(self) -> None:
+        """Wait while much of what was written is still here."""
+        with suppress(OSError):  # `gone` tells
+            await self._transport.drain()
+
+    def ping(self) -> asyncio.Future[bool]:
         """Send a PING behind everything that was published.
 
         The future is done when the server has read all that. Nobody may cancel it.
         """
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._pongs.append(answer)
-        await self._send_command(b"PING\r\n")
-        await self._flush_pending()
+        self.write([b"PING\r\n"])
         return answer
 
     async def watch(self) -> None:
         """Ping again and again. Returns when the connection is lost, which `gone` tells, too."""
         while not self.gone.done():
-            sending = asyncio.ensure_future(self.ping())
-            await either(sending, self.gone, within=SILENCE_SECONDS)
-            if sending.done() and not sending.exception():
-                answer = sending.result()
-                await either(answer, self.gone, within=SILENCE_SECONDS)
-                if answer.done():
-                    await either(self.gone, within=_PING_SECONDS)
-                    continue
+            answer = self.ping()
+            await either(answer, self.gone, within=SILENCE_SECONDS)
+            if answer.done():
+                await either(self.gone, within=_PING_SECONDS)
+                continue
             self.abandon(f"the server does not answer for {SILENCE_SECONDS:g} seconds")
 
     def abandon(self, why: str) -> None:
@@ -156,15 +189,49 @@ class Client(NatsClient):  # type: ignore[misc]  # nats-py is in an extra
         if not self.gone.done():
             self.gone.set_result(why)
         self._status = NatsClient.CLOSED
-        subscriptions = [*self._subs.values()]
+        tasks = [queue.task for queue in self._queues.values()]
+        self._queues.clear()
         self._subs.clear()
-        tasks = [subscription._wait_for_msgs_task for subscription in subscriptions]
         for task in (self._reading_task, self._ping_interval_task, self._flusher_task, *tasks):
             if task is not None:
                 task.cancel()
         writer = getattr(self._transport, "_io_writer", None)
         if writer is not None:
             writer.transport.abort()
+
+
+class _Queue:
+    """What came for a subscription, until its callback has it."""
+
+    def __init__(
+        self, callback: Callable[[Received], Awaitable[None]], on_error: Callable[[str], None]
+    ) -> None:
+        self._callback = callback
+        self._on_error = on_error
+        self._messages: deque[Received] = deque()
+        self._octets = 0
+        self._some = asyncio.Event()
+        self.task = asyncio.ensure_future(self._hand_on())
+
+    def put(self, received: Received) -> None:
+        if len(self._messages) >= _MOST_WAITING or self._octets >= _MOST_OCTETS:
+            self._on_error("messages come faster than they can be taken: some are left out")
+            return
+        self._messages.append(received)
+        self._octets += len(received.data)
+        self._some.set()
+
+    async def _hand_on(self) -> None:
+        while True:
+            await self._some.wait()
+            while self._messages:
+                received = self._messages.popleft()
+                self._octets -= len(received.data)
+                try:
+                    await self._callback(received)
+                except Exception as error:  # the next message may be a better one
+                    self._on_error(_text(error))
+            self._some.clear()
 
 
 async def either(*futures: asyncio.Future[Any], within: float | None = None) -> None:

@@ -19,9 +19,6 @@ from ..headers import HeaderValue, MalformedHeaders, decode_headers
 MARK = "Pubsub"
 ESCAPED = "Pubsub-Headers"
 
-_FIRST_OCTETS = len("NATS/1.0\r\n") + len("\r\n")
-_OCTETS_A_HEADER = len(": \r\n")
-
 _is_plain_name = re.compile(
     r"(?!(?i:nats-|pubsub|status\Z|description\Z))[A-Za-z0-9._-]+"
 ).fullmatch
@@ -88,10 +85,10 @@ def decode(headers: Mapping[str, str] | None) -> tuple[dict[str, HeaderValue], M
     return decoded, mark
 
 
-def octets(headers: Mapping[str, str], content: bytes) -> int:
-    """The size of a message in NATS, which a server limits: the headers count, too."""
-    lines = sum(len(name) + len(value.encode()) for name, value in headers.items())
-    return _FIRST_OCTETS + lines + _OCTETS_A_HEADER * len(headers) + len(content)
+def block(headers: Mapping[str, str]) -> bytes:
+    """The octets of headers that `encode` has made."""
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    return f"NATS/1.0\r\n{lines}\r\n".encode()
 
 
 def _is_its_own(value: HeaderValue) -> bool:

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Sequence
 from functools import lru_cache
 
-from .. import queue
+from .. import capacity, queue
 from ..channel import Channel, fetch
 from ..hand import DamagedQueue
 from ..inbox import ChannelLost
@@ -66,7 +66,7 @@ class Exporter:
     def open(self) -> None:
         """Open the channels. Raises BaseUnusable, OSError."""
         for channel in self._channels:
-            channel.open()
+            _open(channel)
             self._watch(channel)
 
     def close(self) -> None:
@@ -100,7 +100,7 @@ class Exporter:
         """Fetch some messages. False: no more are there, or there is no room for them."""
         try:
             if not channel.is_open:
-                channel.open()
+                _open(channel)
             if channel not in self._watched and not self._is_paused:
                 self._watch(channel)
             return self._fetch_some(channel)
@@ -150,3 +150,10 @@ class Exporter:
             for channel in self._channels:
                 if channel.is_open and channel not in self._watched:
                     self._watch(channel)
+
+
+def _open(channel: Export) -> None:
+    """Open a channel. Raises BaseUnusable, OSError."""
+    channel.open()
+    if channel.is_inline:  # a burst then needs no files, which would cost both sides much
+        capacity.grow(channel.fileno())

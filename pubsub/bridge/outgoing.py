@@ -16,20 +16,21 @@ import json
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 from ..message import Message
 from .client import Client, either
 from .counters import Counters
-from .envelope import Mark, encode, octets
+from .envelope import Mark, block, encode
 from .sequences import Numbers
 
 WINDOW = 1024  # messages that are sent and not confirmed
 MOST_MESSAGES = 65_536  # that wait in memory
 MOST_OCTETS = 2**26
-_BATCH = 64  # messages between two PINGs, and between two turns of the loop
+_BATCH = 256  # messages between two PINGs, and between two turns of the loop
+_BATCH_OCTETS = 2**18  # of them, unless one is larger
 _AGAIN_SECONDS = 1.0  # before messages that JetStream refused are sent again
 _ACK_SECONDS = 5.0  # without any acknowledgement, all are sent again
 _TOO_LARGE_FOR_STREAM = 10054
@@ -41,10 +42,18 @@ class Packet(NamedTuple):
     """A message as NATS takes it."""
 
     subject: str
-    headers: dict[str, str]
+    headers: bytes
     content: bytes
-    octets: int
-    """All that the server counts."""
+
+    @property
+    def octets(self) -> int:
+        """All that the server counts."""
+        return len(self.headers) + len(self.content)
+
+    def command(self, reply: str = "") -> bytes:
+        """What publishes it; an answer goes to `reply`."""
+        head = f"HPUB {self.subject} {reply} {len(self.headers)} {self.octets}\r\n".encode()
+        return b"".join((head, self.headers, self.content, b"\r\n"))
 
 
 class Outgoing:
@@ -80,9 +89,9 @@ class Outgoing:
         headers = encode(message.headers, mark)
         if self._knows_ids:
             headers["Nats-Msg-Id"] = f"{mark.session}.{number}.{message.topic}"
-        size = octets(headers, message.content)
-        self._waiting.append(Packet(message.topic, headers, message.content, size))
-        self._octets += size
+        packet = Packet(message.topic, block(headers), message.content)
+        self._waiting.append(packet)
+        self._octets += packet.octets
         self._some.set()
 
     async def send(self, client: Client, after: float) -> None:
@@ -92,23 +101,29 @@ class Outgoing:
         while not client.gone.done():
             await self._some.wait()
             await self.window.room()
-            for _ in range(min(_BATCH, self.window.left)):
-                if not self._waiting:
-                    self._some.clear()
-                    break
-                packet = self._waiting[0]
-                if packet.octets > client.max_payload:
-                    self._counters.too_large += 1
-                    _log.warning("%s: %s", packet.subject, _too_large(packet, client.max_payload))
-                else:
-                    await self.window.send(packet)
-                # Only now: if sending raised, it is still there for the next connection.
-                self._waiting.popleft()
-                self._octets -= packet.octets
-            await self.window.end_batch()
+            if client.gone.done():
+                break  # what is there is for the next connection
+            self.window.send(self._take(min(_BATCH, self.window.left), client.max_payload))
             if not self.is_full:
                 self.when_there_is_room()
-            await asyncio.sleep(0)  # for nats-py, which writes in a task of its own
+            await client.written()
+            await asyncio.sleep(0)  # the others' turn
+
+    def _take(self, most: int, limit: int) -> list[Packet]:
+        """Some of the packets that are waiting and within the server's limit."""
+        taken: list[Packet] = []
+        least = self._octets - _BATCH_OCTETS
+        while self._waiting and len(taken) < most and self._octets > least:
+            packet = self._waiting.popleft()
+            self._octets -= packet.octets
+            if packet.octets > limit:
+                self._counters.too_large += 1
+                _log.warning("%s: %s", packet.subject, _too_large(packet, limit))
+            else:
+                taken.append(packet)
+        if not self._waiting:
+            self._some.clear()
+        return taken
 
 
 def _too_large(packet: Packet, limit: int) -> str:
@@ -121,7 +136,7 @@ class Window:
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
         self._client: Client | None = None
-        self._sent = self._confirmed = self._pinged = 0
+        self._sent = self._confirmed = 0
         self._moved = asyncio.Event()
 
     @property
@@ -137,7 +152,7 @@ class Window:
     async def begin(self, client: Client) -> None:
         """Begin with a new connection: nobody knows what became of what was sent before."""
         self._counters.unconfirmed += self.size
-        self._confirmed = self._pinged = self._sent
+        self._confirmed = self._sent
         self._client = client
 
     async def room(self) -> None:
@@ -146,18 +161,13 @@ class Window:
             self._moved.clear()
             await self._moved.wait()
 
-    async def send(self, packet: Packet) -> None:
-        """Send one. Raises what nats-py raises if it is not sent."""
-        assert self._client
-        await self._client.publish(packet.subject, packet.content, headers=packet.headers)
-        self._sent += 1
-
-    async def end_batch(self) -> None:
-        """Ask whether the server has read what was sent."""
-        if self._pinged != self._sent:
+    def send(self, packets: Sequence[Packet]) -> None:
+        """Send some, and ask whether the server has read them."""
+        if packets:
             assert self._client
-            self._pinged = self._sent
-            answer = await self._client.ping()
+            self._client.write(packet.command() for packet in packets)
+            self._sent += len(packets)
+            answer = self._client.ping()
             answer.add_done_callback(partial(self._confirm, self._client, self._sent))
 
     def _confirm(self, client: Client, sent: int, answer: asyncio.Future[bool]) -> None:
@@ -210,37 +220,31 @@ class StreamWindow(Window):
             if self._refused or time.monotonic() - self._progress > _ACK_SECONDS:
                 await self._send_again()
 
-    async def send(self, packet: Packet) -> None:
-        """Send one. Raises what nats-py raises; it is then sent again later."""
-        self._sent += 1
-        number = self._sent
-        self._open[number] = packet
-        try:
-            await self._publish(number, packet)
-        except BaseException:
-            del self._open[number]
-            raise
-
-    async def _publish(self, number: int, packet: Packet) -> None:
+    def send(self, packets: Sequence[Packet]) -> None:
+        """Send some; each is to be acknowledged."""
         assert self._client
-        reply = f"{self._inbox}.{number}"
-        await self._client.publish(packet.subject, packet.content, reply, packet.headers)
+        numbered = [*enumerate(packets, self._sent + 1)]
+        self._sent += len(packets)
+        self._open.update(numbered)
+        self._client.write(self._command(*each) for each in numbered)
+
+    def _command(self, number: int, packet: Packet) -> bytes:
+        return packet.command(f"{self._inbox}.{number}")
 
     async def _send_again(self) -> None:
+        assert self._client
         self._sending_again = True
         self._refused = ""
         try:
             for number, packet in [*self._open.items()]:
                 if number in self._open:
                     self._counters.sent_again += 1
-                    await self._publish(number, packet)
+                    self._client.write([self._command(number, packet)])
+                    await self._client.written()
         finally:
             self._sending_again = False
             self._progress = time.monotonic()
             self._moved.set()
-
-    async def end_batch(self) -> None:
-        """Nothing to ask: each is acknowledged."""
 
     async def _acknowledged(self, client: Client, reply: Any) -> None:
         last = reply.subject.rpartition(".")[2]

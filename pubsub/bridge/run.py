@@ -143,7 +143,7 @@ class Bridge:
         else:
             for subject in imports:
                 await client.listen(subject, self._incoming.take_core)
-        answer = await client.ping()  # the server knows the subscriptions then
+        answer = client.ping()  # the server knows the subscriptions then
         await either(answer, client.gone, within=SILENCE_SECONDS)
         if not answer.done():
             raise Lost("the server does not answer")
