@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,6 +16,7 @@ from machines import ROOT
 
 from pubsub import Channel, fetch, publish
 from pubsub.bridge.command import parser
+from pubsub.bridge.counters import Counters
 from pubsub.bridge.envelope import (
     ESCAPED,
     MARK,
@@ -22,7 +26,8 @@ from pubsub.bridge.envelope import (
     decode,
     encode,
 )
-from pubsub.bridge.local import Export, is_for_imports
+from pubsub.bridge.local import Export, Exporter, is_for_imports
+from pubsub.bridge.outgoing import Outgoing
 from pubsub.bridge.sequences import Gaps, Numbers, run_of
 from pubsub.bridge.subjects import cover, joined, to_pattern, to_subject
 from pubsub.delivery import deliver
@@ -204,6 +209,26 @@ def test_the_tables_are_bounded() -> None:
     assert gaps.lost == 999_998
     assert not gaps.is_new("s", "a", 2)  # too long ago
     assert gaps.is_new("s", "a", 999_999)
+
+
+def test_a_burst_to_a_bridge_needs_no_files(home: Path) -> None:
+    async def burst() -> None:
+        counters = Counters()
+        outgoing = Outgoing("0123456789abcdef", counters, to_stream=False)
+        exporter = Exporter(["a"], outgoing, counters)
+        exporter.open()
+        try:
+            for _ in range(1000):
+                assert publish("a", bytes(100)) == 1
+            (directory,) = home.glob("a_*")
+            if (directory / "inline").exists():
+                assert {*os.listdir(directory)} == {"queue", "inline", "bridge"}
+            exporter.fetch_all()
+            assert len(outgoing) == 1000
+        finally:
+            exporter.close()
+
+    asyncio.run(burst())
 
 
 @pytest.mark.parametrize("inline", [False, True])
