@@ -121,10 +121,23 @@ def test_a_lasting_error_ends_where_it_would_be_none() -> None:
         call(line) for line in (look, look, f'statx(3<{BASE}>, "", AT_EMPTY_PATH) = {injected}')
     ]
     point = Point("statx", 1, "ENOENT", ever=True)
-    assert listing.bound(point, None, calls, set()) == 2
-    assert listing.bound(point, 2, calls[:2], set()) is None
+    assert listing.bound(point, None, calls, {}) == 2
+    assert listing.bound(point, 2, calls[:2], {}) is None
     own = call('read(0<pipe:[1]>, "", 4096) = -1 EIO (x) (INJECTED)')
-    assert listing.bound(Point("read", 1, "EIO", ever=True), None, [own], {"read"}) == 0
+    assert listing.bound(Point("read", 1, "EIO", ever=True), None, [own], {"read": 0}) == 0
+
+
+def test_a_lasting_error_lasts_as_long_as_the_operation() -> None:
+    """It ends before the reply, also if the operation makes more calls than without the error."""
+    to_queue = f'write(3<{BASE}/{CHANNEL}/queue>, "x", 1) = '
+    reply = call('write(1<pipe:[1]>, "{}", 3) = 3')
+    own = listing.conversation([call(f"{to_queue}1"), call(f"{to_queue}1"), reply])
+    assert own == {"write": 2}
+    failed, worked = call(f"{to_queue}-1 EIO (x) (INJECTED)"), call(f"{to_queue}1")
+    point = Point("write", 1, "EIO", ever=True)
+    assert listing.bound(point, 2, [failed, failed, reply], own) is None
+    assert listing.bound(point, 2, [failed, failed, worked, reply], own) == 3
+    assert listing.bound(point, 3, [failed, failed, failed, worked, reply], own) is None
 
 
 def test_what_a_failed_call_was_about() -> None:

@@ -35,7 +35,7 @@ class Open(opening.Open):
     """The opening of a channel with the inline lane."""
 
     roles = ("subscriber", "inline")
-    promises = (*opening.Open.promises, "INLINE-1", "INLINE-4")
+    promises = (*opening.Open.promises, "INLINE-1", "INLINE-3", "INLINE-4")
     inline = True
 
     def judge(self, verdict: Verdict) -> None:
@@ -50,6 +50,12 @@ class Open(opening.Open):
             verdict.expect(
                 is_marked(channel.directory),
                 "INLINE-1: a channel that was opened with the lane is marked",
+                names_in(channel.directory),
+            )
+        if channel and any(hit.asks for hit in verdict.hits):
+            verdict.expect(
+                not is_marked(channel.directory),
+                "INLINE-3: a queue that does not say how much it holds is not marked",
                 names_in(channel.directory),
             )
         super().judge(verdict)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,7 +40,7 @@ _CONTROL = ("fcntl", "fcntl64", "ioctl")
 _COMMANDS = {
     "F_DUPFD": "duplicate",
     "FIONREAD": "fill of a queue",
-    "F_GETPIPE_SZ": "fill of a queue",
+    "F_GETPIPE_SZ": "room of a queue",
     "F_SETPIPE_SZ": "size of a queue",
 }
 """The kinds of these calls by their commands. Other commands are not disturbed."""
@@ -70,6 +70,7 @@ ERRORS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "sync": (("fsync", "fdatasync", "ftruncate", "fallocate"), ("ENOSPC", "EIO", "EINTR")),
     "duplicate": (("dup", "dup2", "dup3", *_CONTROL), ("EMFILE",)),
     "fill of a queue": (_CONTROL, ("EINVAL", "ENOTTY")),  # systems that do not say
+    "room of a queue": (_CONTROL, ("EINVAL", "ENOTTY")),
     "size of a queue": (_CONTROL, ("EBUSY", "ENOMEM", "EPERM")),
     "sleep": (("poll", "ppoll", "select", "pselect6"), ("ENOMEM", "EINTR")),
 }
@@ -173,22 +174,37 @@ def errors(call: Call) -> tuple[str, ...]:
     return ERRORS[of][1] if of else ()
 
 
-def bound(point: Point, last: int | None, calls: Iterable[Call], own: Container[str]) -> int | None:
-    """The number of the last call that may fail, if a later one failed that cannot fail so.
+def bound(
+    point: Point, last: int | None, calls: Iterable[Call], own: Mapping[str, int]
+) -> int | None:
+    """The number of the last call that may fail, if the error of this point ended there too late,
+    or too early.
 
-    Such a call is part of the driver's own conversation, or cannot have this error: an open file is
-    never gone. `own` has the names of the calls of the conversation: the log may lack the driver's
-    next read, which is under way when strace detaches.
+    Too late: a later call failed that cannot fail so. Such a call is part of the driver's own
+    conversation, or cannot have this error: an open file is never gone. Too early: `own` has the
+    names of the calls of the conversation, with the number of the last one that is not part of it;
+    an operation that meets errors may make more calls than that.
     """
-    unfit: list[int] = []
-    others = [0]
+    fit: list[int] = []
     for n, call in numbered(calls):
         if call.name == point.call:
-            cannot = is_own(call) or point.fault not in errors(call)
-            (unfit if call.injected and cannot else others).append(n)
-    if unfit:
-        return unfit[0] - 1
-    return max(others) if point.ever and last is None and point.call in own else None
+            if not is_own(call) and point.fault in errors(call):
+                fit.append(n)
+            elif call.injected:
+                return n - 1
+    if last is None or last != own.get(point.call):
+        return None
+    return fit[-1] if fit[-1:] > [last] else None
+
+
+def conversation(calls: Sequence[Call]) -> dict[str, int]:
+    """The names of the calls by which the driver speaks to the kit, each with the number of the
+    last call of this name that has nothing to do with that."""
+    found = {call.name: 0 for call in calls if is_own(call)}
+    found |= {
+        call.name: n for n, call in numbered(calls) if call.name in found and not is_own(call)
+    }
+    return found
 
 
 def may_last(call: Call, errno: str) -> bool:
@@ -291,12 +307,12 @@ class Hit:
     @property
     def asks(self) -> bool:
         """Whether the call was to say how much a queue holds, or how much it can hold."""
-        return kind(self.call) == "fill of a queue"
+        return kind(self.call) in ("fill of a queue", "room of a queue")
 
     @property
     def frees_queue(self) -> bool:
         """Whether the call was to read a queue, to set its size, or to say how much it holds."""
-        return kind(self.call) in ("read a queue", "fill of a queue", "size of a queue")
+        return self.asks or kind(self.call) in ("read a queue", "size of a queue")
 
     @property
     def says_full(self) -> bool:

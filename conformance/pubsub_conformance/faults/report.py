@@ -63,14 +63,15 @@ class Tally:
     """How many descriptors the process has open after an undisturbed operation."""
     steps: dict[Step, list[Point]] = field(default_factory=dict)
     """The points of each step: far fewer than `points`."""
-    is_same_again: bool = False
-    """Whether a process makes the same calls when it is asked again, in a new base."""
+    warm: Tally | None = None
+    """The same of a process that has done the operation before, in another base; None if it does
+    not make the same calls each time."""
     stops: list[Stop] = field(default_factory=list)
     """The calls after which the process may be stopped."""
     seconds: float = 0.0
     """How long the undisturbed request took under strace."""
-    own: set[str] = field(default_factory=set)
-    """The names of the calls by which the driver speaks to the kit."""
+    own: dict[str, int] = field(default_factory=dict)
+    """As `points.conversation` says."""
 
     def stop_for(self, point: Point | None) -> Stop | None:
         """The first stop at which this point can be disturbed, if there is one.

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pubsub_conformance.driver import Driver, DriverError, Rejected
 from pubsub_conformance.judge.report import count, show_crash
@@ -28,7 +28,7 @@ from .operations import OPERATIONS
 from .points import Point, Stop
 from .report import Run, Tally, Violation
 from .scenes import Stage
-from .steps import Step, steps
+from .steps import Step, of_lane, steps
 from .verdict import ENDS, Problem
 
 STRACE_TRIES = 5
@@ -40,6 +40,8 @@ AFTER_A_STOP = 2
 
 _PACE_SECONDS = 3.0
 """How long it takes to know the pace."""
+
+T = TypeVar("T")
 
 Tell = Callable[[str], None]
 """Takes a line of progress."""
@@ -90,30 +92,34 @@ def run_steps(command: Sequence[str], operations: Sequence[str], home: str | Non
     """Disturb each step of these operations, by the errors that `steps` has of it.
 
     A step that two operations have is disturbed in the first, and after each stop. To start a
-    process takes half of the time of a point: one that makes the same calls again and again is
-    disturbed at one point after the other. Raises DriverError, and OSError if `home` cannot be
-    used.
+    process takes half of the time of a point: one that makes the same calls again and again, from
+    the second time on, is disturbed at one point after the other. Raises DriverError, and OSError
+    if `home` cannot be used.
     """
     result = Run(command, {})
     with (
         tempfile.TemporaryDirectory(prefix="pubsub-", dir=home) as directory,
         _at_work(result, operations, Path(directory), workers=1, keeps=True) as work,
     ):
-        work.points(list(_of_each_step(result.tallies)))
+        work.steps(list(_of_each_step(result.tallies)))
         work.end_kept()
     return result
 
 
-def _of_each_step(tallies: Mapping[str, Tally]) -> Iterator[tuple[str, Point]]:
+def _of_each_step(tallies: Mapping[str, Tally]) -> Iterator[tuple[str, tuple[Step, int]]]:
     before: set[Step] = set()
     for name, tally in tallies.items():
-        for step, points in tally.steps.items():
-            if tally.stops:
-                points = points[:AFTER_A_STOP]
-            if tally.stops or step not in before:
-                yield from ((name, point) for point in points)
-        if not tally.stops:
-            before.update(tally.steps)
+        # What a process does only the first time is disturbed in a new one.
+        found = {**tally.steps, **(tally.warm.steps if tally.warm else {})}
+        stops = (tally.warm or tally).stops
+        for step, points in found.items():
+            if "inline" in OPERATIONS[name].roles and not of_lane(step):
+                continue  # it is disturbed in the operations without the lane
+            if stops or step not in before:
+                for n in range(len(points[:AFTER_A_STOP] if stops else points)):
+                    yield name, (step, n)
+        if not stops:
+            before.update(found)
 
 
 @contextmanager
@@ -176,33 +182,39 @@ class _Work:
 
     def _dry(self, stage: Stage, name: str) -> None:
         """List the points of an operation. Without a fault, its checks have to hold."""
-        operation, tally = OPERATIONS[name], self.result.tallies[name]
-        if operation.stops:
-            plain = disturb(stage, name, tally, None, judge=False)
-            for passes in operation.stops:
-                numbered = listed.numbered(plain.calls)
-                found = (Stop(call.name, n, passes) for n, call in numbered if passes(call))
-                tally.stops += itertools.islice(found, 1)
+        tally = self.result.tallies[name]
+        if not self.keeps:
+            self._list(stage, name, tally)
+            return
+        stops = bool(OPERATIONS[name].stops)
+        first = disturb(stage, name, tally, None, judge=not stops, keep=True)
+        self._note(name, None, first)
+        if not stops:
+            _add(tally, first, stage, None)
+        warm = Tally()
+        calls = self._list(stage, name, warm, keep=True)
+        again = disturb(stage, name, warm, None, judge=False, keep=True)
+        if _names(again, stage) == calls:
+            tally.warm = warm
+
+    def _list(self, stage: Stage, name: str, tally: Tally, *, keep: bool = False) -> Counter[str]:
+        """List the points of an operation: in new processes, or in the one that has done it before.
+
+        Returns how many calls of each name it makes where nobody stops it.
+        """
+        tests = OPERATIONS[name].stops
+        plain = ran = disturb(stage, name, tally, None, judge=not tests, keep=keep)
+        for passes in tests:
+            numbered = listed.numbered(plain.calls)
+            found = (Stop(call.name, n, passes) for n, call in numbered if passes(call))
+            tally.stops += itertools.islice(found, 1)
         stops: Sequence[Stop | None] = tally.stops or [None]
-        tally.is_same_again = self.keeps
         for stop in stops:
-            if name in stage.kept:
-                stage.kept.pop(name).die()
-            ran = disturb(stage, name, tally, None, stop=stop, keep=self.keeps)
+            if tests:
+                ran = disturb(stage, name, tally, None, stop=stop, keep=keep)
             self._note(name, None, ran)
-            points = listed.points(ran.calls, stage.where)
-            tally.points += [point for point in points if tally.stop_for(point) == stop]
-            taken = steps(ran.calls, stage.where, stage.path, stop)
-            if tally.is_same_again:
-                again = disturb(stage, name, tally, None, stop=stop, judge=False, keep=True)
-                tally.is_same_again = _names(again, stage) == _names(ran, stage)
-            for step, points in taken.items():
-                if points and tally.stop_for(points[0]) == stop:
-                    tally.steps[step] = points
-            if stop == tally.stop_for(None):
-                tally.calls = sum(listed.concerns(call, stage.where) for call in ran.calls)
-                tally.descriptors = ran.descriptors
-                tally.own = {call.name for call in ran.calls if listed.is_own(call)}
+            _add(tally, ran, stage, stop)
+        return _names(plain, stage)
 
     def end_kept(self) -> None:
         """End the processes that served several points, in good order."""
@@ -218,38 +230,61 @@ class _Work:
         self.free.put(stage)
 
     def points(self, points: list[tuple[str, Point]]) -> None:
-        if not self.result.not_run:
-            self._each(points, "points", self._point)
+        self._each_point(points, self._disturb)
 
-    def _point(self, stage: Stage, named: tuple[str, Point]) -> None:
-        name, point = named
+    def steps(self, steps: list[tuple[str, tuple[Step, int]]]) -> None:
+        """Disturb these steps of operations, each by one of its points."""
+        self._each_point(steps, self._disturb_step)
+
+    def _each_point(self, points: list[tuple[str, T]], do: Callable[[Stage, str, T], None]) -> None:
+        if not self.result.not_run:
+            self._each(points, "points", lambda stage, each: self._try(stage, each[0], each[1], do))
+
+    def _try(self, stage: Stage, name: str, point: T, do: Callable[[Stage, str, T], None]) -> None:
+        tally = self.result.tallies[name]
         for _ in range(STRACE_TRIES):
             failure = ""
             try:
-                self._disturb(stage, name, point)
+                do(stage, name, point)
             except CannotTrace as untraced:  # in the dry runs it could
                 failure = str(untraced)
                 continue
             except (OSError, DriverError, Rejected):  # while the scene was made or ended
                 failure = traceback.format_exc()
-                if self.result.tallies[name].is_same_again:
-                    self.result.tallies[name].is_same_again = False  # try a new process
+                if tally.warm:
+                    tally.warm = None  # try a new process
                     continue
             break
         if failure:
             with self.lock:
                 self.result.failed.append(f"{name}, {point}: {failure}")
-                self.result.tallies[name].run["failed"] += 1
+                tally.run["failed"] += 1
 
     def _disturb(self, stage: Stage, name: str, point: Point) -> None:
         tally = self.result.tallies[name]
-        ran = _bounded(stage, name, tally, point, keep=tally.is_same_again)
-        if ran and ran.problems and tally.is_same_again:
-            # The problem is that of this point alone if a new process has it, too.
-            ran = _bounded(stage, name, tally, point, keep=False)
-            tally.is_same_again = ran is not None and bool(ran.problems)
+        self._count(name, point, _bounded(stage, name, tally, point))
+
+    def _disturb_step(self, stage: Stage, name: str, of: tuple[Step, int]) -> None:
+        tally = self.result.tallies[name]
+        step, n = of
+        if tally.warm and step in tally.warm.steps:
+            point = tally.warm.steps[step][n]
+            ran = _bounded(stage, name, tally.warm, point, keep=True)
+            if not (ran and ran.problems):
+                self._count(name, point, ran)
+                return
+        # A problem is that of this point alone if a new process has it, too.
+        if not tally.steps:
+            self._list(stage, name, tally)
+        if n < len(points := tally.steps.get(step, [])):
+            ran = _bounded(stage, name, tally, points[n])
+            self._count(name, points[n], ran)
+            if not (ran and ran.problems):
+                tally.warm = None
+
+    def _count(self, name: str, point: Point, ran: Disturbed | None) -> None:
         with self.lock:
-            tally.run[ran.kind if ran else "same"] += 1
+            self.result.tallies[name].run[ran.kind if ran else "same"] += 1
         if ran:
             self._note(name, point, ran)
 
@@ -303,18 +338,33 @@ class _Work:
 
 
 def _bounded(
-    stage: Stage, name: str, tally: Tally, point: Point, *, keep: bool
+    stage: Stage, name: str, tally: Tally, point: Point, *, keep: bool = False
 ) -> Disturbed | None:
     """The run with this fault; None if it would be the same as the error that comes once.
 
-    A lasting error ends where it reaches a call that cannot have it.
+    A lasting error ends where it reaches a call that cannot have it. It never reaches the reply: to
+    see that none comes takes seconds.
     """
-    ran = disturb(stage, name, tally, point, keep=keep)
+    last = tally.own.get(point.call) if point.ever else None
+    ran = disturb(stage, name, tally, point, last=last, keep=keep)
     while ran.last is not None:
         if ran.last <= point.nth:
             return None
         ran = disturb(stage, name, tally, point, last=ran.last, keep=keep)
     return ran
+
+
+def _add(tally: Tally, ran: Disturbed, stage: Stage, stop: Stop | None) -> None:
+    """Add the points of an operation that was disturbed by nothing but this stop."""
+    points = listed.points(ran.calls, stage.where)
+    tally.points += [point for point in points if tally.stop_for(point) == stop]
+    for step, points in steps(ran.calls, stage.where, stage.path, stop).items():
+        if points and tally.stop_for(points[0]) == stop:
+            tally.steps[step] = points
+    if stop == tally.stop_for(None):
+        tally.calls = sum(listed.concerns(call, stage.where) for call in ran.calls)
+        tally.descriptors = ran.descriptors
+        tally.own = listed.conversation(ran.calls)
 
 
 def _names(ran: Disturbed, stage: Stage) -> Counter[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from pubsub_conformance.linux import strace
 from pubsub_conformance.linux.calls import Call
 from pubsub_conformance.oracle.base import CHANNEL_NAME, MESSAGE_NAME
+from pubsub_conformance.oracle.record import MARKER, RECORD
 
 from .points import EVER, Point, Stop, concerns, errors, kind, may_last, numbered
 
@@ -33,15 +34,23 @@ TELLING: dict[str, tuple[str, ...]] = {
     "mode of an open file": ("EIO",),
     "write a file": ("ENOSPC", "EIO+", "EINTR"),
     "write a queue": ("EAGAIN+", "EIO", "EINTR"),
+    "write a record": ("EAGAIN", "EAGAIN+", "EIO", "EINTR"),
     "read a file": ("EIO", "ENOMEM+", "EINTR"),
     "read a queue": ("EAGAIN", "EIO+", "EINTR"),
     "sync": ("ENOSPC", "EIO+", "EINTR"),
     "duplicate": ("EMFILE", "EMFILE+"),
     "fill of a queue": ("EINVAL+",),
+    "room of a queue": ("EINVAL+",),
     "size of a queue": ("EPERM",),
     "sleep": ("EINTR", "ENOMEM+"),
 }
 """The errors with which a step of each kind is disturbed; those with the mark last."""
+
+LANE = (
+    *("write a queue", "write a record", "read a queue", "look at an open file", "duplicate"),
+    *("fill of a queue", "room of a queue", "size of a queue", "sleep"),
+)
+"""What is done with an open queue, or to wait for it."""
 
 
 def steps(
@@ -63,6 +72,14 @@ def steps(
     return found
 
 
+def of_lane(step: Step) -> bool:
+    """Whether the step has to do with an open queue or a marker, as those have that only the inline
+    lane has."""
+    of, *entries = step
+    names = [entry.rpartition("/")[2] for entry in entries]
+    return MARKER in names or (of in LANE and names in ([], ["queue"]))
+
+
 def _points(call: Call, nth: int, of: str) -> Iterator[Point]:
     possible = set(errors(call))
     if call.name not in strace.LINK:
@@ -77,6 +94,8 @@ def _step(call: Call, base: Path) -> Step | None:
     of = kind(call)
     if of is None:
         return None
+    if of == "write a queue" and call.data.startswith(RECORD):
+        of = "write a record"
     named = [] if of.startswith(("read", "write")) else call.paths  # their strings are data
     paths = named or ([call.descriptor] if call.descriptor else [])
     return of, *(_entry(path, base) for path in paths)
@@ -88,7 +107,7 @@ def _entry(path: Path, base: Path) -> str:
         return "above the base" if base.is_relative_to(path) else "elsewhere"
     place, *parts = ("base", *path.relative_to(base).parts)
     for part in parts:
-        if part in ("tmp", "queue"):
+        if part in ("tmp", "queue", MARKER):
             place = part if place == "base" else f"{place}/{part}"
         elif MESSAGE_NAME.fullmatch(part):
             place += "/message"

@@ -205,9 +205,8 @@ class Verdict:
     def check_others(self) -> None:
         """The bystanders have to open channels, publish, receive and reap as if nothing happened.
 
-        After a crash, and in a dry run, fresh processes have to do so as well. After an error they
-        are left out, for the process that met it goes on itself, and their starts take most of the
-        time of a point.
+        After a crash, fresh processes have to do so as well. After an error they are left out, for
+        the process that met it goes on itself, and their starts take most of the time of a point.
         """
         scene = self.scene
         bystanders = scene.stage.bystanders.items()
@@ -217,7 +216,7 @@ class Verdict:
         opened: list[Receiver] = []
         try:
             with self.expect_undisturbed("everybody else goes on"):
-                if self.outcome.killed or self.point is None:
+                if self.outcome.killed:
                     for label, command in scene.stage.commands.items():
                         fresh.append(Participant(command, scene.base.path))
                         others[f"a fresh process of {label}"] = fresh[-1]

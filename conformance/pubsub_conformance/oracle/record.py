@@ -21,6 +21,9 @@ SHORTEST, LONGEST = 34, 1016
 WORD = 8
 """The octets of a word, of which a queue is a row."""
 
+RECORD = b"\x80\0"
+"""What a record begins with, before the characters of its channel."""
+
 
 @dataclass(frozen=True)
 class Record:
@@ -48,7 +51,7 @@ def characters(channel_dir: Path) -> bytes:
 
 def record(channel_dir: Path, octets: bytes) -> bytes:
     """The record of these octets for this channel, header and padding included."""
-    header = struct.pack(">H4sH", 0x8000, characters(channel_dir), len(octets))
+    header = RECORD + struct.pack(">4sH", characters(channel_dir), len(octets))
     return header + octets + bytes(-len(octets) % WORD)
 
 

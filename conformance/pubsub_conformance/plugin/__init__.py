@@ -26,7 +26,7 @@ from .outcome import broken, not_applicable, not_run, outcome_of, reasons_of
 from .session import FAILED, SESSION, Session, name_in_suite, session_of
 from .shown import Shown
 
-__all__ = ["TEST_SECONDS", "broken", "not_run"]
+__all__ = ["TEST_SECONDS", "broken", "not_applicable", "not_run"]
 
 TEST_SECONDS = 120
 """The limit of a test that sets none. A silent driver is noticed within one request; this limit is

@@ -13,7 +13,7 @@ import pytest
 from _pytest.mark import ParameterSet
 
 from pubsub_conformance import faults
-from pubsub_conformance.plugin import broken, not_run
+from pubsub_conformance.plugin import broken, not_applicable, not_run
 
 pytestmark = [
     pytest.mark.timing,
@@ -36,6 +36,11 @@ SCENES = {
     "close": ("close",),
     "close-late": ("close-late",),
     "close-swapped": ("close-swapped",),
+    "open-inline": ("open-inline",),
+    "publish-inline": ("publish-inline",),
+    "publish-kept": ("publish-kept",),
+    "fetch-inline": ("fetch-inline", "wait-inline"),
+    "close-inline": ("close-inline",),
     "reap": ("reap",),
     "reap-revived": ("reap-revived",),
 }
@@ -50,8 +55,12 @@ def _rules(scene: str) -> list[str]:
 
 def _marked(scene: str) -> ParameterSet:
     (name, *_) = SCENES[scene]
-    mark = pytest.mark.requirement(*_rules(scene), role=faults.OPERATIONS[name].roles)
-    return pytest.param(scene, marks=mark)
+    rules = _rules(scene)
+    of_lane = [rule for rule in rules if rule.startswith("INLINE")]
+    others = [rule for rule in rules if rule not in of_lane]
+    roles = [role for role in faults.OPERATIONS[name].roles if role != "inline"]
+    marks = [pytest.mark.requirement(*others, role=roles), pytest.mark.requirement(*of_lane)]
+    return pytest.param(scene, marks=marks)
 
 
 @pytest.mark.parametrize("scene", [*map(_marked, SCENES)])
@@ -60,6 +69,8 @@ def test_a_call_that_fails(request: pytest.FixtureRequest, scene: str) -> None:
     is lost, left over or half done, and everybody else goes on."""
     command, home = request.config.getoption("driver"), request.config.getoption("home")
     run = faults.run_steps(shlex.split(command), SCENES[scene], home)
+    if not run.tallies:
+        not_applicable("inline")
     found: dict[str, list[str]] = defaultdict(list)
     for violation in run.violations:
         for problem in violation.problems:

@@ -22,6 +22,7 @@ from pubsub_conformance.oracle.queue import open_queue, resize
 from pubsub_conformance.plugin import not_run
 from pubsub_conformance.suite.clock import start_with_clock
 from pubsub_conformance.suite.helpers import Start
+from pubsub_conformance.suite.inline.support import marked, queues_of
 
 T = TypeVar("T")
 
@@ -137,7 +138,7 @@ def _limited(pid: int, what: int, soft: int) -> Iterator[None]:
 
 
 def _until_there_are_enough(
-    driver: Driver, try_it: Callable[[], None], clean: Callable[[], None]
+    driver: Driver, try_it: Callable[[], object], clean: Callable[[], None]
 ) -> None:
     """Let the process open no descriptor, one, two…, until the operation succeeds.
 
@@ -194,6 +195,30 @@ def test_descriptors_are_short_for_an_opening(driver: Driver, base: Base) -> Non
     _until_there_are_enough(
         driver, lambda: driver.close_channel(driver.open("a")), lambda: _check_nothing_left(base, 0)
     )
+
+
+@pytest.mark.requirement("INLINE-23")
+def test_descriptors_are_short_without_standard_error(start: Start, base: Base) -> None:
+    """Without enough descriptors, of which one is free among 0 to 2, a publisher and an owner fail,
+    and hold no queue under that one."""
+    driver = start(prefix=["sh", "-c", 'exec "$@" 2>&- 3</dev/null', "sh"])
+
+    def check() -> None:
+        low = [number for number, path in queues_of(driver).items() if number < 3]
+        assert not low, f"expected no queue under the numbers 0 to 2, found one under {low}"
+
+    def open_one() -> None:
+        channel = driver.open("a", inline=True)
+        check()
+        driver.close_channel(channel)
+
+    if "subscriber" in driver.hello.roles:
+        open_one()  # so that it has open what it keeps open
+        _until_there_are_enough(driver, open_one, check)
+    if "publisher" in driver.hello.roles:
+        with marked(base):
+            _until_there_are_enough(driver, lambda: driver.publish("a"), check)
+            check()
 
 
 @pytest.mark.requirement("PUB-13", "PUB-14", role="publisher")

@@ -224,6 +224,13 @@ C_MUTANTS = [
         "ioctl(fd, FIONREAD, (octets = 8, &octets));\n    return octets;",
     ),
     CMutant(
+        "INLINE-3",
+        "takes a failed look at the size for a large one",
+        "queue.c",
+        "if (ps_queue_size(writer) < FIT ||",
+        "if ((unsigned)ps_queue_size(writer) < FIT ||",
+    ),
+    CMutant(
         "INLINE-5",
         "compares the marker's owner with the first queue's alone",
         "deliver.c",
@@ -327,6 +334,20 @@ C_MUTANTS = [
         "kept.c",
         "if (kept++ < list->most) {",
         "if (kept++ < MOST_KEPT) {",
+    ),
+    CMutant(
+        "BASE-16",
+        "forgets a kept descriptor if the look at it fails",
+        "kept.c",
+        "return errno != EBADF;",
+        "return false;",
+    ),
+    CMutant(
+        "INLINE-23",
+        "leaves a low number open if it can have no other",
+        "open.c",
+        "    close(fd);\n    errno = err;",
+        "    if (lifted >= 0)\n        close(fd);\n    errno = err;",
     ),
     CMutant(
         "INLINE-24",

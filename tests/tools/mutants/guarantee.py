@@ -59,6 +59,11 @@ MUTANTS = [
         Edit("_Delivery._deliver", "full.append(lane)", "...; break"),
     ),
     Mutant(
+        "GUAR-7",
+        "an error of a kept queue ends the publish",
+        Edit("listing._send", "outcome.failed.append((lane.path, error))", "raise"),
+    ),
+    Mutant(
         "GUAR-8",
         "publishers lock tmp",
         Edit(

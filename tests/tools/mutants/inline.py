@@ -309,6 +309,11 @@ MUTANTS = [
         "keeps whatever number it gets",
         Edit("Descriptors.open", "opened > _STANDARD", "True"),
     ),
+    Mutant(
+        "INLINE-23",
+        "keeps a low number if it can have no other",
+        Edit("Descriptors._lifted", "raise", "return self[-1]"),
+    ),
     Mutant("INLINE-24", "keeps what it has", Edit("listing._spare", None, "return False")),
     Mutant(
         "INLINE-24",
@@ -316,6 +321,11 @@ MUTANTS = [
         Edit("may_try_again", "(errno.EMFILE, errno.ENFILE)", "(errno.EMFILE,)"),
     ),
     Mutant("INLINE-25", "leaves the queue as it is", Edit("capacity.free", None, "pass")),
+    Mutant(
+        "INLINE-25",
+        "reports that a queue cannot be freed",
+        Edit("capacity.free", "of_system(OSError)", "()", 2),
+    ),
     Mutant(
         "INLINE-25",
         "does not make the queue small",
