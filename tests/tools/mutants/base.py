@@ -29,6 +29,18 @@ MUTANTS = [
         ),
     ),
     Mutant(
+        "BASE-3",
+        "takes one /. from the end of its path",
+        Edit(
+            "place._place",
+            """
+            while path.endswith(("/", "/.")) and len(path) > 1:
+                path = path[:-1]
+            """,
+            'path = (path.rstrip("/").removesuffix("/.") or "/")',
+        ),
+    ),
+    Mutant(
         "BASE-4",
         "anybody's default base",
         Edit(

@@ -17,6 +17,41 @@ C_MUTANTS = [
         "return reached[terms & 63];",
     ),
     CMutant(
+        "BASE-3",
+        "takes one /. from the end of the base's path",
+        "base.c",
+        """    while (n < PATH_MAX && n > 1 &&
+           (path[n - 1] == '/' || (path[n - 1] == '.' && path[n - 2] == '/')))
+        path[--n] = 0;
+""",
+        """    while (n < PATH_MAX && n > 1 && path[n - 1] == '/')
+        path[--n] = 0;
+    if (n < PATH_MAX && n > 2 && path[n - 1] == '.' && path[n - 2] == '/')
+        path[n -= 2] = 0;
+""",
+    ),
+    CMutant(
+        "PUB-13",
+        "writes the id that it drew last, not that of the copy it has",
+        "deliver.c",
+        "ps_put(id, p->staged_id, 8);",
+        "ps_put(id, p->id, 8);",
+    ),
+    CMutant(
+        "REAP-5",
+        "reads the state of a process behind the first parenthesis",
+        "reap.c",
+        "end = strrchr(text, ')');",
+        "end = strchr(text, ')');",
+    ),
+    CMutant(
+        "GUAR-5",
+        "has room for the name of a channel, and eight octets more for an id",
+        "internal.h",
+        "PS_ENTRY = 280 ",
+        "PS_ENTRY = PUBSUB_NAME_MAX + 8 ",
+    ),
+    CMutant(
         "FETCH-13",
         "ends a wait that is interrupted",
         "fetch.c",

@@ -171,6 +171,15 @@ MUTANTS = [
         ),
     ),
     Mutant(
+        "PUB-13",
+        "gives up the copy that it has if there is no other one",
+        Edit(
+            "_Delivery._stage_again",
+            "self._unstaged = error",
+            "self._staged, self._unstaged = None, error",
+        ),
+    ),
+    Mutant(
         "PUB-14",
         "leaves the staged file",
         Edit("_Delivery.run", "self._copies.remove(self._staged)", "self._copies._made.clear()"),

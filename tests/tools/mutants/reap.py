@@ -46,6 +46,11 @@ MUTANTS = [
         ),
     ),
     Mutant(
+        "REAP-5",
+        "reads the state of a process behind the first parenthesis",
+        Edit("_is_zombie", 'status.rpartition(b")")', 'status.partition(b")")'),
+    ),
+    Mutant(
         "REAP-6",
         "no grace without a queue",
         Edit(

@@ -95,7 +95,7 @@ def test_the_base_is_made(start: Start, home: Path, role: str, mask: int) -> Non
 
 
 @through("BASE-3", "publisher", "subscriber")
-@pytest.mark.parametrize("ending", ["/", "//", "/.", "/./", "/new/.."])
+@pytest.mark.parametrize("ending", ["/", "//", "/.", "/./", "//.", "/./.", "/new/.."])
 def test_the_base_is_made_however_it_is_spelled(
     start: Start, home: Path, role: str, ending: str
 ) -> None:

@@ -122,6 +122,47 @@ def test_an_id_taken_in_the_second_channel(driver: Driver, base: Base) -> None:
         nothing_left(base, "a publish whose id was taken in the second channel")
 
 
+@pytest.mark.requirement("PUB-13", "GUAR-1", role="publisher")
+@pytest.mark.parametrize("taken", ["EEXIST", "EMLINK"])
+def test_a_second_copy_that_cannot_be_staged(driver: Driver, base: Base, taken: str) -> None:
+    """If a channel needs another copy and none can be staged, the others get the message under the
+    id of the first."""
+    driver.publish("a")  # so that it has kept what it keeps of the base
+    with several(base, 4) as channels:
+        for _ in range(TRIES):
+            with traced(driver, fail(LINK, taken, 2)) as trace:
+                driver.publish("a")
+            for channel in channels:
+                channel.fetch_all()
+            opened = [call for call in trace.calls(*OPEN) if _staged_by(base, call)]
+            if len({call.name for call in opened}) != 1 or len(opened) != 2:
+                not_run("the making of two staged files was not seen")
+            again = opened[1]
+            same = [c for c in trace.calls(again.name) if c.pid == again.pid]
+            nth = same.index(again) + 1
+            refusing = fail((again.name,), "ENOSPC", nth)
+            with traced(driver, fail(LINK, taken, 2), refusing) as trace:
+                found = _counted(driver)
+            yielded = [len(channel.fetch_all()) for channel in channels]
+            if any(call.injected and _staged_by(base, call) for call in trace.calls(*OPEN)):
+                break
+        else:
+            not_run("no publish made the same calls as the one before")
+        assert sum(yielded) == found[1], (
+            f"{found[1]} queues took the message, and these are yielded by the channels: {yielded}"
+        )
+        assert found == ("ENOSPC", 3), f"expected io-error ENOSPC and the count 3, found {found}"
+        nothing_left(base, "a publish that could not stage another copy")
+
+
+def _counted(driver: Driver) -> tuple[str | None, int | None]:
+    """The error and the count of a publish."""
+    try:
+        return None, driver.publish("a", b"x")
+    except Rejected as error:
+        return error.errno, error.count
+
+
 @pytest.mark.requirement("PUB-3", "PUB-6", role="publisher")
 def test_an_id_taken_in_tmp(driver: Driver, base: Base) -> None:
     """If another process's staged file has the id, it stays unchanged, and this message is staged

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 
@@ -211,6 +213,24 @@ def test_a_zombie_does_not_run(driver: Driver, base: Base) -> None:
             f"the process of {left.name} is a zombie, so it does not run: expected nothing of it,"
             f" found\n{base.tree()}"
         )
+
+
+@pytest.mark.requirement("REAP-5", role="reaper")
+def test_the_name_of_a_process_is_not_its_state(driver: Driver, base: Base, tmp_path: Path) -> None:
+    """A reaper keeps the young channel of a process that runs, whatever the process is called."""
+    program = tmp_path / "x) Z 1 ("
+    program.symlink_to(str(shutil.which("sleep")))
+    child = subprocess.Popen(["sleep", "600"], executable=program)
+    try:
+        opening = base.dead_channel("a", child.pid)
+        driver.reap()
+        assert (opening / "queue").exists(), (
+            f"a process that is called {program.name!r} runs, so its young channel has to stay;"
+            f" found\n{base.tree()}"
+        )
+    finally:
+        child.kill()
+        child.wait()
 
 
 @pytest.mark.requirement("REAP-5", role="reaper")
