@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return copy_sources(tmp_path_factory.mktemp("c") / "c")
 
 
-@pytest.mark.parametrize("program", sorted(path.stem for path in PROGRAMS.glob("*.c")))
+@pytest.mark.parametrize("program", sorted(path.stem for path in PROGRAMS.glob("inline_*.c")))
 def test_program(
     sources: Path,
     tmp_path: Path,
@@ -39,6 +40,16 @@ def test_program(
     run_program(sources, tmp_path, code)
     assert os.listdir(home) == ["tmp"]
     assert os.listdir(home / "tmp") == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may become another user")
+def test_another_user(sources: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other user may look at the base, but not open it."""
+    with tempfile.TemporaryDirectory() as base:
+        monkeypatch.setenv("PUBSUB_HOME", base)
+        code = (PROGRAMS / "other_user.c").read_text().replace('#include "inline.h"\n', SHARED, 1)
+        run_program(sources, tmp_path, code)
+        assert os.listdir(base) == ["tmp"]
 
 
 def test_threads_share_no_memory_unguarded(

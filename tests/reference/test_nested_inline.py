@@ -102,3 +102,43 @@ def test_a_publish_in_a_publish(
         assert os.listdir(home / "tmp") == []
 
     everywhere(prepare, operate, handle, check)
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("state", ["kept", "opened"])
+def test_a_fork_in_a_publish(channel: Channel, state: str) -> None:  # INLINE-22
+    """The child goes on with the publish of its parent, and keeps the queue once at most."""
+    parent = os.getpid()
+    statuses: list[int] = []
+
+    def prepare() -> None:
+        contents(channel)
+        warm()
+        if state == "opened":
+            close_kept_queues()
+            while pubsub.listing.kept(Place.here()) is None:
+                publish("nobody", b"")
+        contents(channel)
+
+    def operate() -> None:
+        count = 0
+        try:
+            count = publish("a", b"outer")
+        finally:
+            if os.getpid() != parent:
+                os._exit(0 if count == 1 and len(queues()) <= 3 else 1)
+        assert count == 1
+
+    def handle() -> None:
+        child = os.fork()
+        if child:
+            statuses.append(os.waitpid(child, 0)[1])
+
+    def check() -> None:
+        if os.getpid() != parent:  # it was forked while nothing was published
+            os._exit(0)
+        assert statuses.pop() == 0
+        assert contents(channel) in ([b"outer"], [b"outer"] * 2)
+        assert len(queues()) == 2 + len(kept()) == 3
+
+    everywhere(prepare, operate, handle, check)

@@ -155,10 +155,11 @@ def _floods(driver: Driver, channel: OpenChannel) -> bool:
 
 
 @pytest.mark.requirement("FETCH-22", role="subscriber")
-def test_ids_without_a_file_come_faster_than_they_are_read(driver: Driver) -> None:
+@pytest.mark.parametrize("inline", [False, True], ids=["unmarked", "marked"])
+def test_ids_without_a_file_come_faster_than_they_are_read(driver: Driver, inline: bool) -> None:
     """A fetch ends while others write ids without files faster than it reads; the next message
     comes after that."""
-    channel = driver.open("a")
+    channel = driver.open("a", inline=inline)
     check_that_it_receives(driver, channel, "before")
     driver.limits = driver.limits._replace(reply_seconds=FLOODED_SECONDS)
     with (channel.directory / "queue").open("wb", buffering=0) as queue:
