@@ -31,6 +31,19 @@ C_MUTANTS = [
 """,
     ),
     CMutant(
+        "PUB-5",
+        "takes a part that was written for the whole",
+        "stage.c",
+        """        if (put > 0) {
+            octets += put;
+            n -= (size_t)put;
+        }
+""",
+        """        if (put > 0)
+            n = 0;
+""",
+    ),
+    CMutant(
         "PUB-13",
         "writes the id that it drew last, not that of the copy it has",
         "deliver.c",

@@ -56,6 +56,11 @@ MUTANTS = [
         Edit("headers._fault", "int.__abs__(value) > MAX_INTEGER", "abs(value) > 2**63"),
     ),
     Mutant(
+        "MSG-10",
+        "counts the sign as a digit",
+        Edit("_MAX_DIGITS", "-MAX_INTEGER", "MAX_INTEGER"),
+    ),
+    Mutant(
         "MSG-11",
         "lone surrogates are taken",
         Edit("_has_lone_surrogate", "str.isascii(text)", "text"),

@@ -296,6 +296,19 @@ MUTANTS = [
     ),
     Mutant(
         "PUB-5",
+        "takes a part that was written for the whole",
+        Edit(
+            "Copies._write",
+            """
+            written = os.write(file, octets)
+            while written < len(octets):
+                written += os.write(file, memoryview(octets)[written:])
+            """,
+            "os.write(file, octets)",
+        ),
+    ),
+    Mutant(
+        "PUB-5",
         "links the half of a file that it could not stage again",
         Edit("Copies.restage", "self._take_fresh_id()", "pass"),
     ),

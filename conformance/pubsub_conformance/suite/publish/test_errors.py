@@ -268,6 +268,27 @@ def test_no_room_for_the_staged_file(driver: Driver, base: Base) -> None:
         assert (error.code, error.errno) == ("io-error", "ENOSPC")
 
 
+@pytest.mark.requirement("PUB-5", "GUAR-1", role="publisher")
+def test_room_for_a_part_of_the_staged_file(start: Start, base: Base) -> None:
+    """If a staged file can be written in part only, the publish fails, and no channel gets it."""
+    # A write stops at the limit; the next one fails with EFBIG, as the signal is ignored.
+    limited = 'trap "" XFSZ; ulimit -f 64; exec "$@"'  # blocks of 512 octets, or of 1024
+    driver = start(prefix=["sh", "-c", limited, "sh"])
+    with base.open("a") as channel:
+        for size in (0, 16_000):
+            assert driver.publish("a", bytes(size)) == 1
+        channel.fetch_all()
+        for size in (70_000, 200_000):
+            with pytest.raises(Rejected) as refusal:
+                driver.publish("a", bytes(size))
+            error = refusal.value
+            assert (error.code, error.errno, error.count or 0) == ("io-error", "EFBIG", 0)
+            assert channel.files() == [], f"a part of a message is published:\n{base.tree()}"
+            assert os.listdir(base.tmp) == [], f"a part of a file is left:\n{base.tree()}"
+        assert driver.publish("a", b"x") == 1
+        check_each_yields([channel], b"x")
+
+
 @pytest.mark.requirement("PUB-15", role="publisher")
 def test_without_a_timeout_nothing_is_waited_for(driver: Driver, base: Base) -> None:
     """A publish without a timeout waits neither for a full queue nor for one without a reader."""
