@@ -191,7 +191,8 @@ def check_publishing(driver: Driver, base: Base, cases: list[Case]) -> None:
         channels = [opened.enter_context(base.open(pattern)) for pattern in patterns]
         for topic in sorted({topic for _, topic, _ in cases}):
             expected = {pattern for pattern in patterns if matches(pattern, topic)}
-            driver.publish(topic)
+            with answers(f"publish {topic!r}"):
+                driver.publish(topic)
             found = {channel.pattern for channel in channels if channel.fetch_all()}
             if found != expected:
                 wrong.append(
@@ -304,7 +305,8 @@ def test_a_channel_gets_no_topic_that_its_pattern_matches_in_part(
         patterns = sorted({pattern for pattern, _, _ in cases})
         channels = [opened.enter_context(base.open(pattern)) for pattern in patterns]
         for topic in sorted({topic for _, topic, _ in cases}):
-            driver.publish(topic)
+            with answers(f"publish {topic!r}"):
+                driver.publish(topic)
             got = [channel.pattern for channel in channels if channel.fetch_all()]
             unwanted += [(p, topic) for p in got if (p, topic, False) in cases]
     assert not unwanted, f"these patterns match only a part of the topic, but got it: {unwanted}"

@@ -85,9 +85,16 @@ def _put_many(directory: Path, number: int) -> None:
             message = a_message("a", b"", {"n": n})
             with open(directory / str(message.id), "xb") as file:
                 file.write(encode(message))
-            os.write(queue, message.id.to_bytes(8, "big"))
+            _write(queue, message.id)
     finally:
         os.close(queue)
+
+
+def _write(queue: int, id: int) -> None:
+    try:
+        os.write(queue, id.to_bytes(8, "big"))
+    except BlockingIOError:
+        pytest.fail("the queue has no room, although a fetch found it empty")
 
 
 @pytest.mark.requirement("FETCH-3", "FETCH-10", role="subscriber")
@@ -109,7 +116,7 @@ def _enqueue(directory: Path, number: int, id: int) -> None:
     queue = open_queue(directory)
     try:
         for _ in range(number):
-            os.write(queue, id.to_bytes(8, "big"))
+            _write(queue, id)
     finally:
         os.close(queue)
 
