@@ -213,6 +213,15 @@ MUTANTS = [
         Edit("Channel._pass_over", "range(inbox.waiting() + 1)", "iter(int, 1)"),
     ),
     Mutant(
+        "FETCH-22",
+        "skips for ever in a marked channel",
+        Edit(
+            "Channel._pass_over",
+            "range(inbox.waiting() + 1)",
+            "iter(int, 1) if inbox.is_inline else ...",
+        ),
+    ),
+    Mutant(
         "FETCH-15",
         "timeouts by the clock on the wall",
         Edit("clock.monotonic", "time.CLOCK_MONOTONIC", "time.CLOCK_REALTIME"),
