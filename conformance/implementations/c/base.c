@@ -19,7 +19,7 @@ int ps_set_mode(int fd, mode_t mode)
     if (fstat(fd, &st))
         return -1;
     return (st.st_mode & 0777) == mode ? 0
-        : fchmod(fd, (st.st_mode & (S_ISUID | S_ISGID | S_ISVTX)) | mode);
+        : ps_fchmod(fd, (st.st_mode & (S_ISUID | S_ISGID | S_ISVTX)) | mode);
 }
 
 int ps_open_place(int at, const char *name)
@@ -45,7 +45,7 @@ const char *ps_next_name(DIR *dir)
     do {
         errno = 0;
         d = readdir(dir);
-    } while (d && (!strcmp(d->d_name, ".") || !strcmp(d->d_name, "..")));
+    } while (d ? !strcmp(d->d_name, ".") || !strcmp(d->d_name, "..") : errno == EINTR);
     if (!d && errno == ENOENT)          /* a directory that was removed: it is empty */
         errno = 0;
     return d ? d->d_name : NULL;

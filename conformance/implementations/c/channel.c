@@ -172,7 +172,7 @@ enum pubsub_code ps_enter(struct pubsub_channel *ch, struct pubsub_error *e)
 void ps_wake(const struct pubsub_channel *ch)
 {
     static const unsigned char wake_up[8];                                      /* FETCH-10 */
-    ssize_t woken = write(ch->writer, wake_up, 8);
+    ssize_t woken = ps_write(ch->writer, wake_up, 8);
     (void)woken;                    /* a full queue is readable */
 }
 

@@ -11,10 +11,7 @@
 static enum ps_outcome send_octets(struct ps_publish *p, struct ps_target *t, int fd,
                                    const unsigned char *octets, size_t size, struct pubsub_error *e)
 {
-    ssize_t n;
-    do
-        n = write(fd, octets, size);
-    while (n < 0 && errno == EINTR);
+    ssize_t n = ps_write(fd, octets, size);
     if (n == (ssize_t)size) {
         if (t->allowance > 0)
             t->allowance -= (int)size;

@@ -54,12 +54,9 @@ static int read_on(struct pubsub_channel *ch)
     size_t rest = ch->end - ch->at, most = ch->marked ? HAND_MOST : sizeof ch->word;
     unsigned char *batch = ch->marked ? malloc(most) : NULL;
     unsigned char *to = ch->marked ? batch : ch->word;
-    ssize_t n;
     if (!to)
         return ENOMEM;
-    do
-        n = read(ch->reader, to + rest, most - rest);
-    while (n < 0 && errno == EINTR);
+    ssize_t n = ps_read(ch->reader, to + rest, most - rest);
     if (n <= 0) {
         int err = n < 0 ? errno : EAGAIN;
         free(batch);
@@ -81,7 +78,11 @@ static int read_on(struct pubsub_channel *ch)
 static int is_readable(const struct pubsub_channel *ch)
 {
     struct pollfd queue = {.fd = ch->reader, .events = POLLIN};
-    return poll(&queue, 1, 0);
+    int n;
+    do
+        n = poll(&queue, 1, 0);
+    while (n < 0 && errno == EINTR);
+    return n;
 }
 
 /* Makes the queue readable while a message is in hand, for threads that wait, and for a program that
@@ -145,9 +146,9 @@ static int read_message(int fd, off_t size, struct pubsub_message **message, con
     if (!m)
         return ENOMEM;
     do {
-        got = read(fd, (char *)(m + 1) + n, (size_t)size - n);
+        got = ps_read(fd, (char *)(m + 1) + n, (size_t)size - n);
         n += got > 0 ? (size_t)got : 0;
-    } while ((got > 0 && n < (size_t)size) || (got < 0 && errno == EINTR));
+    } while (got > 0 && n < (size_t)size);
     int err = got < 0 ? errno : ps_parse(m, n, why);
     if (err)
         free(m);

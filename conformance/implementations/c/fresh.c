@@ -21,7 +21,7 @@ static int random_octets(unsigned char *out, size_t n)
             int fd = ps_open(AT_FDCWD, "/dev/urandom", O_RDONLY);
             if (fd < 0)
                 return -1;
-            ssize_t got = read(fd, pool, sizeof pool);
+            ssize_t got = ps_read(fd, pool, sizeof pool);
             int err = errno;
             close(fd);
             if (got <= 0) {

@@ -4,6 +4,7 @@
  *     clock.c     deadlines and ages
  *     json.c      JSON text (json.h)
  *     message.c   topics, headers and message files; no I/O
+ *     io.c        reads and writes, whatever signals come
  *     queue.c     records in a queue, how full it is, and its marker
  *     kept.c      what one publish keeps for the next
  *     open.c      opens and closes files
@@ -41,6 +42,7 @@
 #include <dirent.h>
 #include <limits.h>
 #include <sys/stat.h>
+#include <sys/types.h>
 #include <time.h>
 
 #ifndef PATH_MAX
@@ -99,6 +101,13 @@ int ps_parse(struct pubsub_message *m, size_t size, const char **why);
 /* Unsigned integers of so many octets, big-endian. */
 void ps_put(unsigned char *p, uint64_t value, int octets);
 uint64_t ps_get(const void *p, int octets);
+
+/* ---- io.c ------------------------------------------------------------------------------- */
+
+/* read(), write() and fchmod(), again after a signal. */
+ssize_t ps_read(int fd, void *to, size_t n);
+ssize_t ps_write(int fd, const void *from, size_t n);
+int ps_fchmod(int fd, mode_t mode);
 
 /* ---- queue.c ---------------------------------------------------------------------------- */
 

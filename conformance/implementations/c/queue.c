@@ -55,7 +55,7 @@ void ps_queue_shrink(int reader)
     unsigned char octets[4096];
     ssize_t n = 1;
     for (int left = ps_queue_octets(reader); left > 0 && n > 0; left -= (int)n)
-        n = read(reader, octets, sizeof octets);
+        n = ps_read(reader, octets, sizeof octets);
     (void)fcntl(reader, F_SETPIPE_SZ, (int)sysconf(_SC_PAGESIZE));
 }
 
@@ -69,10 +69,10 @@ static bool is_fit(int reader, int writer)
 {
     unsigned char word[8] = {0};
     if (ps_queue_size(writer) < FIT || fpathconf(writer, _PC_PIPE_BUF) < PS_RECORD_ROOM ||
-        write(writer, word, 8) != 8)
+        ps_write(writer, word, 8) != 8)
         return false;
     bool seen = ps_queue_octets(writer) == 8;
-    return read(reader, word, 8) == 8 && seen;
+    return ps_read(reader, word, 8) == 8 && seen;
 }
 
 int ps_mark(int dir, int reader, int writer, bool *marked)

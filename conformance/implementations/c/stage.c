@@ -29,13 +29,11 @@ int ps_unstage(struct ps_publish *p)
 static int write_whole(int fd, const unsigned char *octets, size_t n)
 {
     while (n) {
-        ssize_t put = write(fd, octets, n < 1 << 30 ? n : 1 << 30);
-        if (put < 0 && errno != EINTR)
+        ssize_t put = ps_write(fd, octets, n < 1 << 30 ? n : 1 << 30);
+        if (put < 0)
             return -1;
-        if (put > 0) {
-            octets += put;
-            n -= (size_t)put;
-        }
+        octets += put;
+        n -= (size_t)put;
     }
     return 0;
 }
@@ -79,7 +77,7 @@ int ps_stage(struct ps_publish *p, struct pubsub_error *e)
         close(tmp);
         return failed(p, err, path, e);
     }
-    if (write_whole(fd, p->file, p->size) || fchmod(fd, message_mode(&p->base)) ||
+    if (write_whole(fd, p->file, p->size) || ps_fchmod(fd, message_mode(&p->base)) ||
         fstat(fd, &p->copy))
         err = errno;
     if (close(fd) && errno != EINTR && !err)

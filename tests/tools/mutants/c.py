@@ -34,14 +34,10 @@ C_MUTANTS = [
         "PUB-5",
         "takes a part that was written for the whole",
         "stage.c",
-        """        if (put > 0) {
-            octets += put;
-            n -= (size_t)put;
-        }
+        """        octets += put;
+        n -= (size_t)put;
 """,
-        """        if (put > 0)
-            n = 0;
-""",
+        "        n = 0;\n",
     ),
     CMutant(
         "PUB-13",
