@@ -29,6 +29,7 @@ from .message import Message
 from .message_file import InvalidMessage
 from .place import located
 from .reading import denies_reading, read
+from .removal import remove
 from .spare import may_try_again
 from .waiters import Waiters
 
@@ -71,7 +72,7 @@ class Inbox:
         self._waiters = waiters
         self._of_bridge = of_bridge
         waiters.program_polls = False
-        self._claimed = [fresh_in_tmp()]  # names in `tmp` to be removed
+        self._claimed = fresh_in_tmp()  # the name in `tmp` of what is to be removed
         self._tmp = Descriptors()  # open while something of this inbox may be in `tmp`
         self._directory = FileDescriptors()
         self._queue = FileDescriptors()  # its read end and its write end (CHAN-6, CHAN-7)
@@ -109,10 +110,10 @@ class Inbox:
         The system's error is returned. FileNotFoundError and FileExistsError: try another inbox.
         """
         try:
-            self._make(self._claimed[0])
+            self._make(self._claimed)
         except of_system(OSError) as error:
             # The names in it are relative to a descriptor, which nobody else knows.
-            return located(error, f"{self.base.tmp}/{self._claimed[0]}")
+            return located(error, f"{self.base.tmp}/{self._claimed}")
         return None
 
     def _make(self, name: str) -> None:
@@ -147,7 +148,7 @@ class Inbox:
         try:
             if self._directory and self._is_visible():
                 name = fresh_in_tmp()
-                self._claimed[:] = [name]
+                self._claimed = name
                 reaper.claim(self.base, self.path, name, self._tmp)
                 self._give_back_another(name)
         except of_system(FileNotFoundError):
@@ -161,7 +162,7 @@ class Inbox:
         """Undo the claim if it hit another directory, put there since the look (CHAN-22)."""
         claimed = os.stat(name, dir_fd=self._tmp[0], follow_symlinks=False)
         if identity(claimed) != self._directory.identity:
-            self._claimed.clear()  # it is not ours to remove, even if it cannot be given back
+            self._claimed = ""  # it is not ours to remove, even if it cannot be given back
             try:
                 os.rename(name, self.path, src_dir_fd=self._tmp[0])
             finally:
@@ -198,7 +199,7 @@ class Inbox:
 
     def remove(self) -> OSError | None:
         """Remove the hidden directory with everything in it (CHAN-14); the system's error."""
-        error = reaper.remove(self._tmp[0], self._claimed) if self._tmp else None
+        error = remove(self._tmp[0], self._claimed) if self._tmp and self._claimed else None
         self._tmp.close()
         return error
 
@@ -308,6 +309,9 @@ class Inbox:
                 raise InvalidMessage(f"{self.path}/{name}: {error}") from error
             except of_system(OSError) as error:  # FETCH-8
                 raise located(error, f"{self.path}/{name}") from error
+            except of_system(MemoryError) as error:  # FETCH-8: there may be enough later
+                reason = os.strerror(errno.ENOMEM)
+                raise OSError(errno.ENOMEM, reason, f"{self.path}/{name}") from error
         if hand.message is None:
             hand.drop()
             self._check_descriptors()  # or is this another file, of which we read a word?

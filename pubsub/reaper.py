@@ -17,9 +17,10 @@ import stat
 from . import process, queue
 from .base import ATTEMPTS, LIST, STALE_AGE, Base, fresh_in_tmp, look
 from .clock import number, wall_clock
-from .files import entries, exists
+from .files import entries, exists, is_of_kind
 from .interruption import Descriptors, of_system
 from .place import located
+from .removal import remove
 
 _COARSE_SECONDS = 2.0  # by which the times of files may be behind, if they are whole seconds
 _TICK_SECONDS = 0.1  # the same, if they are not: a clock ticks more often (REAP-16)
@@ -95,105 +96,6 @@ def claim(base: Base, path: str, name: str, tmp: Descriptors) -> None:
     raise OSError(errno.EAGAIN, "tmp was removed again and again", base.tmp)
 
 
-def remove(tmp: int, claimed: list[str]) -> OSError | None:
-    """Remove claimed directories of `tmp` and all in them, following no link (CHAN-14, CHAN-15).
-
-    A name is dropped from `claimed` once its directory is gone or resists. A directory inside of
-    another is claimed in its turn, so that no nesting is too deep. An entry that cannot be removed
-    keeps no other entry; the first such error is returned.
-    """
-    refused: list[OSError] = []
-    while claimed:
-        directory = Descriptors()
-        with directory, directory:
-            _remove(tmp, claimed[-1], directory, claimed, refused)
-    return refused[0] if refused else None
-
-
-def _remove(
-    tmp: int, name: str, directory: Descriptors, claimed: list[str], refused: list[OSError]
-) -> None:
-    """Empty and remove one directory; drop its name from `claimed`."""
-    while True:
-        try:
-            os.rmdir(name, dir_fd=tmp)
-        except of_system(FileNotFoundError):
-            pass
-        except of_system(OSError) as error:
-            # At first the directory is not empty. Later a publisher that had found the channel
-            # before it was claimed has put a link there (CHAN-17).
-            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                refused.append(error)
-            elif _empty(tmp, name, directory, claimed, refused):
-                continue
-        claimed.remove(name)
-        return
-
-
-def _empty(
-    tmp: int, name: str, directory: Descriptors, claimed: list[str], refused: list[OSError]
-) -> bool:
-    """Remove the entries of a directory, and claim the directories in it. False: one resists."""
-    before = len(refused)
-    try:
-        at = directory[0] if directory else _open_to_empty(tmp, name, directory)
-        _allow_emptying(at)
-        for inner in entries(at):
-            try:
-                _remove_entry(tmp, at, inner.name, claimed)
-            except of_system(FileNotFoundError):
-                pass
-            except of_system(OSError) as error:
-                refused.append(error)
-    except of_system(OSError) as error:
-        refused.append(error)
-    return len(refused) == before
-
-
-def _open_to_empty(tmp: int, name: str, held: Descriptors) -> int:
-    """Open a directory; one that denies it to us, its owner, is made to allow it (CHAN-14)."""
-    try:
-        return held.open(name, LIST, dir_fd=tmp)
-    except of_system(PermissionError):
-        _allow(tmp, name)
-    return held.open(name, LIST, dir_fd=tmp)
-
-
-def _allow_emptying(directory: int) -> None:
-    """Give an open directory that denies something to us, its owner, the mode 0700 (CHAN-14)."""
-    found = os.fstat(directory)
-    if ~found.st_mode & stat.S_IRWXU and found.st_uid == os.geteuid():
-        os.fchmod(directory, 0o700)
-
-
-def _allow(at: int, name: str) -> None:
-    """Give a directory that is to be removed the mode 0700, following no link (BASE-15).
-
-    Raises OSError.
-    """
-    # OpenBSD has the call, though Python does not list it: there it looks for lchmod() alone.
-    if os.chmod in os.supports_follow_symlinks or not hasattr(os, "O_PATH"):
-        os.chmod(name, 0o700, dir_fd=at, follow_symlinks=False)
-        return
-    held = Descriptors()  # Linux has no such call before 6.6, but a path for each descriptor
-    with held, held:
-        path_only = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
-        os.chmod(f"/proc/self/fd/{held.open(name, path_only, dir_fd=at)}", 0o700)
-
-
-def _remove_entry(tmp: int, directory: int, name: str, claimed: list[str]) -> None:
-    if stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
-        fresh = fresh_in_tmp()
-        claimed.insert(0, fresh)
-        try:
-            os.rename(name, fresh, src_dir_fd=directory, dst_dir_fd=tmp)
-        except of_system(PermissionError):  # its entry `..` is to change, and it is not writable
-            _allow(directory, name)
-            os.rename(name, fresh, src_dir_fd=directory, dst_dir_fd=tmp)
-    else:
-        os.unlink(name, dir_fd=directory)
-
-
 def _reap_directory(base: Base, path: str) -> None:
     tmp = Descriptors()
     with tmp, tmp:
@@ -213,7 +115,7 @@ def _bury(tmp: int, claimed: str, path: str, at: int | None = None) -> None:
     if _may_be_read(f"{claimed}/queue", tmp):  # REAP-13
         os.rename(claimed, path, src_dir_fd=tmp, dst_dir_fd=at)
     else:
-        error = remove(tmp, [claimed])
+        error = remove(tmp, claimed)
         if error:
             raise error
 
@@ -223,16 +125,11 @@ def _remove_in_place(name: str, at: int | None = None) -> None:
     held = Descriptors()
     with held, held:
         directory = held.open(name, LIST, dir_fd=at)
-        names = [entry.name for entry in entries(directory)]
-        for inner in sorted(names, key=lambda inner: inner != "queue"):
-            try:
-                if stat.S_ISDIR(os.stat(inner, dir_fd=directory, follow_symlinks=False).st_mode):
-                    _remove_in_place(inner, directory)
-                else:
-                    os.unlink(inner, dir_fd=directory)
-            except of_system(FileNotFoundError):
-                pass
-    os.rmdir(name, dir_fd=at)
+        if is_of_kind("queue", lambda mode: not stat.S_ISDIR(mode), directory):
+            os.unlink("queue", dir_fd=directory)
+    error = remove(at, name)
+    if error:
+        raise error
 
 
 def _reap_tmp(base: Base, tmp: int, stale_before: float) -> None:

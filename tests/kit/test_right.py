@@ -13,9 +13,9 @@ LISTS_TWICE = Mutant(
     "CHAN-17",
     "lists a directory again before it removes it",
     Edit(
-        "_empty",
-        "len(refused) == before",
-        "... and (not os.listdir(at) or _empty(tmp, name, directory, claimed, refused))",
+        "remove",
+        "_empty(at, name, refused)",
+        "...; refused or _empty(at, name, refused)",
     ),
 )
 

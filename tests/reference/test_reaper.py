@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import Start
 
-from pubsub import Channel, reap, reaper
+from pubsub import Channel, reap, removal
 
 OWNER = """
 import sys
@@ -158,7 +158,7 @@ def test_a_directory_that_denies_access_where_python_has_no_path_only_descriptor
     closed.chmod(0)
     above = os.open(tmp_path, os.O_RDONLY)
     try:
-        reaper._allow(above, "closed")
+        removal._allow(above, "closed")
     finally:
         os.close(above)
     assert closed.stat().st_mode & 0o7777 == 0o700

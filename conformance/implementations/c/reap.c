@@ -33,84 +33,166 @@ int ps_claim(const struct ps_base *b, const char *from, char to[PS_ENTRY])
     return -1;
 }
 
-/* Renames a directory to a fresh name in `top`. One that may not be renamed is made to allow it (its
-   entry .. changes), one that cannot be renamed at all is removed in its place (REAP-18). */
-static int move_up(int dir, const char *name, int top)
+/* A directory that is being emptied. */
+struct level {
+    dev_t dev;
+    ino_t inode;
+    size_t begin;               /* of the names of the directories in it that are still to be removed */
+};
+
+/* The way down to the directory that is open. Only this one is: no nesting is too deep, neither for a
+   stack nor for the limit of open files. */
+struct way {
+    DIR *dir;
+    struct level *levels;
+    size_t count, room;
+    struct ps_names names;      /* of all levels; before those of a level comes its own */
+    int refused;                /* the error at an entry that stays */
+    bool progress;
+};
+
+static bool is_not_empty(int err)
 {
-    char up[PS_ENTRY] = "up-";
-    if (ps_fresh_name(up))
-        return -1;
-    if (!renameat(dir, name, top, up))
-        return 0;
-    if (errno == EXDEV)
-        return ps_remove_tree(dir, name);
-    if (errno != EACCES || fchmodat(dir, name, 0700, AT_SYMLINK_NOFOLLOW))
-        return -1;
-    return renameat(dir, name, top, up);
+    return err == ENOTEMPTY || err == EEXIST;
 }
 
-/* Removes an entry of the directory `top`. It moves the directories in a directory up into top,
-   for the next round: two descriptors and no stack are enough for any depth. */
-static int remove_entry(int top, const char *name, bool *progress)
+static bool is_last_level(const struct way *w, const struct stat *st)
+{
+    const struct level *l = &w->levels[w->count - 1];
+    return st->st_dev == l->dev && st->st_ino == l->inode;
+}
+
+/* Removes what is in a directory but the directories, whose names it adds. 0 or an errno. */
+static int remove_files(struct way *w, DIR *dir)
 {
     struct stat st;
-    if (fstatat(top, name, &st, AT_SYMLINK_NOFOLLOW))                           /* CHAN-15 */
-        return errno == ENOENT ? 0 : -1;
-    int flag = S_ISDIR(st.st_mode) ? AT_REMOVEDIR : 0;
-    if (!unlinkat(top, name, flag) || errno == ENOENT) {
-        *progress = true;
-        return 0;
+    const char *name;
+    while ((name = ps_next_name(dir))) {
+        int err = 0;
+        if (fstatat(dirfd(dir), name, &st, AT_SYMLINK_NOFOLLOW))                /* CHAN-15 */
+            err = errno;
+        else if (S_ISDIR(st.st_mode)) {
+            if (ps_add_name(&w->names, name))
+                return ENOMEM;
+        } else if (unlinkat(dirfd(dir), name, 0))
+            err = errno;
+        else
+            w->progress = true;
+        if (err && err != ENOENT)
+            w->refused = err;
     }
-    if (!flag)
-        return -1;
-    DIR *dir = ps_open_dir(top, name);
-    if (!dir && errno == EACCES && !fchmodat(top, name, 0700, AT_SYMLINK_NOFOLLOW))
-        dir = ps_open_dir(top, name);
+    return errno;
+}
+
+/* Opens a directory in place of the one above it, and empties it but for the directories. 0, or an
+   errno: then the way is as it was. Its way up has to lead to where it came from: another process can
+   have moved the directory (BASE-15). */
+static int go_down(struct way *w, int at, const char *name)
+{
+    size_t begin = w->names.size;
+    struct stat st, above;
+    int err = 0;
+    if (w->count == w->room) {
+        struct level *more = realloc(w->levels, (2 * w->room + 8) * sizeof *more);
+        if (!more)
+            return ENOMEM;
+        w->levels = more;
+        w->room = 2 * w->room + 8;
+    }
+    DIR *dir = ps_open_dir(at, name);
+    if (!dir && errno == EACCES && !fchmodat(at, name, 0700, AT_SYMLINK_NOFOLLOW))
+        dir = ps_open_dir(at, name);
     if (!dir)
-        return -1;
-    if (~st.st_mode & 0700)             /* CHAN-14; if this fails, so does what follows */
-        (void)fchmod(dirfd(dir), 0700);
-    for (const char *child; (child = ps_next_name(dir));) {
-        if (fstatat(dirfd(dir), child, &st, AT_SYMLINK_NOFOLLOW))
-            continue;
-        if (S_ISDIR(st.st_mode) ? !move_up(dirfd(dir), child, top)
-                                : !unlinkat(dirfd(dir), child, 0))
-            *progress = true;
+        return errno;
+    if (!fstat(dirfd(dir), &st) && ~st.st_mode & 0700)      /* CHAN-14 */
+        (void)ps_fchmod(dirfd(dir), 0700);     /* if this fails, so does what follows */
+    if (fstat(dirfd(dir), &st) || (w->count && fstatat(dirfd(dir), "..", &above, 0)))
+        err = errno;
+    else if (w->count && !is_last_level(w, &above))
+        err = ENOENT;
+    else
+        err = remove_files(w, dir);
+    if (err) {
+        closedir(dir);
+        w->names.size = begin;
+        return err;
     }
-    closedir(dir);
-    if (unlinkat(top, name, AT_REMOVEDIR))
-        return -1;
-    *progress = true;
+    if (w->dir)
+        closedir(w->dir);
+    w->dir = dir;
+    w->levels[w->count++] = (struct level){st.st_dev, st.st_ino, begin};
     return 0;
+}
+
+/* Opens the directory above in place of the one that is open. 0 or an errno. */
+static int go_up(struct way *w)
+{
+    struct stat st;
+    DIR *dir = ps_open_dir(dirfd(w->dir), "..");
+    if (!dir)
+        return errno;
+    closedir(w->dir);
+    w->dir = dir;
+    w->count--;
+    return fstat(dirfd(dir), &st) ? errno : is_last_level(w, &st) ? 0 : ENOENT;
+}
+
+static char *last_name(const struct ps_names *names)
+{
+    char *name = names->text + names->size - 1;
+    while (name > names->text && name[-1])
+        name--;
+    return name;
+}
+
+/* Removes what is in a directory. 0, or the errno that ended the way. */
+static int empty(struct way *w, int at, const char *name)
+{
+    int err = go_down(w, at, name);
+    while (!err) {
+        bool is_done = w->names.size == w->levels[w->count - 1].begin;
+        if (is_done && w->count == 1)
+            break;
+        if (is_done && (err = go_up(w)))
+            break;
+        const char *inner = last_name(&w->names);
+        size_t end = (size_t)(inner - w->names.text);
+        /* It is tried before it is opened, too: the system refuses a mount point, and what is mounted
+           stays. */
+        int failed = unlinkat(dirfd(w->dir), inner, AT_REMOVEDIR) ? errno : 0;
+        w->progress |= !failed;
+        if (is_not_empty(failed) && !is_done && !(failed = go_down(w, dirfd(w->dir), inner)))
+            continue;
+        if (failed && failed != ENOENT && !is_not_empty(failed))
+            w->refused = failed;
+        w->names.size = end;
+    }
+    if (w->dir)
+        closedir(w->dir);
+    free(w->levels);
+    free(w->names.text);
+    return err == ENOENT ? 0 : err;     /* another process was faster */
 }
 
 /* Steps 3 and 4 of closing. Goes on while late links arrive (CHAN-17); gives up once a round
    removes nothing and something cannot be removed. */
 int ps_remove_tree(int at, const char *name)
 {
+    int err = 0;
     for (int idle = 0; idle < PS_TRIES; idle++) {
-        int refused = 0;
-        bool progress = false;
-        DIR *dir = ps_open_dir(at, name);
-        if (!dir)
-            return errno == ENOENT ? 0 : -1;
-        for (const char *entry; (entry = ps_next_name(dir));)
-            if (remove_entry(dirfd(dir), entry, &progress))
-                refused = errno;
-        if (errno)                          /* of the listing */
-            refused = errno;
-        closedir(dir);
+        struct way w = {0};
         if (!unlinkat(at, name, AT_REMOVEDIR) || errno == ENOENT)
             return 0;
-        if (errno != ENOTEMPTY && errno != EEXIST)
+        if (!is_not_empty(errno))
             return -1;
-        if (progress)
+        err = empty(&w, at, name);
+        err = err ? err : w.refused;
+        if (w.progress)
             idle = 0;
-        else if (refused) {
-            errno = refused;
-            return -1;
-        }
+        else if (err)
+            break;
     }
+    errno = err ? err : ENOTEMPTY;
     return -1;
 }
 
@@ -130,7 +212,7 @@ static bool is_zombie(long long pid)
     char path[64], text[512], *end;
     snprintf(path, sizeof path, "/proc/%lld/stat", pid);
     int fd = ps_open(AT_FDCWD, path, O_RDONLY);
-    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+    ssize_t n = fd < 0 ? -1 : ps_read(fd, text, sizeof text - 1);
     ps_close_fd(&fd);
     if (n <= 0)
         return false;               /* it has just gone, or this system does not show it */
@@ -160,12 +242,15 @@ static void bury(int tmp, const char *grave, int at, const char *name)
 /* Removes a directory that cannot be renamed, its queue first (REAP-18). */
 static void bury_in_place(int at, const char *name)
 {
-    int dir = ps_open(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    struct stat st;
+    int dir = ps_open_place(at, name);
     if (dir < 0)
         return;
-    if (!unlinkat(dir, "queue", 0) || errno == ENOENT)
-        ps_remove_tree(at, name);
+    bool is_gone = !unlinkat(dir, "queue", 0) || errno == ENOENT ||
+                   (!fstatat(dir, "queue", &st, AT_SYMLINK_NOFOLLOW) && S_ISDIR(st.st_mode));
     ps_close_fd(&dir);
+    if (is_gone)
+        ps_remove_tree(at, name);
 }
 
 /* Whether REAP-3 to REAP-6 and REAP-16 ask for the removal of an entry of the base. */

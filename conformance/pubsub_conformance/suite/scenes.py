@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 from pubsub_conformance.driver import Driver
@@ -40,3 +41,19 @@ def start_without_privileges(start: Start) -> Driver:
         not_run("needs setpriv: permissions do not bind root")
     given_up = "-dac_override,-dac_read_search,-fowner,-kill"
     return start_as(start, ["setpriv", f"--bounding-set={given_up}", "--inh-caps=-all"])
+
+
+def plant_a_deep_one(directory: Path) -> None:
+    """Make nested directories, deeper than a stack and longer than a path can be."""
+    here = os.open(directory, os.O_RDONLY)
+    for _ in range(1200):
+        os.mkdir("directory", dir_fd=here)
+        inner = os.open("directory", os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = inner
+    os.close(here)
+
+
+def remove_any_depth(directory: Path) -> None:
+    """Remove a directory, if it is there: Python cannot remove such depths."""
+    subprocess.run(["rm", "-rf", directory], check=False)

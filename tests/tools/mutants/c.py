@@ -100,8 +100,8 @@ C_MUTANTS = [
         "CHAN-14",
         "gives itself access to a directory only if it cannot open it",
         "reap.c",
-        "if (~st.st_mode & 0700) ",
-        "if (0) ",
+        "&& ~st.st_mode & 0700)",
+        "&& 0)",
     ),
     CMutant(
         "REAP-8",

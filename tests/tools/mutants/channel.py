@@ -163,7 +163,7 @@ MUTANTS = [
     Mutant(
         "CHAN-14",
         "leaves what is unread",
-        Edit("Inbox.remove", "reaper.remove(self._tmp[0], self._claimed)", "None"),
+        Edit("Inbox.remove", "remove(self._tmp[0], self._claimed)", "None"),
     ),
     Mutant(
         "CHAN-14",
@@ -181,24 +181,21 @@ MUTANTS = [
     Mutant(
         "CHAN-14",
         "gives itself access to a directory only if it cannot open it",
-        Edit("_empty", "_allow_emptying(at)", "pass"),
+        Edit("_enter", "_allow_emptying(directory)", "pass"),
     ),
     Mutant(
         "CHAN-15",
         "follows links",
         Edit(
-            "_remove_entry",
-            "os.stat(name, dir_fd=directory, follow_symlinks=False)",
+            "_enter",
+            "os.unlink(entry.name, dir_fd=directory)",
             """
-            os.stat(
-                name, dir_fd=directory, follow_symlinks=os.access(name, os.F_OK, dir_fd=directory)
-            )
+            if entry.is_dir():
+                inside = os.open(entry.name, os.O_RDONLY, dir_fd=directory)
+                any(os.unlink(found, dir_fd=inside) for found in os.listdir(inside))
+                os.close(inside)
+            ...
             """,
-        ),
-        Edit(
-            "_remove",
-            "error.errno not in (errno.ENOTEMPTY, errno.EEXIST)",
-            "... and (directory or error.errno != errno.ENOTDIR)",
         ),
         Edit("_open_to_empty", "LIST", "os.O_RDONLY | os.O_DIRECTORY", times=2),
         Edit("reap", "LIST", "os.O_RDONLY | os.O_DIRECTORY"),
@@ -210,12 +207,12 @@ MUTANTS = [
             "Inbox.hide",
             """
             name = fresh_in_tmp()
-            self._claimed[:] = [name]
+            self._claimed = name
             reaper.claim(self.base, self.path, name, self._tmp)
             self._give_back_another(name)
             """,
             """
-            self._claimed[:] = [os.path.basename(self.path)]
+            self._claimed = os.path.basename(self.path)
             self._tmp.open(self.base.path, os.O_RDONLY)
             """,
         ),
@@ -223,7 +220,15 @@ MUTANTS = [
     Mutant(
         "CHAN-17",
         "gives up at a late link (formix-pubsub)",
-        Edit("_remove", "error.errno not in (errno.ENOTEMPTY, errno.EEXIST)", "... or directory"),
+        Edit(
+            "remove",
+            "_empty(at, name, refused)",
+            """
+            ...
+            if not _is_removed(at, name):
+                refused.append(OSError(errno.ENOTEMPTY, name))
+            """,
+        ),
     ),
     Mutant(
         "CHAN-18",
@@ -275,9 +280,14 @@ MUTANTS = [
         "CHAN-17",
         "empties a directory three times at most",
         Edit(
-            "_remove",
-            "_empty(tmp, name, directory, claimed, refused)",
-            "... and not directory.append(os.dup(tmp)) and len(directory) < 5",
+            "remove",
+            "_empty(at, name, refused)",
+            """
+            ...
+            times = locals().get("times", 0) + 1
+            if times == 3:
+                refused.append(OSError(errno.ENOTEMPTY, name))
+            """,
         ),
     ),
 ]

@@ -153,6 +153,19 @@ MUTANTS = [
         Edit("_remove_in_place", None, "pass"),
     ),
     Mutant(
+        "REAP-18",
+        "a stack of a thousand levels",
+        Edit(
+            "_go_down",
+            "name = way[-1].inner.pop()",
+            """
+            ...
+            if len(way) == 1000:
+                raise RecursionError
+            """,
+        ),
+    ),
+    Mutant(
         "REAP-3",
         "grace for two hours",
         Edit("base.STALE_AGE", "3600.0", "7200.0"),

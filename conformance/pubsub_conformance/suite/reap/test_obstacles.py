@@ -10,14 +10,20 @@ from pathlib import Path
 import pytest
 
 from pubsub_conformance.driver import Driver
+from pubsub_conformance.linux.namespace import own_tmpfs
 from pubsub_conformance.linux.strace import RENAME, UNLINK, fail, stop, traced
 from pubsub_conformance.oracle.arrange import dead_pid, let_age
 from pubsub_conformance.oracle.base import Base, fresh_name
 from pubsub_conformance.oracle.message import fresh_id
 from pubsub_conformance.oracle.queue import has_reader
 from pubsub_conformance.plugin import not_run
-from pubsub_conformance.suite.helpers import Start
-from pubsub_conformance.suite.scenes import close_off, start_without_privileges
+from pubsub_conformance.suite.helpers import Start, answers
+from pubsub_conformance.suite.scenes import (
+    close_off,
+    plant_a_deep_one,
+    remove_any_depth,
+    start_without_privileges,
+)
 
 from .support import furnish
 
@@ -171,6 +177,28 @@ def test_what_cannot_be_renamed_is_removed_in_its_place(
     assert not base.leftovers(), (
         f"the directory that cannot be renamed was not removed\n{base.tree()}"
     )
+
+
+@pytest.mark.requirement("REAP-18", role="reaper")
+def test_any_depth_is_removed_in_its_place(start: Start, base: Base) -> None:
+    """A reaper removes a channel in its place whose directories are nested deeper than a stack,
+    where `tmp` is another file system, and all beside it."""
+    base.make()
+    driver = start(prefix=own_tmpfs(base.tmp, "size=1m"))
+    try:
+        dead = [base.dead_channel("a", dead_pid()) for _ in range(5)]
+        for path in dead:
+            furnish(path)
+        plant_a_deep_one(dead[2] / "foreign")
+        with answers("reaping"):
+            driver.reap()
+        left = [path.name for path in dead if path.exists()]
+        assert not left, (
+            "of five dead channels, one with directories nested 1200 deep, these were left:"
+            f" {', '.join(left)}"
+        )
+    finally:
+        remove_any_depth(base.path)
 
 
 @pytest.mark.requirement("REAP-13", role="reaper")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from pubsub_conformance.suite.roles import (
     EVERYBODY,
     check_that_it_works,
 )
+from pubsub_conformance.suite.scenes import plant_a_deep_one, remove_any_depth
 
 from .support import marked
 
@@ -43,17 +43,6 @@ def plant_all_octets(directory: Path) -> None:
     for name in names:
         with contextlib.suppress(OSError):  # not every file system takes each name
             os.close(os.open(os.fsencode(directory) + b"/" + name, os.O_CREAT | os.O_WRONLY, 0o600))
-
-
-def plant_a_deep_one(directory: Path) -> None:
-    """Make nested directories, deeper than a stack and longer than a path can be."""
-    here = os.open(directory, os.O_RDONLY)
-    for _ in range(1200):
-        os.mkdir("directory", dir_fd=here)
-        inner = os.open("directory", os.O_RDONLY, dir_fd=here)
-        os.close(here)
-        here = inner
-    os.close(here)
 
 
 @pytest.mark.parametrize(
@@ -83,7 +72,7 @@ def test_whatever_is_planted_is_removed(
         left = [*base.channels(), *base.tmp.iterdir()]
         assert not left, f"left: {left}"
     finally:
-        subprocess.run(["rm", "-rf", base.path], check=False)  # Python cannot remove such depths
+        remove_any_depth(base.path)
 
 
 @through("BASE-10", *EVERYBODY)
