@@ -230,3 +230,32 @@ def test_a_base_below_a_path_of_4000_characters(monkeypatch: pytest.MonkeyPatch)
         with pytest.raises(pubsub.BaseUnusable) as caught:
             call()
         assert caught.value.errno == errno.ENAMETOOLONG
+
+
+SHORT_OF_MEMORY = """
+import errno, os, resource, sys
+from pathlib import Path
+from pubsub import Channel, fetch, publish
+with Channel("a") as channel:
+    size = int(sys.argv[1])
+    publish("a", b"1" * size)
+    publish("a", b"next")
+    usual = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    octets = pages * os.sysconf("SC_PAGESIZE") + size // 2
+    resource.setrlimit(resource.RLIMIT_AS, (octets, usual[1]))
+    for _ in range(2):
+        try:
+            fetch(channel)
+        except OSError as error:
+            print(errno.errorcode[error.errno], error.filename.startswith(channel._path))
+    resource.setrlimit(resource.RLIMIT_AS, usual)
+    print([len(message.content) for message in (fetch(channel), fetch(channel))])
+"""
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="nothing says what is in use")
+@pytest.mark.parametrize("size", [2**20, 2**25])
+def test_a_message_for_which_memory_is_short(start: Start, size: int) -> None:  # FETCH-8
+    output, errors = start(SHORT_OF_MEMORY, size).communicate()
+    assert (output, errors) == (f"ENOMEM True\nENOMEM True\n[{size}, 4]\n", "")
