@@ -1,11 +1,12 @@
 /* A child that is forked in the middle of a publish counts the descriptor that it goes on to use
    (INLINE-22). */
 #include "inline.h"
+#include "internal.h"
 
 enum { CHANNELS = 8, MOST = 6, LIMIT = 8 * MOST };
 
 static bool forks;
-static pid_t child;
+static pid_t child = -1;
 
 /* What a signal handler may do there. */
 static ssize_t forking_write(int fd, const void *octets, size_t size)
@@ -14,12 +15,12 @@ static ssize_t forking_write(int fd, const void *octets, size_t size)
         forks = false;
         child = fork();
     }
-    return write(fd, octets, size);
+    return ps_write(fd, octets, size);
 }
 
-#define write forking_write
+#define ps_write forking_write
 #include "deliver.c"
-#undef write
+#undef ps_write
 
 /* How many descriptors write to a FIFO. */
 static int ends(void)
@@ -53,6 +54,7 @@ int main(void)
     assert(ends() == before + MOST);
     forks = true;
     publish_to_all();
+    assert(child != -1);
     if (!child)
         _exit(ends() != before + MOST);
     assert(child > 0 && waitpid(child, &status, 0) == child && !status);
