@@ -31,6 +31,13 @@ C_MUTANTS = [
 """,
     ),
     CMutant(
+        "CHAN-8",
+        "a descriptor is inherited that was moved from the number of a standard file",
+        "open.c",
+        "fcntl(fd, F_DUPFD_CLOEXEC, 3)",
+        "fcntl(fd, F_DUPFD, 3)",
+    ),
+    CMutant(
         "PUB-5",
         "takes a part that was written for the whole",
         "stage.c",

@@ -94,6 +94,11 @@ MUTANTS = [
         ),
     ),
     Mutant(
+        "CHAN-8",
+        "a descriptor is inherited that was moved from the number of a standard file",
+        Edit("Descriptors._lifted", "fcntl.F_DUPFD_CLOEXEC", "fcntl.F_DUPFD"),
+    ),
+    Mutant(
         "CHAN-9",
         "believes the process id in the name (formix-pubsub)",
         Edit(

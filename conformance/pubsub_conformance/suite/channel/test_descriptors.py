@@ -25,7 +25,7 @@ from pubsub_conformance.oracle.base import Base, put
 from pubsub_conformance.oracle.message import a_message
 from pubsub_conformance.oracle.queue import has_reader
 from pubsub_conformance.plugin import not_run
-from pubsub_conformance.suite.helpers import owner, through
+from pubsub_conformance.suite.helpers import Start, owner, through
 
 from .support import QUIET_SECONDS, is_received, reads
 
@@ -165,9 +165,19 @@ def test_no_descriptor_of_an_owner_does_both(driver: Driver, base: Base) -> None
         assert all(each.access != os.O_RDWR for each in found), f"{when}: open as O_RDWR: {found}"
 
 
+STANDARD_ERROR = pytest.mark.parametrize(
+    "prefix",
+    [(), ("sh", "-c", 'exec "$@" 2>&-', "sh")],
+    ids=["standard error open", "standard error closed"],
+)
+"""What is opened in its place may be moved to another number, and loses its flags there."""
+
+
 @pytest.mark.requirement("CHAN-8", role="subscriber")
-def test_the_descriptors_of_an_owner(driver: Driver, base: Base) -> None:
+@STANDARD_ERROR
+def test_the_descriptors_of_an_owner(start: Start, base: Base, prefix: tuple[str, ...]) -> None:
     """All descriptors that an owner has of its queue are always non-blocking and close-on-exec."""
+    driver = start(prefix=prefix)
     for when, found in looks_at_an_owner(driver, base):
         for each in found:
             assert each.flags & os.O_NONBLOCK, f"{when}: not O_NONBLOCK: {each}"
@@ -202,8 +212,10 @@ def test_the_read_end_is_opened_first(driver: Driver) -> None:
 
 
 @pytest.mark.requirement("CHAN-8", role="publisher")
-def test_the_descriptors_of_a_publisher(driver: Driver, base: Base) -> None:
+@STANDARD_ERROR
+def test_the_descriptors_of_a_publisher(start: Start, base: Base, prefix: tuple[str, ...]) -> None:
     """A publisher's descriptor of a queue is non-blocking and close-on-exec."""
+    driver = start(prefix=prefix)
     with base.open("a") as channel, traced(driver, stop(LINK)) as trace:
         count = trace.begin(driver.publish, "a")
         thread = trace.stopped().pid
