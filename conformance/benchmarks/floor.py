@@ -77,7 +77,7 @@ class Floor:
     version = "1"
 
     def __init__(self) -> None:
-        self.library = _library()
+        self.calls = _library()
         self.base = home() / "floor"
         self.base.mkdir(exist_ok=True)
         (self.base / "tmp").mkdir(exist_ok=True)
@@ -116,7 +116,7 @@ class FloorDriver(Driver):
         first = next(floor.ids)
         try:
             _succeed(
-                floor.library.floor_publish(
+                floor.calls.floor_publish(
                     floor.tmp,
                     len(paths),
                     (ctypes.c_int * len(paths))(*directories),
@@ -162,7 +162,7 @@ class FloorDriver(Driver):
         patience = ctypes.c_int(math.ceil(idle * 1000))
         while count > 0 and patience.value:
             received = _succeed(
-                self.system.library.floor_fetch(
+                self.system.calls.floor_fetch(
                     channel.queue,
                     channel.directory,
                     int(min(count, MOST)),

@@ -52,7 +52,7 @@ class Channel:
     def take(self, timeout: float) -> Received | None:
         try:
             octets, _ = self.queue.receive(timeout)
-        except self._queues.library.BusyError:
+        except self._queues.module.BusyError:
             return None
         headers, content = unpack(octets)
         return self._topic, headers, content
@@ -69,8 +69,8 @@ class PosixQueues(Forked):
 
     def __init__(self) -> None:
         super().__init__()
-        self.library = _library()
-        self.version: str = self.library.VERSION
+        self.module = _library()
+        self.version: str = self.module.VERSION
         self.made: list[Channel] = []
         """The channels of this process, which it has to remove."""
         self._prefix = f"/pubsub-{os.getpid()}"
@@ -78,8 +78,8 @@ class PosixQueues(Forked):
 
     def receiver(self, number: int, topic: str) -> Channel:
         try:
-            queue = _make(self.library, f"{self._prefix}-{number}")
-        except (OSError, self.library.Error) as error:
+            queue = _make(self.module, f"{self._prefix}-{number}")
+        except (OSError, self.module.Error) as error:
             raise TooLarge(f"one queue more: {error}") from error
         channel = Channel(self, number, topic, queue)
         self.made.append(channel)
@@ -87,13 +87,13 @@ class PosixQueues(Forked):
 
     def send(self, number: int, topic: str, headers: Fields, content: bytes) -> None:
         if number not in self._queues:
-            self._queues[number] = self.library.MessageQueue(f"{self._prefix}-{number}")
+            self._queues[number] = self.module.MessageQueue(f"{self._prefix}-{number}")
         octets = pack(headers, content)
         if len(octets) > LARGEST:
             raise TooLarge(f"a message has {len(octets)} octets, the most are {LARGEST}")
         try:
             self._queues[number].send(octets, PATIENCE)
-        except self.library.BusyError as error:
+        except self.module.BusyError as error:
             raise TooLarge(f"a queue holds {MESSAGES} messages, and nobody reads it") from error
 
     def close(self) -> None:

@@ -86,6 +86,10 @@ def umask(mask: int) -> list[str]:
     return ["sh", "-c", f'umask {mask:03o}; exec "$@"', "sh"]
 
 
+WITHOUT_STANDARD_ERROR = ("sh", "-c", 'exec "$@" 2>&-', "sh")
+"""The prefix of a command that runs it with descriptor 2 free."""
+
+
 def snapshot(path: Path) -> dict[str, tuple[int, int, int, int]]:
     """Everything at and under a path: name to mode, owner, inode, modification time (ns)."""
     found = {}

@@ -25,7 +25,7 @@ from pubsub_conformance.oracle.base import Base, put
 from pubsub_conformance.oracle.message import a_message
 from pubsub_conformance.oracle.queue import has_reader
 from pubsub_conformance.plugin import not_run
-from pubsub_conformance.suite.helpers import Start, owner, through
+from pubsub_conformance.suite.helpers import WITHOUT_STANDARD_ERROR, Start, owner, through
 
 from .support import QUIET_SECONDS, is_received, reads
 
@@ -167,7 +167,7 @@ def test_no_descriptor_of_an_owner_does_both(driver: Driver, base: Base) -> None
 
 STANDARD_ERROR = pytest.mark.parametrize(
     "prefix",
-    [(), ("sh", "-c", 'exec "$@" 2>&-', "sh")],
+    [(), WITHOUT_STANDARD_ERROR],
     ids=["standard error open", "standard error closed"],
 )
 """What is opened in its place may be moved to another number, and loses its flags there."""

@@ -15,7 +15,7 @@ from pubsub_conformance.linux.strace import OPEN, fail, traced
 from pubsub_conformance.oracle.base import Base, Channel, fresh_name, names_in
 from pubsub_conformance.oracle.queue import fill
 from pubsub_conformance.plugin import not_run
-from pubsub_conformance.suite.helpers import Start
+from pubsub_conformance.suite.helpers import WITHOUT_STANDARD_ERROR, Start
 from pubsub_conformance.suite.publish.support import (
     PATIENCE_SECONDS,
     UNDER_WAY_SECONDS,
@@ -242,7 +242,7 @@ def test_few_descriptors_are_kept(start: Start, base: Base, soft: int, channels:
 @pytest.mark.requirement("INLINE-23")
 def test_a_publisher_without_standard_error(start: Start, base: Base) -> None:
     """A publisher whose descriptor 2 is free does not keep a queue under this number."""
-    driver = start(prefix=["sh", "-c", 'exec "$@" 2>&-', "sh"])
+    driver = start(prefix=WITHOUT_STANDARD_ERROR)
     with marked(base, 3) as channels:
         settled(driver, base, *channels)
         assert driver.publish("a") == 3
@@ -256,7 +256,7 @@ def test_a_subscriber_without_standard_error(start: Start, base: Base, inline: b
     """An owner whose descriptor 2 is free holds neither its queue nor its directory under this
     number."""
     check_fit(base)
-    driver = start(prefix=["sh", "-c", 'exec "$@" 2>&-', "sh"])
+    driver = start(prefix=WITHOUT_STANDARD_ERROR)
     for _ in range(3):
         driver.open("a", inline=inline)
         for number in range(3):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import shutil
 import time
 from contextlib import suppress
@@ -12,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from pubsub_conformance.driver import Driver, DriverError, Rejected
-from pubsub_conformance.driver.group import running
 from pubsub_conformance.linux.strace import (
     LINK,
     LOOK,
@@ -268,31 +266,6 @@ def test_no_room_for_the_staged_file(driver: Driver, base: Base) -> None:
         assert os.listdir(base.tmp) == [], f"a file is left in tmp after the error:\n{base.tree()}"
         assert isinstance(error, Rejected), f"expected io-error ENOSPC, found {error!r}"
         assert (error.code, error.errno) == ("io-error", "ENOSPC")
-
-
-@pytest.mark.requirement("PUB-5", "GUAR-1", role="publisher")
-def test_room_for_a_part_of_the_staged_file(start: Start, base: Base) -> None:
-    """If a staged file can be written in part only, the publish fails, and no channel gets it."""
-    if not hasattr(resource, "prlimit"):
-        not_run("the limits of a process that runs cannot be changed here")
-    driver = start(prefix=["sh", "-c", 'trap "" XFSZ; exec "$@"', "sh"])
-    with base.open("a") as channel:
-        for size in (0, 16_000):
-            assert driver.publish("a", bytes(size)) == 1
-        channel.fetch_all()
-        # Not before: what a runtime keeps of its programs in files would be written in part, too.
-        for process in running(driver.pid):
-            resource.prlimit(process, resource.RLIMIT_FSIZE, (32_000, 32_000))
-        # A write stops at the limit; the next one fails with EFBIG, as the signal is ignored.
-        for size in (40_000, 200_000):
-            with pytest.raises(Rejected) as refusal:
-                driver.publish("a", bytes(size))
-            error = refusal.value
-            assert (error.code, error.errno, error.count or 0) == ("io-error", "EFBIG", 0)
-            assert channel.files() == [], f"a part of a message is published:\n{base.tree()}"
-            assert os.listdir(base.tmp) == [], f"a part of a file is left:\n{base.tree()}"
-        assert driver.publish("a", b"x") == 1
-        check_each_yields([channel], b"x")
 
 
 @pytest.mark.requirement("PUB-15", role="publisher")

@@ -14,6 +14,7 @@ from pubsub_conformance.linux.calls import Call
 from pubsub_conformance.linux.strace import (
     LINK,
     OPEN,
+    Trace,
     fail,
     traced,
 )
@@ -138,9 +139,7 @@ def test_a_second_copy_that_cannot_be_staged(driver: Driver, base: Base, taken: 
             if len({call.name for call in opened}) != 1 or len(opened) != 2:
                 not_run("the making of two staged files was not seen")
             again = opened[1]
-            same = [c for c in trace.calls(again.name) if c.pid == again.pid]
-            nth = same.index(again) + 1
-            refusing = fail((again.name,), "ENOSPC", nth)
+            refusing = fail((again.name,), "ENOSPC", _number(again, trace))
             with traced(driver, fail(LINK, taken, 2), refusing) as trace:
                 found = _counted(driver)
             yielded = [len(channel.fetch_all()) for channel in channels]
@@ -212,5 +211,10 @@ def _staging_open(driver: Driver, base: Base, channel: Channel) -> tuple[str, in
     staging = next((call for call in calls if _staged_by(base, call)), None)
     if staging is None:
         not_run("the making of the staged file was not seen")
-    same = [call for call in calls if (call.name, call.pid) == (staging.name, staging.pid)]
-    return staging.name, same.index(staging) + 1
+    return staging.name, _number(staging, trace)
+
+
+def _number(call: Call, trace: Trace) -> int:
+    """The number of a call among those of its name in its thread, as strace counts them."""
+    same = [other for other in trace.calls(call.name) if other.pid == call.pid]
+    return same.index(call) + 1
