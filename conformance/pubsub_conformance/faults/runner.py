@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from pubsub_conformance.driver import Driver, DriverError, Rejected
 from pubsub_conformance.judge.report import count, show_crash
-from pubsub_conformance.linux.strace import CannotTrace
+from pubsub_conformance.linux.strace import CannotTrace, traced
 from pubsub_conformance.waiting import begin, unfinished
 
 from . import points as listed
@@ -139,6 +139,12 @@ def _at_work(
     try:
         with Driver(result.command, where / "probe") as probe:
             result.hello = probe.hello
+            # Before any scene: to arrange one takes what a system without strace need not have.
+            try:
+                with traced(probe):
+                    pass
+            except CannotTrace as reason:
+                result.not_run = str(reason)
         chosen = {}
         for name in operations or OPERATIONS:
             if set(OPERATIONS[name].roles) <= result.hello.roles:
@@ -237,8 +243,7 @@ class _Work:
         self._each_point(steps, self._disturb_step)
 
     def _each_point(self, points: list[tuple[str, T]], do: Callable[[Stage, str, T], None]) -> None:
-        if not self.result.not_run:
-            self._each(points, "points", lambda stage, each: self._try(stage, each[0], each[1], do))
+        self._each(points, "points", lambda stage, each: self._try(stage, each[0], each[1], do))
 
     def _try(self, stage: Stage, name: str, point: T, do: Callable[[Stage, str, T], None]) -> None:
         tally = self.result.tallies[name]
@@ -298,6 +303,9 @@ class _Work:
                 self.report(violation)
 
     def _each(self, jobs: list[Any], what: str, do: Callable[[Stage, Any], None]) -> None:
+        if self.result.not_run:
+            return
+
         def work(job: Any) -> None:
             if self.ended:
                 return
