@@ -12,8 +12,8 @@ from pubsub_conformance.commands import main
 from pubsub_conformance.stress.memory import FEWEST, Memory, Sample, anonymous, slope
 
 
-def samples(*kib: int) -> list[Sample]:
-    return [Sample(n * 100_000, value) for n, value in enumerate(kib)]
+def samples(*objects: int, kib: int | None = 500) -> list[Sample]:
+    return [Sample(n * 100_000, kib, value) for n, value in enumerate(objects)]
 
 
 def test_memory_that_does_not_grow_has_no_slope() -> None:
@@ -30,7 +30,7 @@ def test_growth_while_getting_warm_does_not_count() -> None:
 
 def test_a_short_run_has_no_slope() -> None:
     assert slope(samples(*range(FEWEST - 1))) is None
-    assert slope([Sample(0, 500)] * FEWEST) is None
+    assert slope([Sample(0, 500, 500)] * FEWEST) is None
 
 
 def test_the_summary_has_a_line_for_a_long_run_only() -> None:
@@ -39,8 +39,13 @@ def test_the_summary_has_a_line_for_a_long_run_only() -> None:
     assert str(memory) == ""
     memory.samples = samples(*range(0, 1200, 100))
     assert str(memory) == (
-        "memory of the kit: 300 KiB after a quarter of the run, 1100 KiB at the end,"
-        " +1000 KiB per million deliveries"
+        "memory of the kit: 300 objects in 500 KiB after a quarter of the run,"
+        " 1100 objects in 500 KiB at the end, +1000 objects per million deliveries"
+    )
+    memory.samples = samples(*[300] * 12, kib=None)  # a system without /proc
+    assert str(memory) == (
+        "memory of the kit: 300 objects after a quarter of the run, 300 objects at the end,"
+        " +0 objects per million deliveries"
     )
 
 
@@ -54,8 +59,9 @@ def test_a_run_ends_after_so_many_deliveries_and_reports_its_memory(
     found = json.loads(report.read_text())
     assert 300 <= found["receives"] <= found["publishes"] * 6
     assert found["opened"] >= 6
-    assert found["memory"]["kib_per_million_deliveries"] is None
-    if anonymous(os.getpid()) is not None:
-        assert found["memory"]["samples"][0]["deliveries"] == 0
-        assert found["memory"]["samples"][0]["kib"] > 1000
+    assert found["memory"]["objects_per_million_deliveries"] is None
+    first = found["memory"]["samples"][0]
+    assert first["deliveries"] == 0
+    assert first["objects"] > 1000
+    assert (first["kib"] is None) == (anonymous(os.getpid()) is None)
     assert f"{found['receives']} deliveries" in capsys.readouterr().out

@@ -61,11 +61,11 @@ def disk() -> None:
 
 
 def tmpfs() -> None:
-    """A base in memory, where the default one is."""
+    """A base in memory, where the default one is, and where the kit has run already."""
     if (kind := file_system("/dev/shm")) != "tmpfs":
         raise NotRun(f"/dev/shm is {kind}")
     with directory("/dev/shm") as home:
-        Setting().both(home, *ON_DISK)
+        Setting().tests(home)
 
 
 HIDE_SHM = """

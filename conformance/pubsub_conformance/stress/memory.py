@@ -1,9 +1,14 @@
-"""The memory of the kit in a long run: what is judged is forgotten, so it stays flat."""
+"""The memory of the kit in a long run: what is judged is forgotten, so it stays flat.
+
+Python keeps most of the memory that it once needed. So the memory of the process grows with the
+largest epoch so far, and only the number of objects shows whether each epoch is forgotten.
+"""
 
 from __future__ import annotations
 
 import os
 import statistics
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -16,8 +21,14 @@ class Sample(NamedTuple):
     """The memory of a process when the run had come so far."""
 
     deliveries: int
-    kib: int
-    """Anonymous memory, in KiB."""
+    kib: int | None
+    """Anonymous memory, in KiB; None where the system does not say."""
+    objects: int
+    """Blocks of memory in use by objects of Python."""
+
+    def __str__(self) -> str:
+        kib = "" if self.kib is None else f" in {self.kib} KiB"
+        return f"{self.objects} objects{kib}"
 
 
 def anonymous(pid: int) -> int | None:
@@ -34,15 +45,19 @@ def anonymous(pid: int) -> int | None:
     return int(memory.split()[0]) if memory else None
 
 
-def slope(samples: Sequence[Sample]) -> float | None:
-    """By how many KiB the memory grows in a million deliveries; None: too few samples.
+def warm(samples: Sequence[Sample]) -> Sequence[Sample]:
+    """Without the first quarter, which is for getting warm. Empty: there are too few."""
+    rest = samples[len(samples) // 4 :]
+    enough = len(samples) >= FEWEST and len({sample.deliveries for sample in rest}) > 1
+    return rest if enough else []
 
-    The first quarter is for getting warm.
-    """
-    warm = samples[len(samples) // 4 :]
-    if len(samples) < FEWEST or len({sample.deliveries for sample in warm}) < 2:
+
+def slope(samples: Sequence[Sample]) -> float | None:
+    """By how many objects the memory grows in a million deliveries; None: too few samples."""
+    if not (rest := warm(samples)):
         return None
-    return statistics.linear_regression(*zip(*warm, strict=True)).slope * 1e6
+    deliveries, objects = [s.deliveries for s in rest], [s.objects for s in rest]
+    return statistics.linear_regression(deliveries, objects).slope * 1e6
 
 
 class Memory:
@@ -53,24 +68,23 @@ class Memory:
 
     def take(self, deliveries: int) -> None:
         """Take a sample after so many deliveries."""
-        kib = anonymous(os.getpid())
-        if kib is not None:
-            self.samples.append(Sample(deliveries, kib))
+        sample = Sample(deliveries, anonymous(os.getpid()), sys.getallocatedblocks())
+        self.samples.append(sample)
 
     def __str__(self) -> str:
         """In a line; empty for a run that was too short."""
         grows = slope(self.samples)
         if grows is None:
             return ""
-        first, *_, last = (sample.kib for sample in self.samples[len(self.samples) // 4 :])
+        first, *_, last = warm(self.samples)
         return (
-            f"memory of the kit: {first} KiB after a quarter of the run, {last} KiB at the end,"
-            f" {grows:+.0f} KiB per million deliveries"
+            f"memory of the kit: {first} after a quarter of the run, {last} at the end,"
+            f" {grows:+.0f} objects per million deliveries"
         )
 
     def as_dict(self) -> dict[str, Any]:
         grows = slope(self.samples)
         return {
             "samples": [sample._asdict() for sample in self.samples],
-            "kib_per_million_deliveries": None if grows is None else round(grows, 1),
+            "objects_per_million_deliveries": None if grows is None else round(grows, 1),
         }
