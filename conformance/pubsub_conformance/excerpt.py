@@ -24,6 +24,8 @@ def beginning(text: str, most: int) -> str:
 
     However long the text is, only its beginning is looked at.
     """
+    if len(text) < min(_WALL, most):
+        return text
     shown = ""
     for part in _without_walls(text, _WALL):
         shown += part[: most + 1 - len(shown)]

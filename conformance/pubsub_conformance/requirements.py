@@ -10,9 +10,10 @@ A requirement is a paragraph that begins with its id and title in bold and its r
 `python -m pubsub_conformance.requirements` writes spec/requirements.json.
 """
 
+import functools
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -203,7 +204,8 @@ def spec_pages() -> list[Path]:
     )
 
 
-def load() -> dict[str, Requirement]:
+@functools.cache
+def load() -> Mapping[str, Requirement]:
     """Every requirement of the specification and of DRIVER.md, by id. Raises SpecError."""
     if not SPEC.is_dir():
         raise SpecError(f"{SPEC}: the specification is missing from this installation")

@@ -118,7 +118,7 @@ def run(options: argparse.Namespace) -> int:
     """
     known = requirements.load()
     if options.requirements:
-        known |= pinned.load(options.requirements, known)
+        known = {**known, **pinned.load(options.requirements, known)}
     listed: Listed = {}
     if options.expected:
         listed = expected.load(options.expected, {"requirement": known}, expected.OF_RUN)

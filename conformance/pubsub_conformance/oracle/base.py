@@ -10,8 +10,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import random
 import re
-import secrets
 import shutil
 import stat
 import string
@@ -42,9 +42,12 @@ CHANNEL_NAME = re.compile(
 MESSAGE_NAME = re.compile(r"[1-9][0-9]{0,19}")
 
 
+_random = random.Random()  # not the one of all, to which hypothesis gives the same seed again
+
+
 def fresh_name() -> str:
     """A name for a directory in `tmp`, or a part of a channel's name: 12 random characters."""
-    return "".join(secrets.choice(string.ascii_letters + string.digits) for _ in range(12))
+    return "".join(_random.choices(string.ascii_letters + string.digits, k=12))
 
 
 def channel_name(pattern: str, pid: int) -> str:

@@ -31,6 +31,7 @@ MEMBER = re.compile(
 NO_MEMBERS = re.compile(rf"{SPACE}\{{{SPACE}\}}{SPACE}")
 BEGIN = re.compile(rf"{SPACE}\{{")
 END = re.compile(SPACE)
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class InvalidMessage(ValueError):
@@ -163,7 +164,7 @@ def _scalar(token: str) -> Scalar:
 def _string(token: str) -> str:
     text = json.loads(token)
     assert isinstance(text, str)
-    if any("\ud800" <= character <= "\udfff" for character in text):
+    if SURROGATE.search(text):
         raise InvalidMessage(f"a lone surrogate in {token[:60]}")  # MSG-11
     return text
 

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import select
 import struct
 import termios
 from pathlib import Path
@@ -53,13 +54,24 @@ def fill(channel_dir: Path, id: int = 0) -> int:
     queue = open_queue(channel_dir)
     count = 0
     try:
-        with contextlib.suppress(BlockingIOError):
-            while True:
-                os.write(queue, id.to_bytes(8, "big"))
-                count += 1
+        # Many at once, which takes a tenth of the time. Behind a few octets, Linux would begin a
+        # new page for them, and the queue would be full too soon.
+        for ids in (select.PIPE_BUF // 8, 1) if _is_empty(queue) else (1,):
+            octets = id.to_bytes(8, "big") * ids
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    os.write(queue, octets)
+                    count += ids
     finally:
         os.close(queue)
     return count
+
+
+def _is_empty(queue: int) -> bool:
+    """Whether an open queue holds nothing, as far as the system says so."""
+    with contextlib.suppress(OSError):
+        return held(queue) == 0
+    return False
 
 
 def waiting(channel_dir: Path) -> int:
