@@ -16,7 +16,7 @@ import os
 import stat
 from typing import NamedTuple
 
-from .base import LIST
+from .base import ATTEMPTS, LIST
 from .files import entries, identity
 from .interruption import Descriptors, of_system
 
@@ -38,8 +38,12 @@ def remove(at: int | None, name: str) -> OSError | None:
     try:
         # When it was emptied, a publisher that had found the channel before it was claimed may
         # have put a link there (CHAN-17).
-        while not refused and not _is_removed(at, name):
+        for _ in range(ATTEMPTS):
+            if refused or _is_removed(at, name):
+                break
             _empty(at, name, refused)
+        else:
+            refused.append(OSError(errno.ENOTEMPTY, f"emptied {ATTEMPTS} times in vain", name))
     except of_system(OSError) as error:
         refused.append(error)
     return refused[0] if refused else None

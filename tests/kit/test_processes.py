@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pubsub_conformance.driver import Driver
 from pubsub_conformance.linux import strace
 from pubsub_conformance.linux.calls import Call, Log
@@ -49,6 +51,16 @@ def test_the_spellings_of_a_path_through_a_descriptor(
     lines = (f'unlink("{place}/fd/0/queue") = 0' for place in places)
     assert resolved(idle, *lines) == [[tmp_path / "queue"]] * 4
     assert resolved(idle, 'rmdir("/proc/self/fd/0") = 0') == [[tmp_path]]
+
+
+@given(st.binary(min_size=1))
+def test_a_string_is_read_as_strace_writes_it(data: bytes) -> None:
+    """Unprintable octets in hexadecimal, a backslash before quotes and backslashes."""
+    plain = {*range(0x20, 0x7F)} - {*b'"\\'}
+    written = "".join(chr(octet) if octet in plain else f"\\x{octet:02x}" for octet in data)
+    assert Call(1, "write", f'5</a>, "{written}"...', 1, None, False).data == data
+    escapes = r"\n\t\v\f\r\"\\\0\177"
+    assert Call(1, "write", f'5</a>, "{escapes}"', 1, None, False).data == b'\n\t\v\f\r"\\\0\x7f'
 
 
 def test_a_path_that_leads_through_no_directory_stays(idle: subprocess.Popen[bytes]) -> None:

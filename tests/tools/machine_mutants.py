@@ -38,7 +38,7 @@ def main() -> int:
     add("--seed", type=int, default=1, metavar="N", help="of the draw (default 1)")
     add("--points", type=int, default=100, metavar="N", help="of `faults` (default 100)")
     add("-n", dest="workers", type=int, default=2, metavar="N", help="at a time (default 2)")
-    add("--function", default="", metavar="NAME", help="change only this one: channel.Channel.open")
+    add("--within", default="", metavar="NAME", help="a file or function: channel.Channel.open")
     add("--again", action="store_true", help="judge again what survived, or was too slow")
     add("--report", action="store_true", help="judge nothing, print what came of it so far")
     options = parser.parse_args()
@@ -49,11 +49,9 @@ def main() -> int:
             Path(directory).chmod(0o755)  # the kit has drivers run as another user
             maker = MAKERS[options.implementation](Path(directory, "common"))
             judge = Judge(maker, results, excused, Limits(points=options.points), options.workers)
-            if not (results or options.function):
+            if not (results or options.within):
                 judge.control()
-            judge.judge(
-                options.number, options.seed, again=options.again, function=options.function
-            )
+            judge.judge(options.number, options.seed, again=options.again, within=options.within)
     print("\n".join(report.table(options.implementation, results, excused)))
     survivors = report.open_ones(results, excused)
     for one in survivors:

@@ -23,7 +23,7 @@ Step = tuple[str, ...]
 
 TELLING: dict[str, tuple[str, ...]] = {
     "create": ("ENOSPC", "EMFILE+"),
-    "open": ("EMFILE", "EACCES+"),
+    "open": ("EMFILE", "EACCES+", "ENOENT+"),
     "entry": ("ENOSPC", "EACCES+", "ENOENT", "EMLINK+"),
     "node": ("ENOSPC", "EIO+"),
     "remove": ("EIO", "EACCES+"),

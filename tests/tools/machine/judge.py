@@ -94,15 +94,15 @@ class Judge:
         if death:
             raise RuntimeError(f"the {self._maker.name} does not conform without a change: {death}")
 
-    def judge(self, number: int, seed: int, *, again: bool = False, function: str = "") -> None:
-        """Judges the first `number` mutants of the draw, of one function or of all.
+    def judge(self, number: int, seed: int, *, again: bool = False, within: str = "") -> None:
+        """Judges the first `number` mutants of the draw, of one file or function or of all.
 
         The tests that concern a mutant look at each first; then the rest of the kit looks at those
         that are still alive. What has a result is left as it is; with `again`, what survived is
         judged once more.
         """
-        self._judge(self._mutants(number, seed, again, function), concerned=True)
-        self._judge(self._mutants(number, seed, False, function), concerned=False)
+        self._judge(self._mutants(number, seed, again, within), concerned=True)
+        self._judge(self._mutants(number, seed, False, within), concerned=False)
 
     def _judge(self, mutants: Iterator[Mutant], concerned: bool) -> None:
         running: list[_Running] = []
@@ -122,12 +122,12 @@ class Judge:
 
     # --- what is to be judged ---
 
-    def _mutants(self, number: int, seed: int, again: bool, function: str) -> Iterator[Mutant]:
-        files = [f for f in self._maker.files if not function or f.stem == function.split(".")[0]]
+    def _mutants(self, number: int, seed: int, again: bool, within: str) -> Iterator[Mutant]:
+        files = [f for f in self._maker.files if not within or f.stem == within.split(".")[0]]
         candidates = [made for file in files for made in self._maker.candidates(file)]
         seen = {self._maker.code(file, file.read_text("utf-8")) for file in files}
         for candidate in draw(candidates, seed):
-            if function not in ("", candidate.function):
+            if within and not f"{candidate.function}.".startswith(f"{within}."):
                 continue
             if number == 0:
                 return

@@ -185,6 +185,11 @@ MUTANTS = [
     ),
     Mutant(
         "CHAN-14",
+        "goes on for ever at a directory that it cannot open",
+        Edit("remove", "range(ATTEMPTS)", "iter(int, 1)"),
+    ),
+    Mutant(
+        "CHAN-14",
         "gives itself access to a directory only if it cannot open it",
         Edit("_enter", "_allow_emptying(directory)", "pass"),
     ),
