@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,16 @@ def test_equal_object_code_is_the_same_mutant(tmp_path: Path) -> None:
     assert maker.code(file, f"{text}int more;\n") != maker.code(file, text)
     with pytest.raises(Invalid):
         maker.code(file, f"{text}}}")
+
+
+def test_several_mutants_are_made_at_once(tmp_path: Path) -> None:
+    maker = C(tmp_path / "common")
+    file = maker.files[0]
+    text = file.read_text("utf-8")
+    texts = [f"{text}int more_{n};\n" for n in range(12)]
+    one_by_one = [maker.code(file, each) for each in texts]
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda each: maker.code(file, each), texts)) == one_by_one
 
 
 def test_each_function_has_its_lines_in_c(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -39,13 +40,14 @@ class C:
         return candidates.in_c(file)
 
     def code(self, file: Path, text: str) -> str:
-        changed = self._common / "changed" / file.name  # an object file has its source's name
-        changed.parent.mkdir(exist_ok=True)
-        changed.write_text(text, "utf-8")
-        made = changed.with_suffix(".o")
-        _compile(changed, made, "-I", "..")
-        code = hashlib.sha256(made.read_bytes()).hexdigest()[:16]
-        made.rename(self._object(code))
+        # In a directory of its own: several mutants are made at once.
+        with tempfile.TemporaryDirectory(dir=self._common) as directory:
+            changed = Path(directory, file.name)  # an object file has its source's name
+            changed.write_text(text, "utf-8")
+            made = changed.with_suffix(".o")
+            _compile(changed, made, "-I", "..")
+            code = hashlib.sha256(made.read_bytes()).hexdigest()[:16]
+            made.rename(self._object(code))
         return code
 
     def make(self, directory: Path, file: Path, text: str) -> list[str]:
