@@ -56,7 +56,8 @@ class C:
         objects = [self._common / f"{name}.o" for name in (*DRIVER, *others)]
         changed = self._object(self.code(file, text))
         command = ["cc", "-o", str(directory / "driver"), *map(str, (*objects, changed))]
-        subprocess.run([*command, "-lm", "-lpthread"], check=True, capture_output=True)
+        if subprocess.run([*command, "-lm", "-lpthread"], capture_output=True).returncode:
+            raise Invalid("it cannot be linked")
         return [str(directory / "driver")]
 
     def _object(self, code: str) -> Path:

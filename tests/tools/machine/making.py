@@ -10,7 +10,7 @@ from .candidates import Candidate
 
 
 class Invalid(Exception):
-    """A mutant that cannot be compiled."""
+    """A mutant that cannot be compiled or linked."""
 
 
 class Maker(Protocol):
@@ -31,5 +31,5 @@ class Maker(Protocol):
     def make(self, directory: Path, file: Path, text: str) -> list[str]:
         """Makes a mutant in a new directory. Returns the command of its driver.
 
-        Its code was computed before.
+        Its code was computed before. Raises Invalid.
         """

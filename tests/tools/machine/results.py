@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-INVALID = "invalid"  # it cannot be compiled
+INVALID = "invalid"  # it cannot be compiled or linked
 EQUAL = "equal"  # its code is that of the original, or of a mutant before it
 KILLED = "killed"
 ALIVE = "alive"  # after the tests that concern it; the rest of the kit has not looked at it yet
