@@ -409,6 +409,13 @@ C_MUTANTS = [
     ),
     CMutant(
         "INLINE-24",
+        "drops only what this publish uses",
+        "kept.c",
+        "dropped |= drop_all(p->list, false);",
+        "atomic_store(&p->to_drop, false);",
+    ),
+    CMutant(
+        "INLINE-24",
         "does not know ENFILE",
         "open.c",
         "if ((err == EMFILE || err == ENFILE) && !dropped)",
