@@ -401,6 +401,13 @@ C_MUTANTS = [
         "    if (lifted >= 0)\n        close(fd);\n    errno = err;",
     ),
     CMutant(
+        "INLINE-22",
+        "counts what it never kept as closed",
+        "kept.c",
+        "    if (t->in_use)\n        drop(t);",
+        "    drop(t);",
+    ),
+    CMutant(
         "INLINE-24",
         "spares the descriptor that it uses",
         "kept.c",

@@ -215,7 +215,8 @@ def _few(soft: int) -> list[str]:
 @pytest.mark.parametrize(("soft", "channels"), [(64, 20), (256, 40), (4096, 260)])
 def test_few_descriptors_are_kept(start: Start, base: Base, soft: int, channels: int) -> None:
     """A publisher keeps at most an eighth of the descriptors that it may have open, and at most
-    256, and publishes to all channels nevertheless."""
+    256, and publishes to all channels nevertheless: also after it has waited for room in a queue
+    that it does not keep."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     if hard not in range(soft, 2**63) and hard != resource.RLIM_INFINITY:
         not_run(f"this process may not have more than {hard} files open")
@@ -223,7 +224,9 @@ def test_few_descriptors_are_kept(start: Start, base: Base, soft: int, channels:
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(mine[0], min(hard, 4 * channels)), hard))
     driver = start(prefix=_few(soft))
     try:
-        with marked(base, channels) as all_of_them:
+        with marked(base, channels) as all_of_them, base.open("c") as full:
+            fill(full.directory)
+            assert driver.publish("c", timeout=0.2) == 0, "the queue was full"
             settled(driver, base, *all_of_them)
             for _ in range(2):
                 assert driver.publish("a") == channels, f"{channels} channels are open"
