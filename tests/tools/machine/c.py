@@ -47,26 +47,32 @@ class C:
             made = changed.with_suffix(".o")
             _compile(changed, made, "-I", "..")
             code = hashlib.sha256(made.read_bytes()).hexdigest()[:16]
-            made.rename(self._object(code))
+            if not self._driver(code).exists():
+                others = [f.name for f in self.files if f.name != file.name]
+                objects = [made, *(self._common / f"{name}.o" for name in (*DRIVER, *others))]
+                linked = Path(directory, "driver")
+                _run("cc", "-o", linked, *objects, "-lm", "-lpthread")
+                linked.rename(self._driver(code))
         return code
 
     def make(self, directory: Path, file: Path, text: str) -> list[str]:
         directory.mkdir()
-        others = [f.name for f in self.files if f.name != file.name]
-        objects = [self._common / f"{name}.o" for name in (*DRIVER, *others)]
-        changed = self._object(self.code(file, text))
-        command = ["cc", "-o", str(directory / "driver"), *map(str, (*objects, changed))]
-        if subprocess.run([*command, "-lm", "-lpthread"], capture_output=True).returncode:
-            raise Invalid("it cannot be linked")
-        return [str(directory / "driver")]
+        driver = directory / "driver"
+        shutil.copy2(self._driver(self.code(file, text)), driver)
+        return [str(driver)]
 
-    def _object(self, code: str) -> Path:
-        return self._common / f"{code}.o"
+    def _driver(self, code: str) -> Path:
+        return self._common / code
 
 
 def _compile(source: Path, made: Path, *options: str) -> None:
     """Raises Invalid."""
-    command = ["cc", "-std=c11", "-w", "-O2", *options, "-c", "-o", str(made), source.name]
-    done = subprocess.run(command, cwd=source.parent, capture_output=True, text=True)
+    plain = ("cc", "-std=c11", "-w", "-O2", *options)
+    _run(*plain, "-c", "-o", made, source.name, directory=source.parent)
+
+
+def _run(*command: str | Path, directory: Path | None = None) -> None:
+    """Raises Invalid if it fails."""
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True)
     if done.returncode:
         raise Invalid(done.stderr.strip().partition("\n")[0][-200:])

@@ -233,8 +233,6 @@ class Judge:
                 return
         self._clean(one)
         result.outcome = KILLED if death else ALIVE if one.concerned else SURVIVED
-        if death and death.stage == INVALID:
-            result.outcome = INVALID
         result.seconds = round(result.seconds + time.monotonic() - one.began, 2)
         for name, value in vars(death or kit.Death("", "")).items():
             setattr(result, name, value)
@@ -275,11 +273,7 @@ def _work(
 ) -> None:
     """In a process of its own: the stages, until one kills the mutant. Without limits, `run`."""
     kit.confine(scratch)
-    try:
-        command = maker.make(scratch / "mutant", mutant.file, mutant.text)
-    except Invalid as error:
-        answer.send((kit.Death(INVALID, str(error)), {}))
-        return
+    command = maker.make(scratch / "mutant", mutant.file, mutant.text)
     seconds: dict[str, float] = {}
     death = kit.smoke(command, scratch) if concerned else None
     if not death:

@@ -31,5 +31,5 @@ class Maker(Protocol):
     def make(self, directory: Path, file: Path, text: str) -> list[str]:
         """Makes a mutant in a new directory. Returns the command of its driver.
 
-        Its code was computed before. Raises Invalid.
+        Its code was computed before.
         """
